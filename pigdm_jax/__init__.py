@@ -1,0 +1,47 @@
+"""Image restoration with any pretrained diffusion model, by PiGDM, in JAX.
+
+Three words: a *prior* predicts the noise in a noisy image, an *operator* is how the
+measurement came about, `restore` samples an image that fits both.
+"""
+
+from pigdm_jax import operators
+from pigdm_jax.checkpoint import load_prior, save_prior, shipped_priors
+from pigdm_jax.guidance import measurement_residual, project
+from pigdm_jax.io import read_image, write_picture
+from pigdm_jax.metrics import psnr, ssim
+from pigdm_jax.prior import (
+    Prior,
+    from_denoiser,
+    from_velocity,
+    gaussian_prior,
+    mixture_prior,
+    unet_prior,
+)
+from pigdm_jax.restore import restore
+from pigdm_jax.sampler import Trace
+from pigdm_jax.schedule import Schedule
+from pigdm_jax.unet import UNet, UNetConfig
+
+__all__ = [
+    "Prior",
+    "Schedule",
+    "Trace",
+    "UNet",
+    "UNetConfig",
+    "from_denoiser",
+    "from_velocity",
+    "gaussian_prior",
+    "load_prior",
+    "measurement_residual",
+    "mixture_prior",
+    "operators",
+    "project",
+    "psnr",
+    "read_image",
+    "restore",
+    "save_prior",
+    "shipped_priors",
+    "ssim",
+    "unet_prior",
+    "write_picture",
+]

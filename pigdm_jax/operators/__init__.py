@@ -1,0 +1,41 @@
+"""Measurement operators and their pseudoinverses, one file a family."""
+
+from pigdm_jax.operators.base import Operator
+from pigdm_jax.operators.blur import blur, gaussian_blur, uniform_blur
+from pigdm_jax.operators.chain import chain
+from pigdm_jax.operators.grayscale import grayscale
+from pigdm_jax.operators.identity import crop, identity
+from pigdm_jax.operators.inpaint import (
+    center_mask,
+    freeform_mask,
+    inpaint,
+    random_mask,
+)
+from pigdm_jax.operators.jpeg import jpeg
+from pigdm_jax.operators.quantize import low_dynamic_range, quantize
+from pigdm_jax.operators.registry import REGISTRY, enlargement, parse
+from pigdm_jax.operators.separable import separable
+from pigdm_jax.operators.super_resolution import super_resolution
+
+__all__ = [
+    "REGISTRY",
+    "Operator",
+    "blur",
+    "center_mask",
+    "chain",
+    "crop",
+    "enlargement",
+    "freeform_mask",
+    "gaussian_blur",
+    "grayscale",
+    "identity",
+    "inpaint",
+    "jpeg",
+    "low_dynamic_range",
+    "parse",
+    "quantize",
+    "random_mask",
+    "separable",
+    "super_resolution",
+    "uniform_blur",
+]

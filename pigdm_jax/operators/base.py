@@ -1,0 +1,93 @@
+"""What an operator is: a measurement h and its pseudoinverse, as a frozen pytree."""
+
+import abc
+import dataclasses
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from pigdm_jax.types import Image, ImageShape, Measurement
+from pigdm_jax.types import Number as Damping
+
+# Matrix products on TPU and GPU default to a few bits of mantissa, which no
+# pseudoinverse identity survives.
+EXACT = jax.lax.Precision.HIGHEST
+
+
+def static_field(**kwargs: Any) -> Any:
+    """A dataclass field that is configuration, not a leaf of the pytree."""
+    return dataclasses.field(metadata={"static": True}, **kwargs)
+
+
+def operator_class(cls: type) -> type:
+    """Make a class a frozen dataclass and a pytree; `static_field`s are no leaves.
+
+    JAX fills such fields with tracers and placeholders, so shapes are neither declared
+    for them nor checked here, but in the functions that make operators.
+    """
+    return jax.tree_util.register_dataclass(
+        dataclasses.dataclass(frozen=True, eq=False)(cls)
+    )
+
+
+class Operator(abc.ABC):
+    """A measurement y = h(x) of one image, with its pseudoinverse.
+
+    Every operator is a pytree: masks, kernels and tables are leaves, so operators
+    of one kind and shape can be stacked and mapped over by `jax.vmap`.
+
+    Attributes:
+      image_shape: (height, width, channels) of the image measured.
+      linear: whether h is linear; then `pinv` takes a damping.
+      tight: the number c where H H^T = c I, for which chains stay closed-form; or
+        None.
+    """
+
+    image_shape: ImageShape
+    linear: ClassVar[bool]
+    tight = None
+
+    @abc.abstractmethod
+    def apply(self, x: Image) -> Measurement:
+        """The measurement h(x) of an image in [-1, 1]."""
+
+    @abc.abstractmethod
+    def pinv(self, y: Measurement, damping: Damping = 0.0) -> Image:
+        """The image h-dagger(y): H^T (H H^T + damping I)^-1 y for a linear h = H.
+
+        Args:
+          y: a measurement, as `apply` gives it.
+          damping: sigma_y^2 / r_t^2 of equation 7 of the paper; 0 gives the
+            Moore-Penrose pseudoinverse. Ignored by non-linear operators, for which
+            `restore` refuses a noise level.
+        """
+
+    @property
+    def measurement_shape(self) -> Any:
+        """Shape of the measurement; a pytree of shapes where it has several arrays."""
+        image = jax.ShapeDtypeStruct(self.image_shape, jnp.float32)
+        return jax.tree.map(lambda leaf: leaf.shape, jax.eval_shape(self.apply, image))
+
+    def from_picture(self, picture: Image) -> Measurement:
+        """The measurement that a picture file holds.
+
+        Most measurements are pictures themselves. An operator whose measurement is
+        not (JPEG coefficients) or whose file may break its own rule (levels, hidden
+        pixels) overrides this.
+        """
+        return picture
+
+    def to_picture(self, y: Measurement) -> Image:
+        """A measurement as a picture to look at or to keep in a file."""
+        return y
+
+
+def check_image_shape(image_shape: ImageShape) -> ImageShape:
+    """The shape as a tuple of ints, or an error that says what a shape is."""
+    shape = tuple(int(n) for n in image_shape)
+    if len(shape) != 3 or min(shape) < 1:
+        raise ValueError(
+            f"an image shape is (height, width, channels), all positive; got {shape}"
+        )
+    return shape

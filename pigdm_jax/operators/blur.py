@@ -1,0 +1,204 @@
+"""Blur by any kernel: separable, circular, or neither."""
+
+import math
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Complex, Float, Num
+
+from pigdm_jax.operators.base import (
+    Damping,
+    Image,
+    ImageShape,
+    Operator,
+    check_image_shape,
+    operator_class,
+    static_field,
+)
+from pigdm_jax.operators.separable import separable, spectral_gain
+from pigdm_jax.operators.solve import pinv_by_conjugate_gradients
+from pigdm_jax.types import AnyArray
+
+# What numpy.pad calls each boundary.
+PAD_MODES = {"zero": "constant", "reflect": "symmetric", "circular": "wrap"}
+RTOL = 1e-4
+
+
+@operator_class
+class CircularBlur(Operator):
+    """Convolution on a torus, diagonal under the Fourier transform; made by `blur`."""
+
+    spectrum: Any  # H x (W // 2 + 1), complex
+    rtol: float = static_field()
+    image_shape: ImageShape = static_field()
+
+    linear = True
+
+    def apply(self, x: Image) -> Image:
+        """The blurred image."""
+        return self._filter(x, self.spectrum)
+
+    def pinv(self, y: Image, damping: Damping = 0.0) -> Image:
+        """Divides by the spectrum, where it is above rtol times its largest value."""
+        size = jnp.abs(self.spectrum)
+        phase = jnp.conj(self.spectrum) / jnp.where(size > 0, size, 1)
+        return self._filter(y, phase * spectral_gain(size, damping, self.rtol))
+
+    def _filter(self, x: Image, spectrum: Complex[Array, "H half_W"]) -> Image:
+        transformed = jnp.fft.rfft2(x, axes=(0, 1)) * spectrum[..., None]
+        return jnp.fft.irfft2(transformed, s=self.image_shape[:2], axes=(0, 1))
+
+
+@operator_class
+class PaddedBlur(Operator):
+    """Convolution of a padded image; inverted iteratively; made by `blur`."""
+
+    # Of the kernel on the padded image's torus.
+    spectrum: Any
+    pad: tuple[tuple[int, int], tuple[int, int]] = static_field()
+    mode: str = static_field()
+    image_shape: ImageShape = static_field()
+
+    linear = True
+
+    def apply(self, x: Image) -> Image:
+        """The blurred image."""
+        padded = jnp.pad(x, (*self.pad, (0, 0)), mode=self.mode)
+        transformed = jnp.fft.rfft2(padded, axes=(0, 1)) * self.spectrum[..., None]
+        blurred = jnp.fft.irfft2(transformed, s=padded.shape[:2], axes=(0, 1))
+        (top, _), (left, _) = self.pad
+        height, width, _ = self.image_shape
+        return blurred[top : top + height, left : left + width]
+
+    def pinv(self, y: Image, damping: Damping = 0.0) -> Image:
+        """By conjugate gradients."""
+        return pinv_by_conjugate_gradients(self.apply, self.image_shape, y, damping)
+
+
+def blur(
+    image_shape: ImageShape,
+    kernel: Num[AnyArray, "..."],
+    boundary: str = "zero",
+    rtol: float = RTOL,
+) -> Operator:
+    """Convolves every channel with a kernel; the image keeps its size.
+
+    The kernel's tap ((kh - 1) // 2, (kw - 1) // 2) is its centre, as in
+    `scipy.signal.convolve2d(mode="same")`. Kernels are used as given: one that sums
+    to 1 keeps the brightness.
+
+    Args:
+      image_shape: (height, width, channels) of the image.
+      kernel: any 2-D array.
+      boundary: what lies outside of the image: "zero", "circular" (the opposite
+        side) or "reflect" (the border mirrored).
+      rtol: singular values at most this times the largest count as 0 in the
+        pseudoinverse. An image measured in 8 bits needs a noise level instead.
+
+    Raises:
+      ValueError: if the kernel is not a finite 2-D array or the boundary is unknown.
+    """
+    image_shape = check_image_shape(image_shape)
+    kernel = np.asarray(kernel, np.float64)
+    if kernel.ndim != 2 or not kernel.size or not np.isfinite(kernel).all():
+        raise ValueError(
+            f"a blur kernel is a 2-D array of finite numbers, got {kernel}"
+            if kernel.size < 10
+            else f"a blur kernel is a 2-D array of finite numbers, got {kernel.shape}"
+        )
+    if not kernel.any():
+        raise ValueError("a blur kernel must have a tap that is not 0")
+    if boundary not in PAD_MODES:
+        raise ValueError(
+            f"a boundary is one of {', '.join(PAD_MODES)}; got {boundary!r}"
+        )
+    if boundary == "circular":
+        spectrum = torus_spectrum(kernel, image_shape[:2])
+        return CircularBlur(spectrum, float(rtol), image_shape)
+    factors = rank_one(kernel)
+    if factors is not None:
+        rows, columns = (
+            convolution_matrix(size, taps, boundary)
+            for size, taps in zip(image_shape, factors, strict=False)
+        )
+        return separable(image_shape, rows, columns, rtol=rtol)
+    kh, kw = kernel.shape
+    pad = ((kh // 2, (kh - 1) // 2), (kw // 2, (kw - 1) // 2))
+    padded = [n + sum(p) for n, p in zip(image_shape, pad, strict=False)]
+    spectrum = torus_spectrum(kernel, (padded[0], padded[1]))
+    return PaddedBlur(spectrum, pad, PAD_MODES[boundary], image_shape)
+
+
+def uniform_blur(
+    image_shape: ImageShape, size: int = 9, boundary: str = "zero", rtol: float = RTOL
+) -> Operator:
+    """The mean over size x size pixels, all of them; the paper's deblurring task.
+
+    Raises:
+      ValueError: if the size is below 1 or the boundary unknown.
+    """
+    if size < 1:
+        raise ValueError(f"the size of a blur is at least 1 pixel, got {size}")
+    return blur(image_shape, np.full((size, size), 1 / size**2), boundary, rtol)
+
+
+def gaussian_blur(
+    image_shape: ImageShape,
+    std: float = 2.0,
+    boundary: str = "zero",
+    rtol: float = RTOL,
+) -> Operator:
+    """A Gaussian of standard deviation `std` pixels, to four of them on each side.
+
+    Raises:
+      ValueError: if std is not positive or the boundary unknown.
+    """
+    if not 0 < std < math.inf:
+        raise ValueError(f"the std of a blur is above 0 pixels, got {std}")
+    reach = math.ceil(4 * std)
+    taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / std) ** 2)
+    taps /= taps.sum()
+    return blur(image_shape, np.outer(taps, taps), boundary, rtol)
+
+
+def rank_one(
+    kernel: Float[np.ndarray, "kh kw"],
+) -> tuple[Float[np.ndarray, " kh"], Float[np.ndarray, " kw"]] | None:
+    """Column and row taps whose outer product is the kernel, if there are any."""
+    left, values, right = np.linalg.svd(kernel)
+    if len(values) > 1 and values[1] > 1e-7 * values[0]:
+        return None
+    root = np.sqrt(values[0])
+    return left[:, 0] * root, right[0] * root
+
+
+def convolution_matrix(
+    size: int, taps: Float[np.ndarray, " k"], boundary: str
+) -> Float[np.ndarray, "n n"]:
+    """The matrix that convolves a line of `size` pixels with taps."""
+    k = len(taps)
+    before, after = k // 2, (k - 1) // 2
+    # Which pixel a place of the padded line shows; -1 for none.
+    if boundary == "zero":
+        shown = np.pad(np.arange(size), (before, after), constant_values=-1)
+    else:
+        shown = np.pad(np.arange(size), (before, after), PAD_MODES[boundary])
+    matrix = np.zeros((size, size))
+    for row in range(size):
+        window = shown[row : row + k]
+        np.add.at(matrix[row], window[window >= 0], taps[::-1][window >= 0])
+    return matrix
+
+
+def torus_spectrum(
+    kernel: Float[np.ndarray, "kh kw"], size: tuple[int, int]
+) -> Complex[Array, "H half_W"]:
+    """The Fourier transform of a kernel centred at the origin of a torus."""
+    canvas = np.zeros(size)
+    rows, columns = (
+        (np.arange(k) - (k - 1) // 2) % n
+        for k, n in zip(kernel.shape, size, strict=True)
+    )
+    np.add.at(canvas, np.ix_(rows, columns), kernel)
+    return jnp.asarray(np.fft.rfft2(canvas), jnp.complex64)

@@ -1,0 +1,324 @@
+"""What a prior is, and the priors that need no network file.
+
+A prior is a pytree called as `prior(x_t, t) -> eps` for one image: the noise that a
+diffusion model sees in x_t at network step t. It carries the schedule it was made for.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Num
+
+from pigdm_jax.schedule import Schedule, as_schedule
+from pigdm_jax.types import AnyArray, Image, ImageShape, Number
+from pigdm_jax.unet import UNet, UNetConfig
+
+Timestep = Number | Int[Array, ""]
+
+
+@runtime_checkable
+class Prior(Protocol):
+    """A diffusion model of single images.
+
+    Attributes:
+      schedule: the noise schedule of its steps.
+      image_shape: the (height, width, channels) it is made for; None for any size.
+      multiple: height and width must be multiples of this.
+    """
+
+    schedule: Schedule
+    image_shape: ImageShape | None
+    multiple: int
+
+    def __call__(self, x_t: Image, t: Timestep) -> Image:
+        """The noise eps in x_t at network step t, 0 .. T - 1 (a float is allowed)."""
+
+
+def _static(**kwargs: Any) -> Any:
+    return dataclasses.field(metadata={"static": True}, **kwargs)
+
+
+def _prior_class(cls: type) -> type:
+    """Make a class a frozen dataclass and a pytree; `_static` fields are no leaves."""
+    return jax.tree_util.register_dataclass(
+        dataclasses.dataclass(frozen=True, eq=False)(cls)
+    )
+
+
+def _alpha_bar(schedule: Schedule, t: Timestep) -> Float[Array, " 2"]:
+    """(alpha_bar, 1 - alpha_bar) at step t, between steps by linear interpolation."""
+    table = np.stack([schedule.alpha_bar, 1 - schedule.alpha_bar], axis=-1)
+    steps = jnp.arange(schedule.num_steps, dtype=jnp.float32)
+    at = jnp.asarray(t, jnp.float32)
+    return jax.vmap(lambda column: jnp.interp(at, steps, column))(
+        jnp.asarray(table.T, jnp.float32)
+    )
+
+
+@_prior_class
+class UNetPrior:
+    """An ADM UNet as a prior; made by `unet_prior`."""
+
+    params: Any
+    label: Int[Array, ""] | None
+    low_res: Image | None
+    net: UNet = _static()
+    schedule: Schedule = _static()
+    image_shape: ImageShape | None = _static()
+
+    @property
+    def multiple(self) -> int:
+        """Height and width must be multiples of this."""
+        return self.net.config.multiple
+
+    def __call__(self, x_t: Image, t: Timestep) -> Image:
+        """The noise eps in x_t; a learned variance is dropped.
+
+        Raises:
+          ValueError: if x_t has other channels or no multiple of `multiple` pixels.
+        """
+        height, width, channels = x_t.shape
+        expected = self.net.config.image_channels
+        if channels != expected or height % self.multiple or width % self.multiple:
+            raise ValueError(
+                f"this network takes images of {expected} channels whose sides are "
+                f"multiples of {self.multiple}, got {x_t.shape}"
+            )
+        out = self.net.apply(
+            {"params": self.params},
+            x_t[None],
+            jnp.asarray(t, jnp.float32)[None],
+            None if self.label is None else self.label[None],
+            None if self.low_res is None else self.low_res[None],
+        )
+        return out[0, ..., : x_t.shape[-1]]
+
+
+def unet_prior(
+    config: UNetConfig,
+    params: Any,
+    schedule: Schedule | str,
+    label: int | Int[Array, ""] | None = None,
+    *,
+    low_res: Image | None = None,
+    dtype: Any = jnp.float32,
+    remat: bool = False,
+) -> UNetPrior:
+    """A prior from an ADM UNet.
+
+    Args:
+      config: the network's configuration.
+      params: its parameters, as `UNet(config).init` lays them out.
+      schedule: the schedule it was trained with, or "linear" or "cosine".
+      label: class index, if and only if the network has classes; a leaf, so a vmapped
+        batch may hold different labels.
+      low_res: for a super-resolution network, the low-resolution image in [-1, 1].
+      dtype: of convolutions and matrix products; norms and softmax stay float32.
+      remat: recompute blocks in the backward pass: less memory, more time.
+
+    Raises:
+      ValueError: if a label or low_res is missing, superfluous or out of range.
+    """
+    classes = config.num_classes
+    if classes is None and label is not None:
+        raise ValueError("this network has no classes, so it takes no label")
+    if classes is not None:
+        if label is None:
+            raise ValueError(
+                f"this network needs a class label, 0 to {classes - 1}; pass label="
+            )
+        if isinstance(label, int) and not 0 <= label < classes:
+            raise ValueError(f"label must be from 0 to {classes - 1}, got {label}")
+        label = jnp.asarray(label, jnp.int32)
+    wants_low_res = config.in_channels != config.image_channels
+    if wants_low_res != (low_res is not None):
+        raise ValueError(
+            "this super-resolution network needs low_res, the small image"
+            if wants_low_res
+            else "this network has no super-resolution input, so it takes no low_res"
+        )
+    size = config.image_size
+    return UNetPrior(
+        params=params,
+        label=label,
+        low_res=low_res,
+        net=UNet(config, dtype=dtype, remat=remat),
+        schedule=as_schedule(schedule),
+        image_shape=None if size is None else (size, size, config.image_channels),
+    )
+
+
+@_prior_class
+class MixturePrior:
+    """A Gaussian mixture; made by `mixture_prior` or `gaussian_prior`."""
+
+    log_weights: Float[Array, " K"]
+    means: Float[Array, "K n"]
+    # Covariances as eigenvectors (columns) and eigenvalues: every noise level then
+    # costs two matrix products instead of a factorisation.
+    eigenvectors: Float[Array, "K n n"]
+    eigenvalues: Float[Array, "K n"]
+    schedule: Schedule = _static()
+    image_shape: ImageShape = _static()
+    multiple: int = _static(default=1)
+
+    def __call__(self, x_t: Image, t: Timestep) -> Image:
+        """The exact eps = -sqrt(1 - alpha_bar) grad log p_t(x_t)."""
+        alpha_bar, one_minus = _alpha_bar(self.schedule, t)
+        high = jax.lax.Precision.HIGHEST
+        centred = x_t.reshape(-1) - jnp.sqrt(alpha_bar) * self.means
+        spectrum = alpha_bar * self.eigenvalues + one_minus
+        along = jnp.einsum("kji,kj->ki", self.eigenvectors, centred, precision=high)
+        log_density = self.log_weights - 0.5 * jnp.sum(
+            along**2 / spectrum + jnp.log(spectrum), axis=-1
+        )
+        whitened = jnp.einsum(
+            "kij,kj->ki", self.eigenvectors, along / spectrum, precision=high
+        )
+        eps = jnp.sqrt(one_minus) * jax.nn.softmax(log_density) @ whitened
+        return eps.reshape(x_t.shape)
+
+
+def mixture_prior(
+    weights: Num[AnyArray, " K"],
+    means: Num[AnyArray, "..."],
+    covariances: Num[AnyArray, "..."],
+    schedule: Schedule | str = "linear",
+) -> MixturePrior:
+    """A mixture of K Gaussians over images, with the exact eps at every step.
+
+    Args:
+      weights: positive; they are normalised.
+      means: one image each.
+      covariances: n x n over each image's flattened pixels, n = H W C.
+      schedule: a schedule, or "linear" or "cosine".
+
+    Raises:
+      ValueError: if shapes disagree, a weight is not positive or a covariance has a
+        negative eigenvalue.
+    """
+    weights, means, covariances = (
+        np.asarray(a, np.float64) for a in (weights, means, covariances)
+    )
+    if means.ndim != 4:
+        raise ValueError(f"means must have shape (K, H, W, C), got {means.shape}")
+    k, n = means.shape[0], int(np.prod(means.shape[1:]))
+    if weights.shape != (k,) or covariances.shape != (k, n, n):
+        raise ValueError(
+            f"for means {means.shape} weights must have shape {(k,)} and covariances "
+            f"{(k, n, n)}, got {weights.shape} and {covariances.shape}"
+        )
+    if not (weights > 0).all():
+        raise ValueError("every weight must be positive")
+    eigenvalues, eigenvectors = np.linalg.eigh(covariances)
+    if eigenvalues.min() < -1e-6 * max(eigenvalues.max(), 1e-30):
+        raise ValueError("a covariance has a negative eigenvalue")
+    return MixturePrior(
+        log_weights=jnp.asarray(np.log(weights / weights.sum()), jnp.float32),
+        means=jnp.asarray(means.reshape(k, n), jnp.float32),
+        eigenvectors=jnp.asarray(eigenvectors, jnp.float32),
+        eigenvalues=jnp.asarray(np.maximum(eigenvalues, 0), jnp.float32),
+        schedule=as_schedule(schedule),
+        image_shape=tuple(int(s) for s in means.shape[1:]),
+    )
+
+
+def gaussian_prior(
+    mean: Num[AnyArray, "..."],
+    covariance: Num[AnyArray, "..."],
+    schedule: Schedule | str = "linear",
+) -> MixturePrior:
+    """A Gaussian over images, with the exact eps at every step.
+
+    Args:
+      mean: an image.
+      covariance: n x n over its flattened pixels, n = H W C.
+      schedule: a schedule, or "linear" or "cosine".
+
+    Raises:
+      ValueError: if shapes disagree or the covariance has a negative eigenvalue.
+    """
+    return mixture_prior(
+        np.ones(1), np.asarray(mean)[None], np.asarray(covariance)[None], schedule
+    )
+
+
+@_prior_class
+class ConvertedPrior:
+    """A network that predicts something other than eps; see `from_denoiser`."""
+
+    model: Any
+    predicts: str = _static()
+    schedule: Schedule = _static()
+    image_shape: ImageShape | None = _static()
+    multiple: int = _static()
+
+    def __call__(self, x_t: Image, t: Timestep) -> Image:
+        """The eps that corresponds to the model's prediction."""
+        alpha_bar, one_minus = _alpha_bar(self.schedule, t)
+        a, s = jnp.sqrt(alpha_bar), jnp.sqrt(one_minus)
+        if self.predicts == "x0":
+            return (x_t - a * self.model(x_t, t)) / s
+        if self.predicts == "v":
+            return s * x_t + a * self.model(x_t, t)
+        # Rectified flow lives at (1 - tau) x0 + tau z, which is x_t over (a + s) at
+        # tau = s / (a + s), and its velocity is z - x0.
+        flow, tau = x_t / (a + s), s / (a + s)
+        return flow + (1 - tau) * self.model(flow, tau)
+
+
+def from_denoiser(
+    denoiser: Callable[[Image, Timestep], Image],
+    schedule: Schedule | str = "linear",
+    *,
+    image_shape: ImageShape | None = None,
+    multiple: int = 1,
+) -> ConvertedPrior:
+    """A prior from a model that predicts the clean image: denoiser(x_t, t) -> x0.
+
+    Args:
+      denoiser: a callable pytree (a function wrapped in `jax.tree_util.Partial`).
+      schedule: the schedule that relates t to the noise in x_t.
+      image_shape: the shape it is made for, or None for any.
+      multiple: height and width must be multiples of this.
+    """
+    return ConvertedPrior(
+        _as_pytree(denoiser), "x0", as_schedule(schedule), image_shape, multiple
+    )
+
+
+def from_velocity(
+    velocity: Callable[[Image, Timestep], Image],
+    schedule: Schedule | str = "linear",
+    *,
+    flow: bool = False,
+    image_shape: ImageShape | None = None,
+    multiple: int = 1,
+) -> ConvertedPrior:
+    """A prior from a model that predicts a velocity.
+
+    Args:
+      velocity: a callable pytree. With `flow=False` velocity(x_t, t) is v-prediction,
+        sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0 (Salimans and Ho 2022). With
+        `flow=True` velocity(x_tau, tau) is a rectified flow's z - x0 at
+        x_tau = (1 - tau) x0 + tau z, tau in [0, 1] with 1 pure noise (Liu et al. 2023).
+      schedule: the schedule that relates t to the noise in x_t.
+      flow: which of the two.
+      image_shape: the shape it is made for, or None for any.
+      multiple: height and width must be multiples of this.
+    """
+    predicts = "flow" if flow else "v"
+    return ConvertedPrior(
+        _as_pytree(velocity), predicts, as_schedule(schedule), image_shape, multiple
+    )
+
+
+def _as_pytree(model: Callable) -> Any:
+    """The model, made a pytree without leaves if it is a plain function."""
+    if jax.tree.leaves(model) == [model]:
+        return jax.tree_util.Partial(model)
+    return model

@@ -1,0 +1,253 @@
+"""Restore an image: check the request, then run the sampler, jitted."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int
+
+from pigdm_jax.guidance import PULLS, WEIGHTS, guide
+from pigdm_jax.operators import chain, crop
+from pigdm_jax.operators.base import Operator
+from pigdm_jax.prior import Prior
+from pigdm_jax.sampler import SAMPLERS, Trace, run, starting_sample, step_table
+from pigdm_jax.types import Image, ImageShape, Measurement, Number, PRNGKey, Scalar
+
+
+def restore(
+    prior: Prior,
+    operator: Operator,
+    y: Measurement,
+    key: PRNGKey,
+    *,
+    steps: int = 100,
+    eta: Number = 1.0,
+    noise_std: Number = 0.0,
+    weight: str = "adaptive",
+    scale: Number = 1.0,
+    data_variance: Number = 1.0,
+    start: int | None = None,
+    init: str | Image | None = None,
+    spacing: str = "uniform",
+    guidance: str = "pseudoinverse",
+    sampler: str = "ddim",
+    clip: bool = False,
+    trace: bool = False,
+    on_step: Callable[[Int[Array, ""]], None] | None = None,
+) -> Image | tuple[Image, Trace]:
+    """One sample of the image behind a measurement, by Algorithm 1 of the paper.
+
+    Pure and jitted: it compiles once for each shape and set of words, not again for
+    another image, mask, kernel, key, eta or noise level. Batches come from `jax.vmap`
+    over keys, measurements, operators or priors.
+
+    An image whose size does not suit the prior is restored as the corner of a larger
+    one, of which the operator sees only that corner.
+
+    Args:
+      prior: the diffusion model.
+      operator: how the measurement was made.
+      y: the measurement, as `operator.apply` gives it.
+      key: the image's own `jax.random` key; same key, same image, whatever the batch.
+      steps: evaluations of the network (NFE), each with one vector-Jacobian product.
+      eta: 0 (deterministic DDIM) to 1 (DDPM-like).
+      noise_std: standard deviation of the measurement's noise, sigma_y, in units of
+        the [-1, 1] image: twice that of a [0, 1] image. Linear operators only.
+      weight: "adaptive" (the paper's), "algorithm1", "vdm" or "posterior".
+      scale: a further factor on the weight, w_r of "vdm".
+      data_variance: d in r_t^2 = sigma_t^2 d / (sigma_t^2 + d).
+      start: begin at this noise level (1 .. T) instead of T, from `init` with the
+        level's noise added: the CCDF start of the paper's appendix B.
+      init: "pinv" (the default when `start` is given), "upsample" (the measurement
+        enlarged linearly) or an image in [-1, 1].
+      spacing: of the noise levels, "uniform" or "quadratic" (denser at low noise).
+      guidance: "pseudoinverse", or "reconstruction" (transpose instead).
+      sampler: "ddim".
+      clip: clip x0_hat to [-1, 1], outside of the gradient.
+      trace: also return the per-step `Trace`.
+      on_step: called on the host with 1 .. steps as the loop goes, for a progress bar.
+
+    Returns:
+      The image, (height, width, channels) about [-1, 1] and not clipped; with `trace`
+      a pair of it and the trace.
+
+    Raises:
+      ValueError: if the request makes no sense, before anything is computed.
+
+    Reference: Song, Vahdat, Mardani, Kautz, ICLR 2023.
+    """
+    _check_words(weight=weight, guidance=guidance, sampler=sampler)
+    _check_measurement(operator, y)
+    _check_noise(operator, noise_std, guidance)
+    _check_range("eta", eta, 0, 1)
+    levels = prior.schedule.levels(steps, start, spacing)
+
+    image_shape = operator.image_shape
+    working = working_shape(prior, image_shape)
+    start_image = _starting_image(operator, y, start, init, noise_std)
+    if working != image_shape:
+        height, width = image_shape[:2]
+        if start_image is not None:
+            pad = [(0, big - n) for big, n in zip(working, image_shape, strict=True)]
+            start_image = jnp.pad(start_image, pad, mode="edge")
+        operator = chain(crop(working, height, width), operator)
+
+    numbers = (eta, noise_std, scale, data_variance)
+    image, record = _run(
+        prior,
+        operator,
+        jax.tree.map(partial(jnp.asarray, dtype=jnp.float32), y),
+        key,
+        start_image,
+        *(jnp.asarray(number, jnp.float32) for number in numbers),
+        levels=tuple(int(v) for v in levels),
+        weight=weight,
+        guidance=guidance,
+        sampler=sampler,
+        clip=clip,
+        on_step=on_step,
+    )
+    image = image[: image_shape[0], : image_shape[1]]
+    return (image, record) if trace else image
+
+
+@partial(
+    jax.jit,
+    static_argnames=("levels", "weight", "guidance", "sampler", "clip", "on_step"),
+)
+def _run(
+    prior: Prior,
+    operator: Operator,
+    y: Measurement,
+    key: PRNGKey,
+    start_image: Image | None,
+    eta: Scalar,
+    noise_std: Scalar,
+    scale: Scalar,
+    data_variance: Scalar,
+    *,
+    levels: tuple[int, ...],
+    weight: str,
+    guidance: str,
+    sampler: str,
+    clip: bool,
+    on_step: Callable | None,
+) -> tuple[Image, Trace]:
+    pull = PULLS[guidance]
+    alpha_bar = prior.schedule.alpha_bar_at_level[levels[-1]]
+    x = starting_sample(key, operator.image_shape, alpha_bar, start_image)
+    return run(
+        lambda x_t, step: guide(
+            prior, operator, y, x_t, step, noise_std**2 / step.r2, pull, clip
+        ),
+        x,
+        key,
+        step_table(prior.schedule, np.array(levels)),
+        eta=eta,
+        data_variance=data_variance,
+        weight=WEIGHTS[weight],
+        scale=scale,
+        sampler=sampler,
+        on_step=on_step,
+    )
+
+
+def working_shape(prior: Prior, image_shape: ImageShape) -> ImageShape:
+    """The shape a prior runs at for an image: its own, or the next multiple up.
+
+    Raises:
+      ValueError: if the prior is for smaller images or for other channels.
+    """
+    if prior.image_shape is not None:
+        fits = image_shape[2] == prior.image_shape[2] and all(
+            n <= own for n, own in zip(image_shape, prior.image_shape, strict=True)
+        )
+        if not fits:
+            raise ValueError(
+                f"this prior is for images up to {prior.image_shape}, the operator is "
+                f"for {image_shape}"
+            )
+        return prior.image_shape
+    height, width, channels = image_shape
+    m = prior.multiple
+    return (-(-height // m) * m, -(-width // m) * m, channels)
+
+
+def _starting_image(
+    operator: Operator,
+    y: Measurement,
+    start: int | None,
+    init: str | Image | None,
+    noise_std: Any,
+) -> Image | None:
+    """The image to start from, or None for pure noise."""
+    if init is None:
+        if start is None:
+            return None
+        init = "pinv"
+    if not isinstance(init, str):
+        if init.shape != operator.image_shape:
+            raise ValueError(
+                f"init has shape {init.shape}, the operator's images are "
+                f"{operator.image_shape}"
+            )
+        return jnp.asarray(init, jnp.float32)
+    if init == "pinv":
+        damping = noise_std**2 if operator.linear else 0.0
+        return operator.pinv(y, damping)
+    if init == "upsample":
+        shape, channels = operator.measurement_shape, operator.image_shape[2]
+        if len(jax.tree.leaves(y)) != 1 or len(shape) != 3 or shape[2] != channels:
+            raise ValueError(
+                "init='upsample' needs a measurement that is a picture with as many "
+                f"channels as the image; this one has shape {shape}"
+            )
+        return jax.image.resize(y, operator.image_shape, "linear")
+    raise ValueError(f"init is 'pinv', 'upsample' or an image, got {init!r}")
+
+
+def _check_words(weight: str, guidance: str, sampler: str) -> None:
+    for name, value, known in (
+        ("weight", weight, WEIGHTS),
+        ("guidance", guidance, PULLS),
+        ("sampler", sampler, SAMPLERS),
+    ):
+        if value not in known:
+            raise ValueError(f"{name} is one of {', '.join(known)}; got {value!r}")
+
+
+def _check_measurement(operator: Operator, y: Measurement) -> None:
+    expected = operator.measurement_shape
+    given = jax.tree.map(jnp.shape, y)
+    if given != expected:
+        raise ValueError(
+            f"the measurement has shape {given}, this operator on images "
+            f"{operator.image_shape} gives {expected}"
+        )
+
+
+def _check_noise(operator: Operator, noise_std: Any, guidance: str) -> None:
+    _check_range("noise_std", noise_std, 0, np.inf)
+    if operator.linear:
+        return
+    if guidance == "reconstruction":
+        raise ValueError(
+            "reconstruction guidance needs a linear operator; use 'pseudoinverse'"
+        )
+    if isinstance(noise_std, jax.core.Tracer) or np.any(np.asarray(noise_std) != 0):
+        raise ValueError(
+            "a noise level needs a linear operator, whose pseudoinverse can be damped; "
+            "for this one use noise_std=0, or restore the linear part alone"
+        )
+
+
+def _check_range(name: str, value: Any, low: float, high: float) -> None:
+    """Check a number that is known; a traced one is the caller's own business."""
+    if isinstance(value, jax.core.Tracer):
+        return
+    if not np.all((np.asarray(value) >= low) & (np.asarray(value) <= high)):
+        limits = f"at least {low}" if high == np.inf else f"from {low} to {high}"
+        raise ValueError(f"{name} must be {limits}, got {value}")

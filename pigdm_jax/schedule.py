@@ -1,0 +1,135 @@
+"""Noise schedules: alpha_bar over the network's steps, and which steps to visit."""
+
+import dataclasses
+import functools
+import math
+
+import numpy as np
+from jaxtyping import Float, Int
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """A variance-preserving schedule, x_t = sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) z.
+
+    Noise *levels* run from 0 (clean, alpha_bar exactly 1) to T; level v > 0 is the
+    network's step v - 1. A schedule is configuration: hashable, no pytree leaf, kept
+    in float64, because 1 - alpha_bar loses four digits in float32 at the last steps.
+
+    Attributes:
+      betas: the T noise variances beta_1 .. beta_T, each in (0, 1).
+    """
+
+    betas: tuple[float, ...]
+
+    @classmethod
+    def from_betas(
+        cls, betas: Float[np.ndarray, " T"] | tuple[float, ...]
+    ) -> "Schedule":
+        """A schedule with given beta_1 .. beta_T.
+
+        Raises:
+          ValueError: if there is none, or one is not between 0 and 1.
+        """
+        values = tuple(float(b) for b in np.asarray(betas, np.float64).ravel())
+        if not values or not all(0 < b < 1 for b in values):
+            raise ValueError("betas must be one or more numbers between 0 and 1")
+        return cls(values)
+
+    @classmethod
+    def linear(cls, num_steps: int = 1000) -> "Schedule":
+        """Betas linear from 1e-4 to 0.02 at 1000 steps, scaled by 1000 / num_steps.
+
+        Reference: Ho et al. 2020; the default of ADM (Dhariwal and Nichol 2021).
+        """
+        scale = 1000 / num_steps
+        return cls.from_betas(np.linspace(1e-4 * scale, 0.02 * scale, num_steps))
+
+    @classmethod
+    def cosine(cls, num_steps: int = 1000) -> "Schedule":
+        """alpha_bar(u) = cos^2(pi/2 (u + 0.008) / 1.008), betas capped at 0.999.
+
+        Reference: Nichol and Dhariwal 2021, equation 17.
+        """
+        u = np.arange(num_steps + 1) / num_steps
+        alpha_bar = np.cos((u + 0.008) / 1.008 * math.pi / 2) ** 2
+        return cls.from_betas(np.minimum(1 - alpha_bar[1:] / alpha_bar[:-1], 0.999))
+
+    @classmethod
+    def named(cls, name: str, num_steps: int = 1000) -> "Schedule":
+        """The schedule called "linear" or "cosine".
+
+        Raises:
+          ValueError: if it is called anything else.
+        """
+        makers = {"linear": cls.linear, "cosine": cls.cosine}
+        if name not in makers:
+            raise ValueError(
+                f"no schedule is called {name!r}; there are {list(makers)}"
+            )
+        return makers[name](num_steps)
+
+    @property
+    def num_steps(self) -> int:
+        """T, the number of steps the network was trained on."""
+        return len(self.betas)
+
+    @functools.cached_property
+    def alpha_bar_at_level(self) -> Float[np.ndarray, " T+1"]:
+        """alpha_bar at levels 0 .. T; 1 at level 0."""
+        return np.cumprod(np.concatenate([[1.0], 1 - np.array(self.betas)]))
+
+    @property
+    def alpha_bar(self) -> Float[np.ndarray, " T"]:
+        """alpha_bar at the network's steps 0 .. T - 1."""
+        return self.alpha_bar_at_level[1:]
+
+    @property
+    def sigma(self) -> Float[np.ndarray, " T"]:
+        """sigma_t = sqrt((1 - alpha_bar) / alpha_bar) at the network's steps."""
+        return np.sqrt((1 - self.alpha_bar) / self.alpha_bar)
+
+    def r2(self, data_variance: float = 1.0) -> Float[np.ndarray, " T"]:
+        """r_t^2 = sigma_t^2 d / (sigma_t^2 + d) at the network's steps.
+
+        The variance that the paper gives to x0 around its prediction (appendix A.3,
+        with data variance d = 1: then 1 - alpha_bar).
+        """
+        variance = self.sigma**2
+        return variance * data_variance / (variance + data_variance)
+
+    def levels(
+        self, n: int, start: int | None = None, spacing: str = "uniform"
+    ) -> Int[np.ndarray, " n+1"]:
+        """Noise levels 0 = v_0 < ... < v_n = start, for n evaluations of the network.
+
+        Args:
+          n: number of evaluations, 1 .. start.
+          start: the noisiest level, 1 .. T; T when None.
+          spacing: "uniform", v_i = round(i start / n); or "quadratic", (i / n)^2
+            instead of i / n, denser at low noise.
+
+        Raises:
+          ValueError: if n, start or spacing is none of these.
+        """
+        start = self.num_steps if start is None else start
+        if not 1 <= start <= self.num_steps:
+            raise ValueError(
+                f"start must be a noise level from 1 to {self.num_steps}, got {start}"
+            )
+        if not 1 <= n <= start:
+            raise ValueError(
+                f"steps must be from 1 to the starting level {start}, got {n}"
+            )
+        i = np.arange(n + 1)
+        if spacing == "uniform":
+            return np.rint(i * start / n).astype(int)
+        if spacing == "quadratic":
+            # Where the square would repeat a level, the next free one is taken.
+            return np.maximum(np.rint((i / n) ** 2 * start).astype(int), i)
+        raise ValueError(f"spacing is 'uniform' or 'quadratic', got {spacing!r}")
+
+
+def as_schedule(schedule: Schedule | str) -> Schedule:
+    """A schedule, or the one that a name stands for."""
+    return Schedule.named(schedule) if isinstance(schedule, str) else schedule

@@ -1,0 +1,331 @@
+"""The ADM UNet (Dhariwal and Nichol 2021) in flax.linen, and its configuration.
+
+Layers bear the names of the public PyTorch checkpoints with dots turned into
+underscores (`input_blocks.4.1.qkv` is `input_blocks_4_1` / `qkv`), so that converting
+weights is a rule and not a table.
+"""
+
+import dataclasses
+import functools
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+
+@dataclasses.dataclass(frozen=True)
+class UNetConfig:
+    """What the ADM UNet is built from; names and meanings are the original's.
+
+    Attributes:
+      model_channels: base width; level l has channel_mult[l] times as many channels.
+      channel_mult: width of each level; each level but the last halves the image.
+      num_res_blocks: residual blocks in each level on the way down.
+      attention_resolutions: downsampling factors (1, 2, 4, ...) that have attention.
+      in_channels: 3; 6 for a super-resolution network, whose input is the noisy image
+        and the enlarged low-resolution one.
+      out_channels: 3, or 6 where the network also predicts a variance.
+      image_size: side of the training images, or None where it does not matter.
+      num_classes: size of the label embedding, or None.
+      num_heads: attention heads, where num_head_channels is -1.
+      num_head_channels: width of a head, or -1.
+      num_heads_upsample: heads on the way up where they differ, or -1.
+      use_scale_shift_norm: the embedding scales and shifts a norm (else it is added).
+      resblock_updown: residual blocks change the resolution (else plain layers do).
+      conv_resample: plain resampling layers have a convolution.
+      use_new_attention_order: split q, k, v before heads (else heads before q, k, v).
+    """
+
+    model_channels: int
+    channel_mult: tuple[float, ...]
+    num_res_blocks: int
+    attention_resolutions: tuple[int, ...]
+    in_channels: int = 3
+    out_channels: int = 3
+    image_size: int | None = None
+    num_classes: int | None = None
+    num_heads: int = 1
+    num_head_channels: int = -1
+    num_heads_upsample: int = -1
+    use_scale_shift_norm: bool = True
+    resblock_updown: bool = True
+    conv_resample: bool = True
+    use_new_attention_order: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("channel_mult", "attention_resolutions"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+
+    @property
+    def multiple(self) -> int:
+        """Height and width of the input must be multiples of this."""
+        return 2 ** (len(self.channel_mult) - 1)
+
+    @property
+    def image_channels(self) -> int:
+        """Channels of the noisy image, without a super-resolution input."""
+        return 3 if self.in_channels == 6 else self.in_channels
+
+
+def group_norm(name: str) -> nn.GroupNorm:
+    """Group norm as the original has it: 32 groups, epsilon 1e-5, in float32."""
+    return nn.GroupNorm(
+        num_groups=32,
+        epsilon=1e-5,
+        dtype=jnp.float32,
+        use_fast_variance=False,
+        name=name,
+    )
+
+
+def timestep_embedding(t: Float[Array, " b"], width: int) -> Float[Array, "b width"]:
+    """Cosines and sines of t at `width / 2` frequencies from 1 down to 1e-4."""
+    half = width // 2
+    frequencies = jnp.exp(-math.log(10000) * jnp.arange(half, dtype=jnp.float32) / half)
+    angles = t.astype(jnp.float32)[:, None] * frequencies
+    embedding = jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
+    return jnp.pad(embedding, ((0, 0), (0, width % 2)))
+
+
+def halve(x: Float[Array, "b h w c"]) -> Float[Array, "b h/2 w/2 c"]:
+    """Average pooling over 2 x 2 pixels."""
+    return nn.avg_pool(x, (2, 2), (2, 2))
+
+
+def double(x: Float[Array, "b h w c"]) -> Float[Array, "b 2*h 2*w c"]:
+    """Every pixel repeated 2 x 2 times."""
+    return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
+
+
+class ResBlock(nn.Module):
+    """Two convolutions with the embedding between them, and a skip connection."""
+
+    channels: int
+    config: UNetConfig
+    dtype: Any
+    resample: str | None = None  # "down", "up" or None
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b h w c"], emb: Float[Array, "b e"]
+    ) -> Float[Array, "b h2 w2 c2"]:
+        """The block's output; `emb` is the timestep's (and label's) embedding."""
+        conv = functools.partial(nn.Conv, dtype=self.dtype)
+        h = nn.silu(group_norm("in_layers_0")(x)).astype(self.dtype)
+        if self.resample is not None:
+            change = halve if self.resample == "down" else double
+            h, x = change(h), change(x)
+        h = conv(self.channels, (3, 3), padding=1, name="in_layers_2")(h)
+
+        scale_shift = self.config.use_scale_shift_norm
+        width = 2 * self.channels if scale_shift else self.channels
+        emb = nn.Dense(width, dtype=self.dtype, name="emb_layers_1")(nn.silu(emb))
+        emb = emb[:, None, None, :].astype(jnp.float32)
+        norm = group_norm("out_layers_0")
+        if scale_shift:
+            scale, shift = jnp.split(emb, 2, axis=-1)
+            h = norm(h) * (1 + scale) + shift
+        else:
+            h = norm(h + emb)
+        h = nn.silu(h).astype(self.dtype)
+        h = conv(self.channels, (3, 3), padding=1, name="out_layers_3")(h)
+
+        if x.shape[-1] != self.channels:
+            x = conv(self.channels, (1, 1), name="skip_connection")(x)
+        return x + h
+
+
+class AttentionBlock(nn.Module):
+    """Self-attention over all pixels, added to its input."""
+
+    num_heads: int
+    new_order: bool
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        """The input with attention added."""
+        b, height, width, c = x.shape
+        tokens = x.reshape(b, height * width, c)
+        normed = group_norm("norm")(tokens).astype(self.dtype)
+        qkv = nn.Dense(3 * c, dtype=self.dtype, name="qkv")(normed)
+        heads = self.num_heads
+        if self.new_order:
+            qkv = qkv.reshape(b, height * width, 3, heads, c // heads)
+            q, k, v = jnp.moveaxis(qkv, 2, 0)
+        else:
+            qkv = qkv.reshape(b, height * width, heads, 3, c // heads)
+            q, k, v = jnp.moveaxis(qkv, 3, 0)
+        out = jax.nn.dot_product_attention(q, k, v).reshape(tokens.shape)
+        out = nn.Dense(c, dtype=self.dtype, name="proj_out")(out)
+        return (tokens + out).reshape(x.shape)
+
+
+class Downsample(nn.Module):
+    """Halves the image, by a strided convolution or by average pooling."""
+
+    channels: int
+    use_conv: bool
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
+        """The halved image."""
+        if not self.use_conv:
+            return halve(x)
+        return nn.Conv(
+            self.channels,
+            (3, 3),
+            strides=2,
+            padding=1,
+            dtype=self.dtype,
+            name="op",
+        )(x)
+
+
+class Upsample(nn.Module):
+    """Doubles the image by repeating pixels, then perhaps a convolution."""
+
+    channels: int
+    use_conv: bool
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
+        """The doubled image."""
+        x = double(x)
+        if not self.use_conv:
+            return x
+        return nn.Conv(self.channels, (3, 3), padding=1, dtype=self.dtype, name="conv")(
+            x
+        )
+
+
+class UNet(nn.Module):
+    """The network: noisy images and timesteps to eps (and a learned variance).
+
+    Attributes:
+      config: what to build.
+      dtype: of convolutions and matrix products; norms and softmax stay float32.
+      remat: recompute each block in the backward pass instead of storing it.
+    """
+
+    config: UNetConfig
+    dtype: Any = jnp.float32
+    remat: bool = False
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "b h w c"],
+        t: Float[Array, " b"],
+        label: Int[Array, " b"] | None = None,
+        low_res: Float[Array, "b lh lw lc"] | None = None,
+    ) -> Float[Array, "b h w out"]:
+        """Predict the noise.
+
+        Args:
+          x: noisy images; height and width multiples of `config.multiple`.
+          t: network steps, 0 .. T - 1, fractions allowed.
+          label: class of each image, if and only if the network has classes.
+          low_res: for a super-resolution network, the low-resolution images in
+            [-1, 1], of any size.
+        """
+        cfg = self.config
+        emb = self._embedding(t, label)
+        if low_res is not None:
+            size = (*x.shape[:3], low_res.shape[-1])
+            x = jnp.concatenate([x, jax.image.resize(low_res, size, "linear")], -1)
+
+        h = x.astype(self.dtype)
+        channels = int(cfg.channel_mult[0] * cfg.model_channels)
+        h = nn.Conv(
+            channels, (3, 3), padding=1, dtype=self.dtype, name="input_blocks_0_0"
+        )(h)
+        skips = [h]
+        last = len(cfg.channel_mult) - 1
+
+        for level, mult in enumerate(cfg.channel_mult):
+            channels = int(mult * cfg.model_channels)
+            for _ in range(cfg.num_res_blocks):
+                block = f"input_blocks_{len(skips)}"
+                h = self._res(channels, f"{block}_0")(h, emb)
+                h = self._attend(h, 2**level, f"{block}_1")
+                skips.append(h)
+            if level != last:
+                name = f"input_blocks_{len(skips)}_0"
+                h = self._resample("down", channels, name)(h, emb)
+                skips.append(h)
+
+        h = self._res(channels, "middle_block_0")(h, emb)
+        h = self._attention(channels, cfg.num_heads, "middle_block_1")(h)
+        h = self._res(channels, "middle_block_2")(h, emb)
+
+        index = 0
+        for level, mult in reversed(list(enumerate(cfg.channel_mult))):
+            channels = int(mult * cfg.model_channels)
+            for i in range(cfg.num_res_blocks + 1):
+                block = f"output_blocks_{index}"
+                h = jnp.concatenate([h, skips.pop()], axis=-1)
+                h = self._res(channels, f"{block}_0")(h, emb)
+                h = self._attend(h, 2**level, f"{block}_1", up=True)
+                if level and i == cfg.num_res_blocks:
+                    position = 2 if 2**level in cfg.attention_resolutions else 1
+                    h = self._resample("up", channels, f"{block}_{position}")(h, emb)
+                index += 1
+
+        h = nn.silu(group_norm("out_0")(h))
+        out = nn.Conv(
+            cfg.out_channels, (3, 3), padding=1, dtype=self.dtype, name="out_2"
+        )
+        return out(h.astype(self.dtype)).astype(jnp.float32)
+
+    def _embedding(
+        self, t: Float[Array, " b"], label: Int[Array, " b"] | None
+    ) -> Float[Array, "b e"]:
+        cfg = self.config
+        emb = timestep_embedding(t, cfg.model_channels)
+        emb = nn.Dense(4 * cfg.model_channels, dtype=self.dtype, name="time_embed_0")(
+            emb
+        )
+        emb = nn.Dense(4 * cfg.model_channels, dtype=self.dtype, name="time_embed_2")(
+            nn.silu(emb)
+        )
+        if cfg.num_classes is not None:
+            table = nn.Embed(cfg.num_classes, 4 * cfg.model_channels, name="label_emb")
+            emb = emb + table(label).astype(emb.dtype)
+        return emb
+
+    def _res(self, channels: int, name: str, resample: str | None = None) -> ResBlock:
+        block = nn.remat(ResBlock) if self.remat else ResBlock
+        return block(channels, self.config, self.dtype, resample, name=name)
+
+    def _attention(self, channels: int, num_heads: int, name: str) -> AttentionBlock:
+        cfg = self.config
+        if cfg.num_head_channels != -1:
+            num_heads = channels // cfg.num_head_channels
+        block = nn.remat(AttentionBlock) if self.remat else AttentionBlock
+        return block(num_heads, cfg.use_new_attention_order, self.dtype, name=name)
+
+    def _attend(
+        self, h: Float[Array, "b h w c"], factor: int, name: str, up: bool = False
+    ) -> Float[Array, "b h w c"]:
+        """Attention where this resolution has it, else the input."""
+        cfg = self.config
+        if factor not in cfg.attention_resolutions:
+            return h
+        heads = cfg.num_heads
+        if up and cfg.num_heads_upsample != -1:
+            heads = cfg.num_heads_upsample
+        return self._attention(h.shape[-1], heads, name)(h)
+
+    def _resample(self, way: str, channels: int, name: str) -> Any:
+        """A block called with (h, emb) that halves ("down") or doubles ("up")."""
+        if self.config.resblock_updown:
+            return self._res(channels, name, way)
+        layer = Downsample if way == "down" else Upsample
+        plain = layer(channels, self.config.conv_resample, self.dtype, name=name)
+        return lambda h, emb: plain(h)

@@ -1,0 +1,19 @@
+"""Operators as dense matrices in float64: the oracle for every linear one."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def dense(operator) -> np.ndarray:
+    """The matrix of a linear operator, from the images of unit vectors."""
+    n = int(np.prod(operator.image_shape))
+    units = jnp.eye(n).reshape(n, *operator.image_shape)
+    columns = jax.vmap(operator.apply)(units)
+    return np.asarray(columns, np.float64).reshape(n, -1).T
+
+
+def tikhonov(matrix: np.ndarray, damping: float) -> np.ndarray:
+    """H^T (H H^T + damping I)^-1."""
+    square = matrix @ matrix.T + damping * np.eye(len(matrix))
+    return np.linalg.solve(square, matrix).T
