@@ -64,8 +64,8 @@ class UNetPrior:
     """An ADM UNet as a prior; made by `unet_prior`."""
 
     params: Any
-    label: Int[Array, ""] | None
-    low_res: Image | None
+    label: Any  # a whole number, or None
+    low_res: Any  # an image, or None
     net: UNet = _static()
     schedule: Schedule = _static()
     image_shape: ImageShape | None = _static()
@@ -156,12 +156,12 @@ def unet_prior(
 class MixturePrior:
     """A Gaussian mixture; made by `mixture_prior` or `gaussian_prior`."""
 
-    log_weights: Float[Array, " K"]
-    means: Float[Array, "K n"]
+    log_weights: Any  # K
+    means: Any  # K x n
     # Covariances as eigenvectors (columns) and eigenvalues: every noise level then
     # costs two matrix products instead of a factorisation.
-    eigenvectors: Float[Array, "K n n"]
-    eigenvalues: Float[Array, "K n"]
+    eigenvectors: Any  # K x n x n
+    eigenvalues: Any  # K x n
     schedule: Schedule = _static()
     image_shape: ImageShape = _static()
     multiple: int = _static(default=1)

@@ -3,9 +3,12 @@
 import dataclasses
 import functools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
+
+from pigdm_jax.types import AnyArray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,9 +26,7 @@ class Schedule:
     betas: tuple[float, ...]
 
     @classmethod
-    def from_betas(
-        cls, betas: Float[np.ndarray, " T"] | tuple[float, ...]
-    ) -> "Schedule":
+    def from_betas(cls, betas: Sequence[float] | Float[AnyArray, " T"]) -> "Schedule":
         """A schedule with given beta_1 .. beta_T.
 
         Raises:
@@ -64,9 +65,7 @@ class Schedule:
         """
         makers = {"linear": cls.linear, "cosine": cls.cosine}
         if name not in makers:
-            raise ValueError(
-                f"no schedule is called {name!r}; there are {list(makers)}"
-            )
+            raise ValueError(f"a schedule is linear or cosine, got {name!r}")
         return makers[name](num_steps)
 
     @property

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from pigdm_jax.types import Image, ImageShape, Measurement
 from pigdm_jax.types import Number as Damping
@@ -59,8 +60,10 @@ class Operator(abc.ABC):
         Args:
           y: a measurement, as `apply` gives it.
           damping: sigma_y^2 / r_t^2 of equation 7 of the paper; 0 gives the
-            Moore-Penrose pseudoinverse. Ignored by non-linear operators, for which
-            `restore` refuses a noise level.
+            Moore-Penrose pseudoinverse. Non-linear operators take none.
+
+        Raises:
+          ValueError: if a non-linear operator is given a damping.
         """
 
     @property
@@ -81,6 +84,16 @@ class Operator(abc.ABC):
     def to_picture(self, y: Measurement) -> Image:
         """A measurement as a picture to look at or to keep in a file."""
         return y
+
+
+def refuse_damping(damping: Damping) -> None:
+    """For operators that cannot damp: an error, unless the damping is 0 or traced."""
+    if isinstance(damping, jax.core.Tracer) or not np.any(np.asarray(damping)):
+        return
+    raise ValueError(
+        "this operator is not linear, so its pseudoinverse cannot be damped by a "
+        "noise level; use 0"
+    )
 
 
 def check_image_shape(image_shape: ImageShape) -> ImageShape:

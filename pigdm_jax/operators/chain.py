@@ -9,6 +9,7 @@ from pigdm_jax.operators.base import (
     Measurement,
     Operator,
     operator_class,
+    refuse_damping,
     static_field,
 )
 from pigdm_jax.operators.separable import Separable, product
@@ -42,6 +43,7 @@ class Chain(Operator):
         divided by c; other linear chains are solved by conjugate gradients.
         """
         if not self.linear:
+            refuse_damping(damping)
             for part in reversed(self.parts):
                 y = part.pinv(y)
             return y

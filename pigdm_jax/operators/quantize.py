@@ -12,6 +12,7 @@ from pigdm_jax.operators.base import (
     Operator,
     check_image_shape,
     operator_class,
+    refuse_damping,
     static_field,
 )
 from pigdm_jax.operators.chain import Chain, chain
@@ -34,6 +35,7 @@ class Quantize(Operator):
 
     def pinv(self, y: Image, damping: Damping = 0.0) -> Image:
         """The middle of each level."""
+        refuse_damping(damping)
         return y + 0.5**self.bits
 
     def from_picture(self, picture: Image) -> Image:
@@ -60,6 +62,7 @@ class Clip(Operator):
 
     def pinv(self, y: Image, damping: Damping = 0.0) -> Image:
         """The measurement itself."""
+        refuse_damping(damping)
         return y
 
 
@@ -95,6 +98,7 @@ class CameraResponse(Operator):
 
     def pinv(self, y: Image, damping: Damping = 0.0) -> Image:
         """Its inverse."""
+        refuse_damping(damping)
         return self.response.inverse(y)
 
 
