@@ -6,7 +6,6 @@ weights is a rule and not a table.
 """
 
 import dataclasses
-import functools
 import math
 from typing import Any
 
@@ -14,6 +13,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
+
+from pigdm_jax.convolution import convolve
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +82,24 @@ def group_norm(name: str) -> nn.GroupNorm:
     )
 
 
+def conv(channels: int, size: int, dtype: Any, name: str) -> nn.Conv:
+    """A convolution by size x size taps that keeps the image's size."""
+    return nn.Conv(
+        channels,
+        (size, size),
+        padding=size // 2,
+        dtype=dtype,
+        name=name,
+        conv_general_dilated=_convolve,
+    )
+
+
+def _convolve(x: Array, kernel: Array, strides: Any, padding: Any, **kwargs: Any):
+    """`convolve` under the signature that `nn.Conv` calls; the rest are defaults."""
+    del strides, kwargs
+    return convolve(x, kernel, tuple(padding))
+
+
 def timestep_embedding(t: Float[Array, " b"], width: int) -> Float[Array, "b width"]:
     """Cosines and sines of t at `width / 2` frequencies from 1 down to 1e-4."""
     half = width // 2
@@ -113,12 +132,11 @@ class ResBlock(nn.Module):
         self, x: Float[Array, "b h w c"], emb: Float[Array, "b e"]
     ) -> Float[Array, "b h2 w2 c2"]:
         """The block's output; `emb` is the timestep's (and label's) embedding."""
-        conv = functools.partial(nn.Conv, dtype=self.dtype)
         h = nn.silu(group_norm("in_layers_0")(x)).astype(self.dtype)
         if self.resample is not None:
             change = halve if self.resample == "down" else double
             h, x = change(h), change(x)
-        h = conv(self.channels, (3, 3), padding=1, name="in_layers_2")(h)
+        h = conv(self.channels, 3, self.dtype, "in_layers_2")(h)
 
         scale_shift = self.config.use_scale_shift_norm
         width = 2 * self.channels if scale_shift else self.channels
@@ -131,10 +149,10 @@ class ResBlock(nn.Module):
         else:
             h = norm(h + emb)
         h = nn.silu(h).astype(self.dtype)
-        h = conv(self.channels, (3, 3), padding=1, name="out_layers_3")(h)
+        h = conv(self.channels, 3, self.dtype, "out_layers_3")(h)
 
         if x.shape[-1] != self.channels:
-            x = conv(self.channels, (1, 1), name="skip_connection")(x)
+            x = conv(self.channels, 1, self.dtype, "skip_connection")(x)
         return x + h
 
 
@@ -199,9 +217,7 @@ class Upsample(nn.Module):
         x = double(x)
         if not self.use_conv:
             return x
-        return nn.Conv(self.channels, (3, 3), padding=1, dtype=self.dtype, name="conv")(
-            x
-        )
+        return conv(self.channels, 3, self.dtype, "conv")(x)
 
 
 class UNet(nn.Module):
@@ -242,9 +258,7 @@ class UNet(nn.Module):
 
         h = x.astype(self.dtype)
         channels = int(cfg.channel_mult[0] * cfg.model_channels)
-        h = nn.Conv(
-            channels, (3, 3), padding=1, dtype=self.dtype, name="input_blocks_0_0"
-        )(h)
+        h = conv(channels, 3, self.dtype, "input_blocks_0_0")(h)
         skips = [h]
         last = len(cfg.channel_mult) - 1
 
@@ -278,9 +292,7 @@ class UNet(nn.Module):
                 index += 1
 
         h = nn.silu(group_norm("out_0")(h))
-        out = nn.Conv(
-            cfg.out_channels, (3, 3), padding=1, dtype=self.dtype, name="out_2"
-        )
+        out = conv(cfg.out_channels, 3, self.dtype, "out_2")
         return out(h.astype(self.dtype)).astype(jnp.float32)
 
     def _embedding(
