@@ -11,13 +11,14 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Num
+from jaxtyping import Array, Float, Int
+from numpy.typing import ArrayLike
 
 from pigdm_jax.schedule import Schedule, as_schedule
 from pigdm_jax.types import AnyArray, Image, ImageShape, Number
 from pigdm_jax.unet import UNet, UNetConfig
 
-Timestep = Number | Int[Array, ""]
+Timestep = Number
 
 
 @runtime_checkable
@@ -102,7 +103,7 @@ def unet_prior(
     config: UNetConfig,
     params: Any,
     schedule: Schedule | str,
-    label: int | Int[Array, ""] | None = None,
+    label: int | np.integer | Int[AnyArray, ""] | None = None,
     *,
     low_res: Image | None = None,
     dtype: Any = jnp.float32,
@@ -131,7 +132,8 @@ def unet_prior(
             raise ValueError(
                 f"this network needs a class label, 0 to {classes - 1}; pass label="
             )
-        if isinstance(label, int) and not 0 <= label < classes:
+        known = isinstance(label, int | np.integer)
+        if known and not 0 <= label < classes:
             raise ValueError(f"label must be from 0 to {classes - 1}, got {label}")
         label = jnp.asarray(label, jnp.int32)
     wants_low_res = config.in_channels != config.image_channels
@@ -184,17 +186,17 @@ class MixturePrior:
 
 
 def mixture_prior(
-    weights: Num[AnyArray, " K"],
-    means: Num[AnyArray, "..."],
-    covariances: Num[AnyArray, "..."],
+    weights: ArrayLike,
+    means: ArrayLike,
+    covariances: ArrayLike,
     schedule: Schedule | str = "linear",
 ) -> MixturePrior:
     """A mixture of K Gaussians over images, with the exact eps at every step.
 
     Args:
-      weights: positive; they are normalised.
-      means: one image each.
-      covariances: n x n over each image's flattened pixels, n = H W C.
+      weights: K positive numbers; they are normalised.
+      means: K images, (K, H, W, C).
+      covariances: (K, n, n) over each image's flattened pixels, n = H W C.
       schedule: a schedule, or "linear" or "cosine".
 
     Raises:
@@ -228,15 +230,15 @@ def mixture_prior(
 
 
 def gaussian_prior(
-    mean: Num[AnyArray, "..."],
-    covariance: Num[AnyArray, "..."],
+    mean: ArrayLike,
+    covariance: ArrayLike,
     schedule: Schedule | str = "linear",
 ) -> MixturePrior:
     """A Gaussian over images, with the exact eps at every step.
 
     Args:
-      mean: an image.
-      covariance: n x n over its flattened pixels, n = H W C.
+      mean: an image, (H, W, C).
+      covariance: (n, n) over its flattened pixels, n = H W C.
       schedule: a schedule, or "linear" or "cosine".
 
     Raises:

@@ -35,7 +35,7 @@ class StepTable(NamedTuple):
     kept: Float[Array, " n"]
 
 
-def step_table(schedule: Schedule, levels: Int[np.ndarray, " n+1"]) -> StepTable:
+def step_table(schedule: Schedule, levels: Int[np.ndarray, " n_plus_1"]) -> StepTable:
     """The table that visits noise levels from last to first; levels[0] is clean."""
     alpha_bar = schedule.alpha_bar_at_level[levels][::-1]
     a_t, a_s = alpha_bar[:-1], alpha_bar[1:]

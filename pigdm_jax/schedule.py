@@ -74,7 +74,7 @@ class Schedule:
         return len(self.betas)
 
     @functools.cached_property
-    def alpha_bar_at_level(self) -> Float[np.ndarray, " T+1"]:
+    def alpha_bar_at_level(self) -> Float[np.ndarray, " T_plus_1"]:
         """alpha_bar at levels 0 .. T; 1 at level 0."""
         return np.cumprod(np.concatenate([[1.0], 1 - np.array(self.betas)]))
 
@@ -99,7 +99,7 @@ class Schedule:
 
     def levels(
         self, n: int, start: int | None = None, spacing: str = "uniform"
-    ) -> Int[np.ndarray, " n+1"]:
+    ) -> Int[np.ndarray, " n_plus_1"]:
         """Noise levels 0 = v_0 < ... < v_n = start, for n evaluations of the network.
 
         Args:

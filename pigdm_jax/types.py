@@ -2,7 +2,7 @@
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Key, PyTree, UInt32
+from jaxtyping import Array, Float, Key, Num, PyTree, UInt32
 
 AnyArray = jax.Array | np.ndarray
 Image = Float[AnyArray, "H W C"]
@@ -12,5 +12,5 @@ ImageShape = tuple[int, ...]
 Measurement = PyTree[Float[AnyArray, "..."]]
 Scalar = Float[Array, ""]
 # A number that may be traced.
-Number = float | int | Float[AnyArray, ""]
+Number = float | np.number | Num[AnyArray, ""]
 PRNGKey = Key[Array, ""] | UInt32[AnyArray, " 2"]

@@ -2,11 +2,18 @@
 
 from pathlib import Path
 
-import jax.numpy as jnp
-import numpy as np
+import jaxtyping
 import pytest
+from beartype import BeartypeConf, beartype
 
-from pigdm_jax.prior import gaussian_prior
+# Types and shapes are checked at run time; an int is as good as a float.
+check = beartype(conf=BeartypeConf(is_pep484_tower=True))
+jaxtyping.install_import_hook(["pigdm_jax", "pigdm_convert"], "conftest.check")
+
+import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
+
+from pigdm_jax.prior import gaussian_prior  # noqa: E402
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Complex, Float, Num
+from jaxtyping import Array, Complex, Float
+from numpy.typing import ArrayLike
 
 from pigdm_jax.operators.base import (
     Damping,
@@ -18,7 +19,6 @@ from pigdm_jax.operators.base import (
 )
 from pigdm_jax.operators.separable import separable, spectral_gain
 from pigdm_jax.operators.solve import pinv_by_conjugate_gradients
-from pigdm_jax.types import AnyArray
 
 # What numpy.pad calls each boundary.
 PAD_MODES = {"zero": "constant", "reflect": "symmetric", "circular": "wrap"}
@@ -78,7 +78,7 @@ class PaddedBlur(Operator):
 
 def blur(
     image_shape: ImageShape,
-    kernel: Num[AnyArray, "..."],
+    kernel: ArrayLike,
     boundary: str = "zero",
     rtol: float = RTOL,
 ) -> Operator:

@@ -5,7 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float
+from numpy.typing import ArrayLike
 from PIL import Image as PillowImage
 from PIL import ImageDraw
 
@@ -18,7 +19,7 @@ from pigdm_jax.operators.base import (
     operator_class,
     static_field,
 )
-from pigdm_jax.types import AnyArray, PRNGKey
+from pigdm_jax.types import PRNGKey
 
 Mask = Float[Array, "H W 1"]
 Seed = int | PRNGKey
@@ -46,7 +47,7 @@ class Inpaint(Operator):
         return self.mask * picture
 
 
-def inpaint(image_shape: ImageShape, mask: Shaped[AnyArray, "..."]) -> Inpaint:
+def inpaint(image_shape: ImageShape, mask: ArrayLike) -> Inpaint:
     """Keep the pixels where `mask` is 1, hide those where it is 0.
 
     Args:

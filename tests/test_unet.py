@@ -1,0 +1,117 @@
+"""The network against the original's outputs, and its options against each other."""
+
+import dataclasses
+
+import golden
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pigdm_jax import UNet, UNetConfig
+from pigdm_jax.convolution import convolve
+
+SMALL = UNetConfig(
+    model_channels=32,
+    channel_mult=(1, 2),
+    num_res_blocks=1,
+    attention_resolutions=(2,),
+    num_head_channels=32,
+)
+
+
+def check_parity(shared, name, **options):
+    for part, error in golden.errors(shared, name, **options).items():
+        bound = golden.OUT_TOLERANCE if part == "out" else golden.VJP_TOLERANCE
+        assert error < bound, (part, error)
+
+
+@pytest.mark.parametrize("name", ["tiny_a", "tiny_b", "tiny_c", "tiny_d"])
+def test_outputs_and_gradients_equal_the_original(shared, name):
+    check_parity(shared, name)
+
+
+def test_rematerialisation_changes_nothing(shared):
+    check_parity(shared, "tiny_a", remat=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["256x256_diffusion_uncond", "256x256_diffusion"])
+def test_full_size_outputs_and_gradients_equal_the_original(shared, name):
+    check_parity(shared, name)
+
+
+def initialised(config, **options):
+    net = UNet(config, **options)
+    x = jax.random.normal(jax.random.key(0), (2, 16, 24, 3))
+    t = jnp.array([3.0, 700.0])
+    params = net.init(jax.random.key(1), x, t)
+    return net, params, x, t
+
+
+def test_bfloat16_computes_close_to_float32_and_answers_in_it():
+    net, params, x, t = initialised(SMALL)
+    exact = net.apply(params, x, t)
+    coarse = UNet(SMALL, dtype=jnp.bfloat16).apply(params, x, t)
+    assert coarse.dtype == jnp.float32
+    assert 1e-5 < golden.relative_error(coarse, exact) < 0.05
+
+
+def test_norms_and_softmax_stay_float32_under_bfloat16():
+    _, params, x, t = initialised(SMALL)
+    net = UNet(SMALL, dtype=jnp.bfloat16)
+    jaxpr = jax.make_jaxpr(lambda x: net.apply(params, x, t))(x)
+    dtypes = {"exp": set(), "rsqrt": set()}
+
+    def visit(jaxpr):
+        for equation in jaxpr.eqns:
+            if equation.primitive.name in dtypes:
+                dtypes[equation.primitive.name].add(equation.invars[0].aval.dtype.name)
+            for inner in jax.core.jaxprs_in_params(equation.params):
+                visit(inner)
+
+    visit(jaxpr.jaxpr)
+    assert dtypes == {"exp": {"float32"}, "rsqrt": {"float32"}}
+
+
+def test_images_of_a_batch_do_not_meet():
+    net, params, x, t = initialised(SMALL)
+    both = net.apply(params, x, t)
+    for i in range(2):
+        alone = net.apply(params, x[i : i + 1], t[i : i + 1])
+        np.testing.assert_allclose(both[i], alone[0], atol=2e-5)
+
+
+def test_configurations_from_json_equal_their_originals():
+    as_json = dataclasses.asdict(SMALL) | {"channel_mult": [1, 2]}
+    assert UNetConfig(**as_json) == SMALL
+    assert hash(UNetConfig(**as_json)) == hash(SMALL)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_convolution_has_the_derivatives_of_the_plain_one(size):
+    keys = jax.random.split(jax.random.key(0), 5)
+    x, dx = (jax.random.normal(k, (2, 6, 5, 3)) for k in keys[:2])
+    kernel, dkernel = (jax.random.normal(k, (size, size, 3, 4)) for k in keys[2:4])
+    cotangent = jax.random.normal(keys[4], (2, 6, 5, 4))
+    pad = ((size // 2, size // 2),) * 2
+
+    def plain(x, kernel):
+        return jax.lax.conv_general_dilated(
+            x, kernel, (1, 1), pad, dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+    def ours(x, kernel):
+        return convolve(x, kernel, pad)
+
+    def everything(f):
+        out, vjp = jax.vjp(f, x, kernel)
+        forward = jax.jvp(f, (x, kernel), (dx, dkernel))
+        by_one = jax.jvp(lambda x: f(x, kernel), (x,), (dx,))
+        second = jax.grad(lambda x: jnp.sum(jax.vjp(f, x, kernel)[1](cotangent)[1]))(x)
+        return out, vjp(cotangent), forward, by_one, second
+
+    for a, b in zip(*map(jax.tree.leaves, map(everything, (ours, plain))), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+    batched = jax.vmap(ours, (0, None))(x[:, None], kernel)[:, 0]
+    np.testing.assert_allclose(batched, plain(x, kernel), atol=1e-5)
