@@ -10,6 +10,8 @@ from jaxtyping import Float, UInt8
 from PIL import Image as PillowImage
 from PIL import ImageOps, UnidentifiedImageError
 
+from pigdm_jax.types import Image
+
 # Half a step of 8 bits either way, spread evenly: the rounding error's standard
 # deviation, in units of the [-1, 1] image.
 ROUNDING_STD = 2 / 255 / 12**0.5
@@ -65,19 +67,19 @@ def read_kernel(path: str | Path) -> Float[np.ndarray, "kh kw"]:
     return kernel / kernel.sum()
 
 
-def to_uint8(image: Float[np.ndarray, "H W C"]) -> UInt8[np.ndarray, "H W C"]:
+def to_uint8(image: Image) -> UInt8[np.ndarray, "H W C"]:
     """An image in [-1, 1] as 8-bit values, clipped and rounded."""
     return np.rint((np.clip(np.asarray(image), -1, 1) + 1) * 127.5).astype(np.uint8)
 
 
-def to_picture(image: Float[np.ndarray, "H W C"]) -> PillowImage.Image:
+def to_picture(image: Image) -> PillowImage.Image:
     """An image in [-1, 1], of one or three channels, as a Pillow image."""
     pixels = to_uint8(image)
     return PillowImage.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
-def write_picture(path: str | Path, picture: PillowImage.Image) -> None:
-    """Write a picture; the file appears whole or not at all.
+def write_picture(path: str | Path, image: Image | PillowImage.Image) -> None:
+    """Write an image in [-1, 1], or a Pillow one; the file appears whole or not at all.
 
     Raises:
       ValueError: if the place cannot be written to or the ending is no picture's.
@@ -85,6 +87,7 @@ def write_picture(path: str | Path, picture: PillowImage.Image) -> None:
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
+        picture = image if isinstance(image, PillowImage.Image) else to_picture(image)
         picture.save(temporary)
         os.replace(temporary, path)
     except (OSError, ValueError) as error:

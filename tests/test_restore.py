@@ -97,7 +97,7 @@ def test_the_trace_tells_each_step(smooth_prior):
     )
     np.testing.assert_array_equal(trace.t[:2], [999, 966])
     assert all(leaf.shape == (30,) for leaf in trace)
-    assert trace.residual[-1] < 0.1 * trace.residual[0]
+    assert trace.residual[-1] < 0.2 * trace.residual[0]
     alone = restore(smooth_prior, operator, y, jax.random.key(0), steps=30)
     np.testing.assert_array_equal(x, alone)
 

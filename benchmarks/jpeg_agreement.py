@@ -1,0 +1,60 @@
+"""How many quantised coefficients equal those of libjpeg, quality by quality.
+
+    python benchmarks/jpeg_agreement.py --photos ../shared/data/eval/kodak
+
+"no rounding" is the same transform in plain float32: what is left between the two
+columns is libjpeg's rounding of luma to whole numbers and of its transform after each
+axis. What is left after that is its 13-bit constants and, for chroma, its rounding
+before and after averaging.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import jpeglib
+import numpy as np
+
+from pigdm_jax.io import read_image, to_picture
+from pigdm_jax.operators import jpeg
+from pigdm_jax.operators.jpeg import DCT, LUMA
+
+
+def plain_luma(x, table):
+    height, width, _ = x.shape
+    luma = (np.asarray(x, np.float64) + 1) @ LUMA * 127.5 - 128
+    blocks = luma.reshape(height // 8, 8, width // 8, 8)
+    return np.rint(np.einsum("ui,ribj,vj->rbuv", DCT, blocks, DCT) / table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--photos", type=Path, required=True)
+    parser.add_argument("--qualities", type=int, nargs="+", default=[5, 10, 20, 50, 90])
+    args = parser.parse_args()
+    measure = jax.jit(lambda operator, x: operator.apply(x))
+    paths = sorted(args.photos.glob("*.png"))
+    print(f"{len(paths)} photos, 4:2:0, share of equal coefficients in %")
+    print("| quality | luma | luma, no rounding | chroma |\n| --- | --- | --- | --- |")
+    for quality in args.qualities:
+        same = {"luma": [], "plain": [], "chroma": []}
+        for path in paths:
+            x = read_image(path)
+            with tempfile.NamedTemporaryFile(suffix=".jpg") as file:
+                to_picture(x).save(file.name, quality=quality, subsampling="4:2:0")
+                theirs = jpeglib.read_dct(file.name)
+            operator = jpeg(x.shape, quality)
+            ours = measure(operator, jnp.asarray(x))
+            same["luma"].append((ours.y == theirs.Y).mean())
+            plain = plain_luma(x, np.asarray(operator.luma_table))
+            same["plain"].append((plain == theirs.Y).mean())
+            same["chroma"].append((ours.cb == theirs.Cb).mean())
+            same["chroma"].append((ours.cr == theirs.Cr).mean())
+        shares = " | ".join(f"{100 * np.mean(values):.3f}" for values in same.values())
+        print(f"| {quality} | {shares} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""Restoring pictures: what a file measured, and a restoration fit to be a file."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from pigdm_jax.guidance import project, root_mean_square
+from pigdm_jax.io import ROUNDING_STD, to_uint8
+from pigdm_jax.operators import Operator, enlargement, parse
+from pigdm_jax.prior import Prior
+from pigdm_jax.restore import restore
+from pigdm_jax.types import Image, ImageShape, Measurement, PRNGKey
+
+Picture = Float[np.ndarray, "H W C"]
+
+# Where a pseudoinverse enlarges the rounding of a file this much, the rounding counts
+# as noise; an answer that agrees with every rounded value would show little else.
+ILL_CONDITIONED = 10.0
+
+
+class Problem(NamedTuple):
+    """One picture to restore.
+
+    Attributes:
+      operator: how it was damaged.
+      y: what is left of it.
+      noise_std: noise of y, in units of the [-1, 1] image; 0 if y is to be kept.
+      original: the undamaged picture, where it is known.
+      remarks: what was assumed, for the user to read.
+    """
+
+    operator: Operator
+    y: Measurement
+    noise_std: float
+    original: Picture | None = None
+    remarks: tuple[str, ...] = ()
+
+
+def measured(picture: Picture, task: str, noise: float | None = None) -> Problem:
+    """The problem whose measurement is in the picture.
+
+    Args:
+      picture: what the file holds, in [-1, 1].
+      task: how it was damaged, as `parse` takes it.
+      noise: standard deviation of its noise, in units of a [0, 1] image. None means
+        none but the rounding of the file, which then counts where it would be blown
+        up (deblurring).
+
+    Raises:
+      ValueError: if the task cannot have made a picture of this size.
+    """
+    height, width, channels = picture.shape
+    factor = enlargement(task)
+    image_shape = (height * factor, width * factor, channels)
+    operator = parse(task, image_shape)
+    expected = _picture_shape(operator)
+    if expected[:2] != picture.shape[:2]:
+        raise ValueError(
+            f"{task!r} makes pictures of {_size(expected)} from {_size(image_shape)}, "
+            f"so this one of {_size(picture.shape)} cannot come from it"
+        )
+    if expected[2] == 1:
+        picture = picture.mean(axis=-1, keepdims=True)
+    y = operator.from_picture(jnp.asarray(picture))
+    if noise is not None:
+        return Problem(operator, y, 2 * noise)
+    if operator.linear and _amplification(operator, y) > ILL_CONDITIONED:
+        remark = (
+            f"the file's rounding to 8 bits counts as noise of {ROUNDING_STD / 2:.4f}, "
+            "since undoing this task would blow it up; --noise sets another level"
+        )
+        return Problem(operator, y, ROUNDING_STD, remarks=(remark,))
+    return Problem(operator, y, 0.0)
+
+
+def simulated(
+    picture: Picture, task: str, noise: float | None, key: PRNGKey
+) -> Problem:
+    """The problem of a clean picture damaged on purpose.
+
+    The picture is cropped where the task needs sides that are multiples of a factor.
+
+    Args:
+      picture: the clean picture, in [-1, 1].
+      task: how to damage it, as `parse` takes it.
+      noise: standard deviation of noise to add, in units of a [0, 1] image.
+      key: of the noise.
+
+    Raises:
+      ValueError: if the task does not suit the picture, or cannot have noise.
+    """
+    factor = enlargement(task)
+    height, width = (n - n % factor for n in picture.shape[:2])
+    remarks = ()
+    if (height, width) != picture.shape[:2]:
+        remarks = (f"cropped to {height} x {width}, multiples of {factor}",)
+        picture = picture[:height, :width]
+    operator = parse(task, picture.shape)
+    y = operator.apply(jnp.asarray(picture))
+    if not noise:
+        return Problem(operator, y, 0.0, picture, remarks)
+    if not operator.linear:
+        raise ValueError(
+            f"{task!r} is not linear, so its pseudoinverse cannot allow for noise; "
+            "leave out --noise"
+        )
+    noise_std = 2 * noise
+    y = y + noise_std * jax.random.normal(key, y.shape)
+    return Problem(operator, y, noise_std, picture, remarks)
+
+
+def pseudoinverse(problem: Problem) -> Image:
+    """What the pseudoinverse alone makes of the measurement."""
+    damping = problem.noise_std**2 if problem.operator.linear else 0.0
+    return problem.operator.pinv(problem.y, damping)
+
+
+def restore_picture(
+    prior: Prior, problem: Problem, key: PRNGKey, **options: Any
+) -> Picture:
+    """A restoration that agrees with what was measured without noise.
+
+    Args:
+      prior: the diffusion model.
+      problem: what to restore.
+      key: the picture's own `jax.random` key.
+      **options: as `restore` takes them.
+
+    Returns:
+      The image, clipped to [-1, 1].
+
+    Raises:
+      ValueError: as `restore`, or if the sampler leaves the finite numbers.
+    """
+    operator, y, noise_std = problem[:3]
+    image = restore(prior, operator, y, key, noise_std=noise_std, **options)
+    if noise_std == 0:
+        image = project(operator, y, image)
+    image = np.asarray(image)
+    if not np.isfinite(image).all():
+        weight = options.get("weight", "adaptive")
+        raise ValueError(
+            f"the restoration is not finite: the weight {weight!r} is unstable with "
+            "this prior and task; 'adaptive' with more steps is the safest"
+        )
+    return np.clip(image, -1, 1)
+
+
+def disagreement(problem: Problem, image: Picture) -> str:
+    """How far an image, rounded as in a file, is from the measurement, in words."""
+    rounded = to_uint8(image) / np.float32(127.5) - 1
+    again, y = problem.operator.apply(jnp.asarray(rounded)), problem.y
+    if problem.operator.linear:
+        off = float(root_mean_square(jax.tree.map(jnp.subtract, again, y))) / 2
+        own = f"its noise is {problem.noise_std / 2:.4f}"
+        if problem.noise_std == 0:
+            own = f"rounding a picture to 8 bits is {ROUNDING_STD / 2:.4f}"
+        return f"{off:.4f} root mean square, on a scale from 0 to 1 ({own})"
+    pairs = zip(jax.tree.leaves(again), jax.tree.leaves(y), strict=True)
+    equal = np.mean(np.concatenate([np.ravel(a == b) for a, b in pairs]))
+    return f"{1 - equal:.2%} of the measured values differ"
+
+
+def _picture_shape(operator: Operator) -> ImageShape:
+    """The shape of the picture that shows a measurement."""
+    image = jax.ShapeDtypeStruct(operator.image_shape, jnp.float32)
+    return jax.eval_shape(lambda x: operator.to_picture(operator.apply(x)), image).shape
+
+
+def _amplification(operator: Operator, y: Measurement) -> float:
+    """How much larger random errors of y are after the pseudoinverse."""
+    error = jax.random.normal(jax.random.key(0), jnp.shape(y))
+    return float(root_mean_square(operator.pinv(error)) / root_mean_square(error))
+
+
+def _size(shape: ImageShape) -> str:
+    return f"{shape[0]} x {shape[1]} pixels"
