@@ -1,0 +1,90 @@
+"""PyTorch's names and layouts to those of `pigdm_jax.unet`, by rule."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from pigdm_convert.reader import CheckpointError
+from pigdm_jax.checkpoint import expected_params
+from pigdm_jax.unet import UNetConfig
+
+Path = tuple[str, ...]
+
+
+def flax_path(key: str, ndim: int) -> Path:
+    """Where a PyTorch tensor goes: numbers join the name before them.
+
+    `input_blocks.4.1.qkv.weight` is `input_blocks_4_1` / `qkv` / `kernel`.
+    """
+    *modules, leaf = key.split(".")
+    path: list[str] = []
+    for module in modules:
+        if module.isdigit() and path:
+            path[-1] += f"_{module}"
+        else:
+            path.append(module)
+    if leaf == "weight":
+        if path == ["label_emb"]:
+            leaf = "embedding"
+        else:
+            leaf = "scale" if ndim == 1 else "kernel"
+    return (*path, leaf)
+
+
+def flax_layout(path: Path, array: np.ndarray) -> np.ndarray:
+    """Output channels last: OIHW to HWIO, (out, in) and (out, in, 1) to (in, out)."""
+    if path[-1] != "kernel":
+        return array
+    if array.ndim == 4:
+        return array.transpose(2, 3, 1, 0)
+    if array.ndim == 3:
+        array = array[..., 0]
+    return array.T
+
+
+def check_names(shapes: Mapping[str, tuple[int, ...]], config: UNetConfig) -> None:
+    """Compare a checkpoint's tensors with those that a network has.
+
+    Raises:
+      CheckpointError: that names every tensor that is missing, superfluous or of
+        another shape.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(expected_params(config))
+    expected = {tuple(k.key for k in path): leaf.shape for path, leaf in leaves}
+    given = {flax_path(key, len(shape)): key for key, shape in shapes.items()}
+    problems = []
+    if missing := [path for path in expected if path not in given]:
+        problems.append("missing: " + ", ".join("/".join(path) for path in missing))
+    if unused := [key for path, key in given.items() if path not in expected]:
+        problems.append("not part of it: " + ", ".join(unused))
+    misshaped = []
+    for path, key in given.items():
+        found = flax_layout(path, np.broadcast_to(np.int8(0), shapes[key])).shape
+        if path in expected and found != expected[path]:
+            misshaped.append(f"{key} {shapes[key]}")
+    if misshaped:
+        problems.append("of another shape: " + ", ".join(misshaped))
+    if problems:
+        raise CheckpointError(
+            "the tensors are not those of the network they imply; "
+            + "; ".join(problems)
+        )
+
+
+def to_params(tensors: Mapping[str, np.ndarray], config: UNetConfig) -> Any:
+    """The parameters of `UNet(config)`, from arrays by PyTorch's names.
+
+    Raises:
+      CheckpointError: if a tensor is missing, superfluous or of another shape.
+    """
+    check_names({key: array.shape for key, array in tensors.items()}, config)
+    params: dict[str, Any] = {}
+    for key, array in tensors.items():
+        path = flax_path(key, array.ndim)
+        place = params
+        for part in path[:-1]:
+            place = place.setdefault(part, {})
+        place[path[-1]] = np.ascontiguousarray(flax_layout(path, array))
+    return params
