@@ -8,8 +8,9 @@ import os
 import struct
 import zipfile
 from collections.abc import Callable, Mapping
+from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -99,7 +100,7 @@ def _read_zip(path: Path) -> dict[str, Tensor]:
     return _tensors(path, state, places)
 
 
-def _data_start(file: BinaryIO, info: zipfile.ZipInfo) -> tuple[int, int]:
+def _data_start(file: BufferedIOBase, info: zipfile.ZipInfo) -> tuple[int, int]:
     """Where an uncompressed member's bytes begin, and how many there are."""
     file.seek(info.header_offset + 26)
     name_length, extra_length = struct.unpack("<HH", file.read(4))

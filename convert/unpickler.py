@@ -6,7 +6,8 @@ stand-ins below or to an error, so that nothing a file says is ever run.
 
 import math
 import pickle
-from typing import Any, BinaryIO, NamedTuple
+from io import BufferedIOBase
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -138,7 +139,7 @@ class Unpickler(pickle.Unpickler):
         raise Refused("it refers to something that is no plain tensor storage")
 
 
-def unpickle(file: BinaryIO) -> Any:
+def unpickle(file: BufferedIOBase) -> Any:
     """The object of the pickle that starts here.
 
     Raises:

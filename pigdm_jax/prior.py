@@ -91,7 +91,7 @@ class UNetPrior:
             )
         out = self.net.apply(
             {"params": self.params},
-            x_t[None],
+            jnp.asarray(x_t)[None],
             jnp.asarray(t, jnp.float32)[None],
             None if self.label is None else self.label[None],
             None if self.low_res is None else self.low_res[None],

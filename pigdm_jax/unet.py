@@ -7,6 +7,7 @@ weights is a rule and not a table.
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -41,9 +42,9 @@ class UNetConfig:
     """
 
     model_channels: int
-    channel_mult: tuple[float, ...]
+    channel_mult: Sequence[float]
     num_res_blocks: int
-    attention_resolutions: tuple[int, ...]
+    attention_resolutions: Sequence[int]
     in_channels: int = 3
     out_channels: int = 3
     image_size: int | None = None

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.extend.core import jaxprs_in_params
 
 from pigdm_jax import UNet, UNetConfig
 from pigdm_jax.convolution import convolve
@@ -67,7 +68,7 @@ def test_norms_and_softmax_stay_float32_under_bfloat16():
         for equation in jaxpr.eqns:
             if equation.primitive.name in dtypes:
                 dtypes[equation.primitive.name].add(equation.invars[0].aval.dtype.name)
-            for inner in jax.core.jaxprs_in_params(equation.params):
+            for inner in jaxprs_in_params(equation.params):
                 visit(inner)
 
     visit(jaxpr.jaxpr)
