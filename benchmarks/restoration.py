@@ -98,8 +98,8 @@ def main() -> None:
                 f"| {result['seconds']:.1f} |",
                 flush=True,
             )
-    if args.out:
-        args.out.write_text(json.dumps(results, indent=1) + "\n")
+            if args.out:
+                args.out.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -173,12 +173,12 @@ def expected_params(config: UNetConfig) -> Any:
 
 def _schedule_to_json(schedule: Schedule) -> dict[str, Any]:
     for name in ("linear", "cosine"):
-        if schedule == Schedule.named(name, schedule.num_steps):
-            return {"name": name, "num_steps": schedule.num_steps}
+        if schedule == Schedule.named(name):
+            return {"name": name}
     return {"betas": list(schedule.betas)}
 
 
 def _schedule_from_json(saved: dict[str, Any]) -> Schedule:
     if "betas" in saved:
         return Schedule.from_betas(saved["betas"])
-    return Schedule.named(saved["name"], saved["num_steps"])
+    return Schedule.named(saved["name"])

@@ -281,7 +281,7 @@ class _progress:
         jax.effects_barrier()
         self.bar.stop()
 
-    def advance(self, step: np.ndarray) -> None:
+    def advance(self, step: object) -> None:
         del step
         self.bar.update(self.task, advance=1, description="restoring")
 

@@ -1,18 +1,17 @@
 """How close a restoration is to the original."""
 
 import dm_pix
-import jax
-from jaxtyping import Array, Float
+import jax.numpy as jnp
 
-Image = Float[Array, "H W C"]
+from pigdm_jax.types import Image, Scalar
 
 
-def psnr(image: Image, reference: Image) -> Float[Array, ""]:
+def psnr(image: Image, reference: Image) -> Scalar:
     """Peak signal-to-noise ratio in dB of two images in [-1, 1], clipped to it."""
     return dm_pix.psnr(_unit(image), _unit(reference))
 
 
-def ssim(image: Image, reference: Image) -> Float[Array, ""]:
+def ssim(image: Image, reference: Image) -> Scalar:
     """Structural similarity of two images in [-1, 1], at most 1.
 
     Gaussian window of 11 pixels and standard deviation 1.5, mean over channels and
@@ -22,4 +21,4 @@ def ssim(image: Image, reference: Image) -> Float[Array, ""]:
 
 
 def _unit(image: Image) -> Image:
-    return jax.numpy.clip((image + 1) / 2, 0, 1)
+    return jnp.clip((jnp.asarray(image) + 1) / 2, 0, 1)

@@ -20,6 +20,10 @@ Picture = Float[np.ndarray, "H W C"]
 # as noise; an answer that agrees with every rounded value would show little else.
 ILL_CONDITIONED = 10.0
 
+# Rounds of clipping to [-1, 1] and projecting onto what was measured; each undoes a
+# little of the other.
+CLIP_ROUNDS = 5
+
 
 class Problem(NamedTuple):
     """One picture to restore.
@@ -137,16 +141,16 @@ def restore_picture(
     """
     operator, y, noise_std = problem[:3]
     image = restore(prior, operator, y, key, noise_std=noise_std, **options)
-    if noise_std == 0:
-        image = project(operator, y, image)
-    image = np.asarray(image)
-    if not np.isfinite(image).all():
+    if not jnp.isfinite(image).all():
         weight = options.get("weight", "adaptive")
         raise ValueError(
             f"the restoration is not finite: the weight {weight!r} is unstable with "
             "this prior and task; 'adaptive' with more steps is the safest"
         )
-    return np.clip(image, -1, 1)
+    if noise_std == 0:
+        for _ in range(CLIP_ROUNDS):
+            image = project(operator, y, jnp.clip(image, -1, 1))
+    return np.clip(np.asarray(image), -1, 1)
 
 
 def disagreement(problem: Problem, image: Picture) -> str:

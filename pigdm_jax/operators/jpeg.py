@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 from numpy.typing import ArrayLike
 
 from pigdm_jax.operators.base import (
@@ -59,15 +59,11 @@ TO_YCBCR = np.stack(
 DCT = np.cos((2 * np.arange(8) + 1) * np.arange(8)[:, None] * np.pi / 16) / 2
 DCT[0] /= np.sqrt(2)
 
-# Halves are common among whole numbers. They round away from zero, as in libjpeg, and
-# float32 must not decide otherwise from one compilation to the next.
+# Halves are common among whole numbers; float32 must not round them one way in one
+# compilation and the other way in the next.
 HALF = 0.5 + 2**-11
 # Decoded pixels give their coefficients back up to float32's rounding.
-DECODED = 1e-3
-
-# How often a border block is encoded again before it is smoothed, and the share of its
-# detail that each smoothing leaves; the last pass would have flattened any.
-PATIENCE, SMOOTHING, MAX_PASSES = 8, 0.75, 50
+DECODED = 2**-6
 
 Plane = Float[Array, "h w"]
 Blocks = Float[Array, "rows columns 8 8"]
@@ -98,10 +94,14 @@ class Jpeg(Operator):
     linear = False
 
     def apply(self, x: Image) -> Coefficients:
-        """The coefficients that libjpeg writes for an image.
+        """The coefficients that libjpeg writes for an image (nearly all: see below).
 
-        Where the image ends inside of a block, those that decoding and encoding again
-        leaves as they are.
+        Where the image ends inside of a block, libjpeg repeats the border, and what a
+        decoder shows of the block does not give its coefficients back. Here such a
+        block has only as many coefficients as pixels, the others being 0, so they do.
+
+        Values outside of [-1, 1] are not clipped. Up to +-30 a decoded image keeps its
+        coefficients exactly; far beyond, float32 cannot tell steps of 1 apart.
         """
         height, width, channels = self.image_shape
         pixels = (jnp.asarray(x) + 1) * 127.5
@@ -216,70 +216,56 @@ def quality_tables(quality: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def encode(plane: Plane, table: TableArray) -> Blocks:
-    """The coefficients of a plane of any size, centred at 0.
-
-    The border is repeated up to whole blocks. What a decoder shows of such a block is
-    then encoded to other coefficients, for the rest of it was cut off; so the block is
-    encoded again until it stays, and smoothed where it would never.
-    """
-    height, width = plane.shape
-    pad = ((0, -height % 8), (0, -width % 8))
-
-    if pad == ((0, 0), (0, 0)):
-        return quantise(plane, table, False)
-    cut = np.zeros((-(-height // 8), -(-width // 8), 1, 1), bool)
-    cut[height // 8 :] = True
-    cut[:, width // 8 :] = True
-
-    def once(plane: Plane) -> Blocks:
-        return quantise(jnp.pad(plane, pad, mode="edge"), table, cut)
-
-    def again(coefficients: Blocks) -> Blocks:
-        return once(from_blocks(coefficients * table)[:height, :width])
-
-    def settle(state: tuple[Blocks, Array, Array]) -> tuple[Blocks, Array, Array]:
-        old, _, passes = state
-        new = again(old)
-        stays = jnp.all(new == old, axis=(2, 3), keepdims=True)
-        smoother = jnp.trunc(SMOOTHING * new).at[..., 0, 0].set(new[..., 0, 0])
-        new = jnp.where(stays | (passes < PATIENCE), new, smoother)
-        return new, jnp.all(stays), passes + 1
-
-    start = once(plane), jnp.array(False), jnp.array(0)
-    return jax.lax.while_loop(
-        lambda state: ~state[1] & (state[2] < MAX_PASSES), settle, start
-    )[0]
-
-
-def quantise(
-    plane: Plane, table: TableArray, cut: bool | Bool[np.ndarray, "rows columns 1 1"]
-) -> Blocks:
-    """The coefficients of whole blocks, in steps of the table.
+    """The coefficients of a plane of any size, centred at 0, in steps of the table.
 
     Pixels are rounded, and the transform is rounded after each axis, as libjpeg's
     integers are: `benchmarks/jpeg_agreement.py` shows what that is worth. Not so in
-    blocks that were decoded and never rounded to pixels, which keep their coefficients,
-    nor in those marked by `cut`, of which only a part is seen.
+    blocks that were decoded and never rounded to pixels: they keep their coefficients.
     """
     height, width = plane.shape
-    blocks = plane.reshape(height // 8, 8, width // 8, 8)
-    exact = jnp.einsum("ui,ribj,vj->rbuv", DCT, blocks, DCT, precision=EXACT) / table
-    nearest = whole(exact)
-    decoded = jnp.all(jnp.abs(exact - nearest) < DECODED, axis=(2, 3), keepdims=True)
+    down, across = analysis(height), analysis(width)
+    padded = jnp.pad(plane, ((0, -height % 8), (0, -width % 8)))
+    blocks = padded.reshape(len(down), 8, len(across), 8)
+    exact = jnp.einsum("rui,ribj,bvj->rbuv", down, blocks, across, precision=EXACT)
+    nearest = whole(exact / table)
+    error = jnp.abs(exact / table - nearest)
+    decoded = jnp.all(error < DECODED, axis=(2, 3), keepdims=True)
 
-    scaled = np.sqrt(8) * DCT
-    across = jnp.einsum("ribj,vj->ribv", whole(blocks), scaled, precision=EXACT)
-    both = jnp.einsum("ui,ribv->rbuv", scaled, whole(4 * across), precision=EXACT)
-    return jnp.where(decoded | cut, nearest, whole(whole(both / 4) / (8 * table)))
+    # libjpeg's coefficients are sqrt(8) larger on each axis, and 4 between the two.
+    down, across = np.sqrt(np.float32(8)) * down, np.sqrt(np.float32(8)) * across
+    rows = jnp.einsum("ribj,bvj->ribv", half_up(blocks), across, precision=EXACT)
+    both = jnp.einsum("rui,ribv->rbuv", down, half_up(4 * rows), precision=EXACT)
+    return jnp.where(decoded, nearest, whole(half_up(both / 4) / (8 * table)))
+
+
+def analysis(size: int) -> Float[np.ndarray, "blocks 8 8"]:
+    """For each block along an axis, the matrix from its pixels to its coefficients.
+
+    A block cut to n pixels is written in n of the eight frequencies: the nearest to
+    each of a DCT of n values. The inverse's condition is then 2.83 at most; that of
+    the lowest n frequencies would be 237.
+    """
+    matrices = np.tile(DCT, (-(-size // 8), 1, 1))
+    if seen := size % 8:
+        used = (16 * np.arange(seen) + seen) // (2 * seen)
+        matrices[-1] = 0
+        matrices[-1, used, :seen] = np.linalg.inv(DCT[used, :seen]).T
+    return matrices.astype(np.float32)
 
 
 def from_blocks(coefficients: Blocks) -> Plane:
     """The pixels of DCT coefficients."""
     rows, columns = coefficients.shape[:2]
-    blocks = jnp.einsum("ui,rbuv,vj->ribj", DCT, coefficients, DCT, precision=EXACT)
+    dct = DCT.astype(np.float32)
+    blocks = jnp.einsum("ui,rbuv,vj->ribj", dct, coefficients, dct, precision=EXACT)
     return blocks.reshape(8 * rows, 8 * columns)
 
 
 def whole(x: Array) -> Array:
-    """Rounded to whole numbers, halves (nearly) away from zero."""
+    """Rounded to whole numbers, halves away from zero, as libjpeg quantises."""
     return jnp.sign(x) * jnp.floor(jnp.abs(x) + HALF)
+
+
+def half_up(x: Array) -> Array:
+    """Rounded to whole numbers, halves up, as libjpeg shifts bits out."""
+    return jnp.floor(x + HALF)

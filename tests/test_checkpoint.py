@@ -1,0 +1,91 @@
+"""Priors on disk: what is saved is loaded, what is wrong is refused."""
+
+import json
+
+import golden
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pigdm_convert import convert
+from pigdm_jax import Schedule, UNet, UNetConfig, load_prior, save_prior, shipped_priors
+
+CONFIG = UNetConfig(
+    model_channels=32,
+    channel_mult=(1, 2),
+    num_res_blocks=1,
+    attention_resolutions=(),
+    num_classes=3,
+)
+
+
+@pytest.fixture(scope="module")
+def params():
+    x, t, label = jnp.zeros((1, 8, 8, 3)), jnp.zeros(1), jnp.zeros(1, int)
+    return UNet(CONFIG).init(jax.random.key(0), x, t, label)["params"]
+
+
+SCHEDULES = [Schedule.linear(), Schedule.cosine(50), Schedule.from_betas([0.1, 0.3])]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=["linear", "cosine", "betas"])
+def test_what_is_saved_is_loaded(params, schedule, tmp_path):
+    save_prior(tmp_path / "prior", params, CONFIG, schedule, {"file": "none"})
+    prior = load_prior(tmp_path / "prior", label=2)
+    assert prior.net.config == CONFIG and prior.schedule == schedule
+    assert prior.label == 2
+    for ours, theirs in zip(
+        jax.tree.leaves(prior.params), jax.tree.leaves(params), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+    assert [p.name for p in tmp_path.iterdir()] == ["prior"]
+
+
+def test_a_failure_while_saving_leaves_nothing(params, tmp_path):
+    with pytest.raises(TypeError):
+        save_prior(tmp_path / "prior", params, CONFIG, "linear", {"file": object()})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_wrong_folders_are_answered(params, tmp_path):
+    with pytest.raises(ValueError, match=r"no prior .photo"):
+        load_prior("photo")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"no readable prior\.json"):
+        load_prior(tmp_path / "empty")
+    path = tmp_path / "prior"
+    save_prior(path, params, CONFIG, "linear", {})
+    with pytest.raises(ValueError, match="exists"):
+        save_prior(path, params, CONFIG, "linear", {})
+    with pytest.raises(ValueError, match="class label, 0 to 2"):
+        load_prior(path)
+
+    metadata = json.loads((path / "prior.json").read_text())
+    (path / "prior.json").write_text(json.dumps(metadata | {"format_version": 99}))
+    with pytest.raises(ValueError, match="format version 99"):
+        load_prior(path)
+    metadata["config"]["model_channels"] = 64
+    (path / "prior.json").write_text(json.dumps(metadata))
+    with pytest.raises(ValueError, match="do not fit"):
+        load_prior(path, label=0)
+
+
+def test_the_shipped_prior_denoises_any_size():
+    assert "photos-64" in shipped_priors()
+    prior = load_prior("photos-64")
+    assert prior.image_shape is None and prior.multiple == 8
+    # A smooth ramp with the noise of step 200 is told apart from its noise.
+    x0 = jnp.broadcast_to(jnp.linspace(-0.5, 0.5, 40)[:, None], (24, 40, 3))
+    z = jax.random.normal(jax.random.key(0), x0.shape)
+    a = prior.schedule.alpha_bar[200]
+    eps = prior(np.sqrt(a) * x0 + np.sqrt(1 - a) * z, 200)
+    assert jnp.mean((eps - z) ** 2) < 0.05
+
+
+def test_half_precision_storage_of_the_shipped_prior_is_negligible(shared, tmp_path):
+    convert(shared / "priors/photos-64.pt", tmp_path / "full")
+    x = jax.random.normal(jax.random.key(0), (64, 64, 3))
+    for t in (0, 50, 500, 999):
+        full = load_prior(tmp_path / "full")(x, t)
+        assert golden.relative_error(load_prior("photos-64")(x, t), full) < 1e-3

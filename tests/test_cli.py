@@ -1,0 +1,150 @@
+"""The command `pigdm` as a user types it."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from torch_files import flat_state, legacy
+
+from pigdm_jax import cli
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Runs the command in an empty folder: (status, what it printed)."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words):
+        monkeypatch.setattr("sys.argv", ["pigdm", *map(str, words)])
+        try:
+            cli.main()
+            status = 0
+        except SystemExit as end:
+            if isinstance(end.code, str):
+                return 1, end.code
+            status = end.code or 0
+        captured = capsys.readouterr()
+        return status, captured.out + captured.err
+
+    return call
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "photo.png"
+    ramp = np.linspace(30, 220, 32).astype(np.uint8)
+    pixels = np.stack(np.broadcast_arrays(ramp, ramp[:, None], 128), axis=-1)
+    Image.fromarray(pixels.astype(np.uint8)).save(path)
+    return path
+
+
+def size(path):
+    with Image.open(path) as picture:
+        return picture.size
+
+
+def test_degrade_then_restore(run, photo):
+    status, text = run("degrade", photo, "--task", "super_resolution:2,box")
+    assert status == 0 and "wrote photo-degraded.png" in text
+    assert size("photo-degraded.png") == (16, 16)
+
+    status, text = run(
+        "restore",
+        "photo-degraded.png",
+        "--task",
+        "super_resolution:2,box",
+        "--steps",
+        "2",
+    )
+    assert status == 0, text
+    assert "to 32 x 32 pixels" in text and "off the measurement: 0.00" in text
+    assert size("photo-degraded-restored.png") == (32, 32)
+    assert size("photo-degraded-figure.png")[0] > 3 * 256
+
+
+def test_simulating_compares_and_draws_samples(run, photo):
+    status, text = run(
+        *("restore", photo, "--task", "denoise", "--noise", "0.1", "--simulate"),
+        *("--steps", "2", "--samples", "2", "--out", "result.png", "--seed", "3"),
+    )
+    assert status == 0, text
+    for word in ("pseudoinverse", "restored 1", "restored 2", "dB", "wrote result-2"):
+        assert word in text
+    one, two = (np.asarray(Image.open(f"result-{i}.png"), float) for i in (1, 2))
+    assert 0 < np.abs(one - two).mean() < 60
+    assert size("result-figure.png")[0] > 5 * 256
+
+
+def test_a_mask_file_says_what_to_keep(run, photo, tmp_path):
+    mask = Image.new("L", (32, 32), 255)
+    mask.paste(0, (10, 10, 20, 20))
+    mask.save("mask.png")
+    status, text = run(
+        *("restore", photo, "--task", "inpaint:mask.png", "--steps", "2"),
+        *("--out", tmp_path / "filled.png"),
+    )
+    assert status == 0, text
+    before, after = (np.asarray(Image.open(p)) for p in (photo, "filled.png"))
+    kept = np.asarray(mask) == 255
+    np.testing.assert_array_equal(before[kept], after[kept])
+    assert (before[~kept] != after[~kept]).any()
+
+
+def test_info_lists_what_there_is(run):
+    status, text = run("info")
+    assert status == 0
+    for word in ("cpu:0", "photos-64", "super_resolution:FACTOR", "low_dynamic_range"):
+        assert word in text
+
+
+def test_convert_reports_and_refuses(run, tmp_path):
+    arrays = {"conv.weight": np.zeros((3, 3, 3, 3), "f4")}
+    (tmp_path / "other.pt").write_bytes(legacy(*flat_state(arrays)))
+    status, text = run("convert", "other.pt", "prior")
+    assert status == 1 and "not those of an ADM UNet" in text
+    assert not (tmp_path / "prior").exists()
+
+
+def test_convert_makes_a_prior(run, shared, tmp_path):
+    status, text = run("convert", shared / "priors/photos-64.pt", "prior")
+    assert status == 0 and "recognised by its tensors: photos-64" in text
+    assert (tmp_path / "prior/prior.json").exists()
+
+
+BAD = {
+    "missing image": (["nowhere.png", "--task", "jpeg"], "there is no file"),
+    "no picture": (["text.png", "--task", "jpeg"], "not a picture"),
+    "cut picture": (["cut.png", "--task", "jpeg"], "cannot be decoded"),
+    "unknown task": (["photo.png", "--task", "sharpen"], "no operator 'sharpen'"),
+    "quality": (["photo.png", "--task", "jpeg:0"], "from 1 to 100"),
+    "other mask": (["photo.png", "--task", "inpaint:small.png"], "they must agree"),
+    "no mask": (["photo.png", "--task", "inpaint:nowhere.png"], "there is no file"),
+    "size": (["photo.png", "--task", "crop:8,8"], "cannot come from it"),
+    "no noise": (["photo.png", "--task", "denoise"], "--noise 0.1"),
+    "bad noise": (
+        ["photo.png", "--task", "denoise", "--noise", "25"],
+        "pixels from 0 to 1",
+    ),
+    "noise with jpeg": (["photo.png", "--task", "jpeg", "--noise", "0.1"], "linear"),
+    "prior": (["photo.png", "--task", "jpeg", "--prior", "big"], "photos-64"),
+    "label": (["photo.png", "--task", "jpeg", "--label", "3"], "no classes"),
+    "steps": (["photo.png", "--task", "jpeg", "--steps", "0"], "steps must be"),
+    "eta": (["photo.png", "--task", "jpeg", "--eta", "2"], "eta must be"),
+    "samples": (["photo.png", "--task", "jpeg", "--samples", "0"], "at least 1"),
+    "ending": (["photo.png", "--task", "jpeg", "--out", "x.jpg"], ".png"),
+    "folder": (["photo.png", "--task", "jpeg", "--out", "no/x.png"], "no folder"),
+    "input": (["photo.png", "--task", "jpeg", "--out", "photo.png"], "is the input"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_gets_one_sentence_and_writes_nothing(run, photo, tmp_path, name):
+    (tmp_path / "text.png").write_text("hello")
+    (tmp_path / "cut.png").write_bytes(photo.read_bytes()[:-60])
+    Image.new("L", (8, 8)).save(tmp_path / "small.png")
+    Image.fromarray(np.eye(8, dtype=np.uint8) * 255).save(tmp_path / "small.png")
+    before = sorted(tmp_path.iterdir())
+    words, message = BAD[name]
+    status, text = run("restore", *words)
+    assert status == 1 and message in text
+    assert text.startswith("pigdm: ") and "\n" not in text
+    assert sorted(tmp_path.iterdir()) == before

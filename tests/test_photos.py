@@ -1,0 +1,113 @@
+"""Pictures as measurements, and restorations that agree with them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pigdm_jax import from_denoiser
+from pigdm_jax.io import ROUNDING_STD, to_uint8
+from pigdm_jax.photos import disagreement, measured, restore_picture, simulated
+
+# Believes every image to be mid-grey.
+GREY = from_denoiser(lambda x, t: 0.1 * x)
+
+
+def picture(height=16, width=24, seed=0):
+    rng = np.random.default_rng(seed)
+    return (rng.integers(0, 256, (height, width, 3)) / 127.5 - 1).astype(np.float32)
+
+
+def test_a_small_picture_is_the_measurement_of_a_large_one():
+    problem = measured(picture(), "super_resolution:4,bicubic")
+    assert problem.operator.image_shape == (64, 96, 3)
+    assert problem.noise_std == 0 and not problem.remarks
+    np.testing.assert_array_equal(problem.y, picture())
+
+
+def test_a_colourless_measurement_is_the_mean_of_channels():
+    problem = measured(picture(), "grayscale")
+    np.testing.assert_allclose(problem.y[..., 0], picture().mean(-1), atol=1e-6)
+
+
+def test_hidden_pixels_of_a_file_do_not_matter():
+    x = picture()
+    problem = measured(x, "inpaint:center,8")
+    x[4:12, 8:16] = 0.77
+    np.testing.assert_array_equal(measured(x, "inpaint:center,8").y, problem.y)
+
+
+def test_rounding_counts_as_noise_where_it_would_be_blown_up():
+    problem = measured(picture(), "uniform_blur:5")
+    assert problem.noise_std == ROUNDING_STD
+    assert "rounding" in problem.remarks[0]
+    assert measured(picture(), "uniform_blur:5", 0.05).noise_std == 0.1
+    assert measured(picture(), "uniform_blur:5", 0.0).noise_std == 0
+
+
+def test_simulation_crops_to_multiples_and_adds_noise_in_units_of_files():
+    key = jax.random.key(0)
+    problem = simulated(picture(17, 25), "super_resolution:4", 0.1, key)
+    assert problem.original.shape == (16, 24, 3)
+    assert "16 x 24" in problem.remarks[0]
+    noise = problem.y - problem.operator.apply(problem.original)
+    assert abs(noise.std() - 0.2) < 0.03
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        "super_resolution:2,box",
+        "super_resolution:2,bicubic",
+        "inpaint:freeform",
+        "jpeg:30",
+        "quantize:3",
+        "super_resolution:2 | jpeg:50",
+    ],
+)
+def test_noiseless_restorations_agree_with_the_file(task):
+    ramp = np.linspace(-0.6, 0.6, 16)
+    x = np.add.outer(ramp, 0.5 * ramp)[..., None] + 0.1 * picture(16, 16)
+    x = to_uint8(x).astype(np.float32) / 127.5 - 1
+    if "jpeg" in task:
+        # A file that a JPEG encoder has made, not just any picture.
+        whole = simulated(np.tile(x, (2, 2, 1)), task, None, jax.random.key(0))
+        x = np.asarray(whole.operator.to_picture(whole.y))
+        x = to_uint8(x).astype(np.float32) / 127.5 - 1
+    problem = measured(x, task)
+    image = restore_picture(GREY, problem, jax.random.key(0), steps=3)
+    assert np.abs(image).max() <= 1
+    words = disagreement(problem, image)
+    if problem.operator.linear:
+        assert float(words.split()[0]) < 0.01
+    else:
+        assert float(words.split("%")[0]) < 25
+    if task == "inpaint:freeform":
+        kept = np.asarray(problem.operator.mask[..., 0]) == 1
+        np.testing.assert_array_equal(to_uint8(image)[kept], to_uint8(x)[kept])
+
+
+def test_a_result_that_is_not_finite_is_an_error():
+    broken = from_denoiser(lambda x, t: x / (t - 499.0) * jnp.inf)
+    problem = measured(picture(), "inpaint:freeform")
+    with pytest.raises(ValueError, match="not finite: the weight 'adaptive'"):
+        restore_picture(broken, problem, jax.random.key(0), steps=2)
+
+
+@pytest.mark.parametrize(
+    "task, noise, message",
+    [
+        ("crop:8,8", None, "makes pictures of 8 x 8 pixels"),
+        ("jpeg:10", 0.1, "not linear"),
+        ("sharpen", None, "no operator 'sharpen'; there are identity"),
+        ("jpeg:200", None, "from 1 to 100"),
+        ("jpeg:10 | super_resolution:2", None, "must come last"),
+    ],
+)
+def test_a_bad_request_is_answered_in_one_sentence(task, noise, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        if noise is None:
+            measured(picture(), task, noise)
+        else:
+            simulated(picture(), task, noise, jax.random.key(0))
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,122 @@
+"""Operators by name: what a task's text means, and how a wrong one is answered."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from pigdm_jax import operators as ops
+from pigdm_jax.operators import enlargement, parse
+from pigdm_jax.operators.registry import REGISTRY, usage
+
+SHAPE = (16, 24, 3)
+
+
+def same(a, b):
+    x = jnp.asarray(np.random.default_rng(0).uniform(-1, 1, SHAPE), jnp.float32)
+    one, two = a.apply(x), b.apply(x)
+    assert a.image_shape == b.image_shape
+    for leaf, other in zip(np.ravel(one), np.ravel(two), strict=True):
+        np.testing.assert_array_equal(leaf, other)
+
+
+@pytest.mark.parametrize(
+    "text, make",
+    [
+        ("identity", lambda: ops.identity(SHAPE)),
+        ("denoise", lambda: ops.identity(SHAPE)),
+        ("crop:4,6,1,2", lambda: ops.crop(SHAPE, 4, 6, 1, 2)),
+        ("crop:4,6,left=2", lambda: ops.crop(SHAPE, 4, 6, 0, 2)),
+        ("super_resolution:4", lambda: ops.super_resolution(SHAPE, 4)),
+        (
+            " super_resolution : 2 , bicubic ",
+            lambda: ops.super_resolution(SHAPE, 2, "bicubic"),
+        ),
+        (
+            "super_resolution:kernel=lanczos3,factor=2",
+            lambda: ops.super_resolution(SHAPE, 2, "lanczos3"),
+        ),
+        ("inpaint:center,6", lambda: ops.inpaint(SHAPE, ops.center_mask(SHAPE, 6))),
+        (
+            "inpaint:random,0.3,7",
+            lambda: ops.inpaint(SHAPE, ops.random_mask(SHAPE, 0.3, 7)),
+        ),
+        (
+            "inpaint:freeform,,5",
+            lambda: ops.inpaint(SHAPE, ops.freeform_mask(SHAPE, 5)),
+        ),
+        ("uniform_blur:5,reflect", lambda: ops.uniform_blur(SHAPE, 5, "reflect")),
+        ("gaussian_blur:1.5", lambda: ops.gaussian_blur(SHAPE, 1.5)),
+        ("gaussian_blur:1", lambda: ops.gaussian_blur(SHAPE, 1.0)),
+        ("quantize:3", lambda: ops.quantize(SHAPE, 3)),
+        (
+            "low_dynamic_range:0.5,gamma,5",
+            lambda: ops.low_dynamic_range(SHAPE, 0.5, "gamma", 5),
+        ),
+        (
+            "grayscale | super_resolution:2",
+            lambda: ops.chain(
+                ops.grayscale(SHAPE), ops.super_resolution((16, 24, 1), 2)
+            ),
+        ),
+    ],
+)
+def test_texts_mean_what_the_constructors_make(text, make):
+    same(parse(text, SHAPE), make())
+
+
+def test_jpeg_comes_last_in_a_chain():
+    operator = parse("super_resolution:2,box | jpeg:30,4:4:4", SHAPE)
+    assert not operator.linear
+    assert operator.measurement_shape.y == (1, 2, 8, 8)
+
+
+def test_files_are_named_in_texts(tmp_path):
+    mask = np.zeros((16, 24), np.uint8)
+    mask[:, 5:] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    same(
+        parse(f"inpaint:{tmp_path / 'mask.png'}", SHAPE),
+        ops.inpaint(SHAPE, mask // 255),
+    )
+    Image.fromarray(np.full((1, 3), 9, np.uint8)).save(tmp_path / "kernel.png")
+    same(
+        parse(f"blur:{tmp_path / 'kernel.png'},reflect", SHAPE),
+        ops.blur(SHAPE, np.full((1, 3), 1 / 3), "reflect"),
+    )
+
+
+def test_enlargement_multiplies_all_factors():
+    assert enlargement("jpeg:10") == 1
+    assert enlargement("super_resolution:4 | grayscale") == 4
+    assert enlargement("super_resolution:2 | super_resolution:3,box") == 6
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_every_operator_says_how_it_is_written(name):
+    assert usage(name).startswith(name)
+    assert REGISTRY[name].__doc__
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("", "no operator ''; there are identity, denoise"),
+        ("sharpen:3", "no operator 'sharpen'"),
+        ("super_resolution", "needs its factor: write super_resolution:FACTOR"),
+        ("super_resolution:two", "factor is a whole number, got 'two'"),
+        ("super_resolution:2.5", "factor is a whole number"),
+        ("super_resolution:3", "multiples of 3"),
+        ("super_resolution:2,box,7", "one parameter too many"),
+        ("super_resolution:2,nearest", "box, bicubic, lanczos3"),
+        ("gaussian_blur:wide", "std is a number, got 'wide'"),
+        ("jpeg:0", "from 1 to 100"),
+        ("jpeg:10 | jpeg:20", "'jpeg:10' does not give a picture, so it must come"),
+        ("inpaint:no.png", "there is no file no.png"),
+        ("quantize:0", "from 1 to 16"),
+    ],
+)
+def test_wrong_texts_are_answered_in_one_sentence(text, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        parse(text, SHAPE)
+    assert "\n" not in str(caught.value)
