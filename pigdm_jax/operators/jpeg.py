@@ -203,7 +203,7 @@ def quality_tables(quality: int) -> tuple[np.ndarray, np.ndarray]:
     Raises:
       ValueError: if the quality is not a whole number from 1 to 100.
     """
-    if quality != int(quality) or not 1 <= quality <= 100:
+    if not 1 <= quality <= 100 or quality != int(quality):
         raise ValueError(
             f"jpeg's quality is a whole number from 1 to 100, got {quality}"
         )

@@ -111,7 +111,7 @@ def quantize(image_shape: ImageShape, bits: int = 4) -> Quantize:
       ValueError: if bits is not from 1 to 16.
     """
     image_shape = check_image_shape(image_shape)
-    if bits != int(bits) or not 1 <= bits <= 16:
+    if not 1 <= bits <= 16 or bits != int(bits):
         raise ValueError(f"bits is a whole number from 1 to 16, got {bits}")
     return Quantize(image_shape, int(bits))
 
