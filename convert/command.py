@@ -44,11 +44,10 @@ def convert(
     try:
         found = recognise(shapes, flags or Flags())
         check_names(shapes, found.config)
-        arrays = {
-            name: _read(name, tensor, dtype)
+        params = to_params(
+            (name, _read(name, tensor, dtype))
             for name, tensor in checkpoint.tensors.items()
-        }
-        params = to_params(arrays, found.config)
+        )
     except CheckpointError as error:
         raise CheckpointError(f"{file}: {error}") from None
     with file.open("rb") as stream:
@@ -89,7 +88,7 @@ def _read(name: str, tensor: Tensor, dtype: str) -> np.ndarray:
     if not (tensor.dtype.kind == "f" or tensor.dtype.name == "bfloat16"):
         raise CheckpointError(f"{name} is of type {tensor.dtype}, not floating-point")
     with np.errstate(over="ignore"):
-        array = tensor.read().astype(dtype)
+        array = tensor.read().astype(dtype, copy=False)
     if not np.isfinite(array).all():
         raise CheckpointError(f"{name} is not finite as {dtype}")
     return array

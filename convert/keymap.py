@@ -1,6 +1,6 @@
 """PyTorch's names and layouts to those of `pigdm_jax.unet`, by rule."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -73,18 +73,17 @@ def check_names(shapes: Mapping[str, tuple[int, ...]], config: UNetConfig) -> No
         )
 
 
-def to_params(tensors: Mapping[str, np.ndarray], config: UNetConfig) -> Any:
-    """The parameters of `UNet(config)`, from arrays by PyTorch's names.
+def to_params(tensors: Iterable[tuple[str, np.ndarray]]) -> Any:
+    """The parameters of a UNet on the CPU, from arrays by PyTorch's names.
 
-    Raises:
-      CheckpointError: if a tensor is missing, superfluous or of another shape.
+    Takes one array at a time and keeps none, so that a generator needs no second copy.
     """
-    check_names({key: array.shape for key, array in tensors.items()}, config)
+    cpu = jax.local_devices(backend="cpu")[0]
     params: dict[str, Any] = {}
-    for key, array in tensors.items():
+    for key, array in tensors:
         path = flax_path(key, array.ndim)
         place = params
         for part in path[:-1]:
             place = place.setdefault(part, {})
-        place[path[-1]] = np.ascontiguousarray(flax_layout(path, array))
+        place[path[-1]] = jax.device_put(flax_layout(path, array), cpu)
     return params

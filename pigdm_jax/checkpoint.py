@@ -65,8 +65,14 @@ def save_prior(
         "schedule": _schedule_to_json(as_schedule(schedule)),
         "source": source,
     }
+    # Orbax copies NumPy arrays before it writes, JAX's it does not: with these limits a
+    # checkpoint of 2.2 GB is written in less than 4 GB.
+    on_cpu = jax.local_devices(backend="cpu")[0]
+    params = jax.tree.map(lambda a: jax.device_put(a, on_cpu), params)
+    handler = ocp.PyTreeCheckpointHandler(
+        save_concurrent_gb=1, save_device_host_concurrent_gb=1
+    )
     with written_whole(path) as folder:
-        handler = ocp.PyTreeCheckpointHandler(save_concurrent_gb=1)
         with ocp.Checkpointer(handler) as checkpointer:
             checkpointer.save(folder / PARAMS, params)
         text = json.dumps(metadata, indent=1)

@@ -67,7 +67,8 @@ def restore(
       eta: 0 to 1, how much of the noise is fresh in every step.
       weight: of the guidance.
       seed: another seed, another sample.
-      samples: how many restorations to draw.
+      samples: how many restorations to draw. Each invents plausible detail; with
+        several, their mean is written too, which is blurrier and closer to the truth.
       start: begin at this noise level (1 to 1000) from the pseudoinverse, for a
         restoration that stays closer to it.
       out: the restored picture, a .png; IMAGE-restored.png if not given. The figure
@@ -112,16 +113,19 @@ def restore(
     seconds = time.perf_counter() - began
     console.print(f"{samples * steps} network evaluations in {seconds:.1f} s")
     console.print(f"off the measurement: {disagreement(problem, images[0])}")
-    if problem.original is not None:
-        console.print(_scores(problem, images))
-
-    places = [out]
+    results = {"restored": images[0]}
     if samples > 1:
-        places = [out.with_stem(f"{out.stem}-{i + 1}") for i in range(samples)]
-    for place, restored in zip(places, images, strict=True):
+        results = {f"restored {i + 1}": image for i, image in enumerate(images)}
+        results["mean"] = np.mean(images, axis=0)
+    if problem.original is not None:
+        console.print(_scores(problem, results))
+
+    for name, restored in results.items():
+        suffix = name.removeprefix("restored").strip()
+        place = out.with_stem(f"{out.stem}-{suffix}") if suffix else out
         write_picture(place, restored)
         console.print(f"wrote {place}")
-    write_picture(figure, side_by_side(_panels(problem, images)))
+    write_picture(figure, side_by_side(_panels(problem, results)))
     console.print(f"wrote {figure}")
 
 
@@ -286,26 +290,21 @@ class _progress:
         self.bar.update(self.task, advance=1, description="restoring")
 
 
-def _scores(problem: Problem, images: list) -> Table:
+def _scores(problem: Problem, results: dict[str, np.ndarray]) -> Table:
     table = Table("", "PSNR", "SSIM")
-    rows = {"pseudoinverse": pseudoinverse(problem)}
-    names = [f"restored {i + 1}" for i in range(len(images))]
-    rows |= dict(zip(names if len(images) > 1 else ["restored"], images, strict=True))
-    for name, image in rows.items():
+    for name, image in {"pseudoinverse": pseudoinverse(problem), **results}.items():
         score = psnr(image, problem.original), ssim(image, problem.original)
         table.add_row(name, f"{score[0]:.2f} dB", f"{score[1]:.3f}")
     return table
 
 
-def _panels(problem: Problem, images: list) -> dict:
+def _panels(problem: Problem, results: dict[str, np.ndarray]) -> dict:
     panels = {}
     if problem.original is not None:
         panels["original"] = problem.original
     panels["measurement"] = np.asarray(problem.operator.to_picture(problem.y))
     panels["pseudoinverse"] = np.asarray(pseudoinverse(problem))
-    for i, image in enumerate(images):
-        panels["restored" if len(images) == 1 else f"restored {i + 1}"] = image
-    return panels
+    return panels | results
 
 
 if __name__ == "__main__":

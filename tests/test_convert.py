@@ -137,7 +137,7 @@ def test_a_converted_checkpoint_loads_and_computes_the_same(
     report = convert(small_file, tmp_path / "prior", FLAGS)
     prior = load_prior(tmp_path / "prior")
     assert prior.net.config == SMALL
-    expected = to_params(small_state, SMALL)
+    expected = to_params(small_state.items())
     for ours, theirs in zip(
         jax.tree.leaves(prior.params), jax.tree.leaves(expected), strict=True
     ):
