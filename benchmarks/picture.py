@@ -20,8 +20,8 @@ ROWS = [
     ("chelsea", "inpaint:freeform,,3", None),
     ("coffee", "gaussian_blur:2", 0.01),
     ("chelsea", "denoise", 0.1),
-    ("coffee", "jpeg:10", None),
-    ("chelsea", "inpaint:random,0.2", None),
+    ("coffee", "low_dynamic_range", None),
+    ("chelsea", "inpaint:random,0.5", None),
 ]
 
 

@@ -21,6 +21,7 @@ from pigdm_jax.metrics import psnr, ssim
 from pigdm_jax.operators.registry import REGISTRY, usage
 from pigdm_jax.photos import (
     Problem,
+    check_memory,
     disagreement,
     measured,
     pseudoinverse,
@@ -87,6 +88,7 @@ def restore(
         problem = measured(picture, task, noise)
         _check_there_is_work(problem, task)
     loaded = load_prior(prior, label=label)
+    check_memory(loaded, problem.operator.image_shape)
     height, width, _ = problem.operator.image_shape
     console.print(
         f"{image}: {'simulating' if simulate else 'undoing'} {task}, "

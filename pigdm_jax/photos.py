@@ -1,5 +1,6 @@
 """Restoring pictures: what a file measured, and a restoration fit to be a file."""
 
+import os
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +11,7 @@ from jaxtyping import Float
 from pigdm_jax.guidance import project, root_mean_square
 from pigdm_jax.io import ROUNDING_STD, to_uint8
 from pigdm_jax.operators import Operator, enlargement, parse
-from pigdm_jax.prior import Prior
+from pigdm_jax.prior import Prior, UNetPrior
 from pigdm_jax.restore import restore
 from pigdm_jax.types import Image, ImageShape, Measurement, PRNGKey
 
@@ -120,6 +121,30 @@ def pseudoinverse(problem: Problem) -> Image:
     """What the pseudoinverse alone makes of the measurement."""
     damping = problem.noise_std**2 if problem.operator.linear else 0.0
     return problem.operator.pinv(problem.y, damping)
+
+
+def check_memory(prior: Prior, image_shape: ImageShape) -> None:
+    """Refuse a picture that cannot fit, before anything is compiled.
+
+    Raises:
+      ValueError: if a UNet's attention alone would need more memory than there is.
+    """
+    if not isinstance(prior, UNetPrior):
+        return
+    device = jax.devices()[0]
+    memory = (device.memory_stats() or {}).get("bytes_limit")
+    if memory is None:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    needed = prior.attention_bytes(image_shape)
+    if needed > memory:
+        # Attention grows with the fourth power of the side.
+        share = (memory / needed) ** 0.25
+        height, width = (int(n * share / 2) for n in image_shape[:2])
+        raise ValueError(
+            f"a picture of {_size(image_shape)} needs over {needed / 1e9:.0f} GB with "
+            f"this prior, and there are {memory / 1e9:.0f} GB; shrink or crop it, for "
+            f"instance to {height} x {width}"
+        )
 
 
 def restore_picture(

@@ -76,6 +76,22 @@ class UNetPrior:
         """Height and width must be multiples of this."""
         return self.net.config.multiple
 
+    def attention_bytes(self, image_shape: ImageShape) -> int:
+        """The least memory for an image: the largest attention map and its softmax."""
+        config = self.net.config
+        deepest = 2 ** (len(config.channel_mult) - 1)
+        maps = []
+        for level, mult in enumerate(config.channel_mult):
+            factor = 2**level
+            if factor in (*config.attention_resolutions, deepest):
+                heads = config.num_heads
+                if config.num_head_channels != -1:
+                    channels = int(mult * config.model_channels)
+                    heads = channels // config.num_head_channels
+                pixels = (image_shape[0] // factor) * (image_shape[1] // factor)
+                maps.append(heads * pixels**2)
+        return 2 * 4 * max(maps)
+
     def __call__(self, x_t: Image, t: Timestep) -> Image:
         """The noise eps in x_t; a learned variance is dropped.
 

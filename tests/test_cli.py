@@ -136,6 +136,12 @@ BAD = {
 }
 
 
+def test_pictures_that_cannot_fit_are_refused_at_once(run, tmp_path):
+    Image.new("RGB", (9000, 9000)).save(tmp_path / "huge.png")
+    status, text = run("restore", "huge.png", "--task", "jpeg")
+    assert status == 1 and "GB; shrink or crop it" in text
+
+
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_gets_one_sentence_and_writes_nothing(run, photo, tmp_path, name):
     (tmp_path / "text.png").write_text("hello")
