@@ -16,6 +16,7 @@ import orbax.checkpoint as ocp
 
 from pigdm_jax.prior import UNetPrior, unet_prior
 from pigdm_jax.schedule import Schedule, as_schedule
+from pigdm_jax.types import Image
 from pigdm_jax.unet import UNet, UNetConfig
 
 FORMAT_VERSION = 1
@@ -83,6 +84,7 @@ def load_prior(
     name_or_path: str | Path,
     *,
     label: int | None = None,
+    low_res: Image | None = None,
     dtype: Any = jnp.float32,
     remat: bool = False,
 ) -> UNetPrior:
@@ -91,6 +93,7 @@ def load_prior(
     Args:
       name_or_path: one of `shipped_priors()`, or a folder that `pigdm convert` made.
       label: class index, for a prior with classes.
+      low_res: the small image in [-1, 1], for a super-resolution prior.
       dtype: of convolutions and matrix products; parameters, norms and softmax stay
         float32.
       remat: recompute blocks in the backward pass: less memory, more time.
@@ -104,7 +107,9 @@ def load_prior(
     params = _restore(path / PARAMS)
     _check_params(params, config, path)
     schedule = _schedule_from_json(metadata["schedule"])
-    return unet_prior(config, params, schedule, label, dtype=dtype, remat=remat)
+    return unet_prior(
+        config, params, schedule, label, low_res=low_res, dtype=dtype, remat=remat
+    )
 
 
 def shipped_priors() -> list[str]:

@@ -42,6 +42,26 @@ def test_what_is_saved_is_loaded(params, schedule, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["prior"]
 
 
+def test_a_super_resolution_prior_takes_the_small_image(tmp_path):
+    config = UNetConfig(
+        model_channels=32,
+        channel_mult=(1,),
+        num_res_blocks=1,
+        attention_resolutions=(),
+        in_channels=6,
+    )
+    x, small = jnp.ones((8, 8, 3)), jnp.ones((2, 2, 3))
+    params = UNet(config).init(jax.random.key(0), x[None], jnp.zeros(1), None, x[None])[
+        "params"
+    ]
+    save_prior(tmp_path / "prior", params, config, "linear", {})
+    with pytest.raises(ValueError, match="needs low_res"):
+        load_prior(tmp_path / "prior")
+    one, two = (load_prior(tmp_path / "prior", low_res=s * small) for s in (0.0, 1.0))
+    assert one(x, 5).shape == x.shape
+    assert jnp.abs(one(x, 5) - two(x, 5)).max() > 1e-3
+
+
 def test_a_failure_while_saving_leaves_nothing(params, tmp_path):
     with pytest.raises(TypeError):
         save_prior(tmp_path / "prior", params, CONFIG, "linear", {"file": object()})

@@ -1,0 +1,44 @@
+"""Imports go one way: nothing lower knows anything higher."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "pigdm_jax"
+
+# Lowest first. A module imports from lower layers alone, so a prior no operator and an
+# operator no prior; the files of operators/ also import each other.
+LAYERS = [
+    {"types"},
+    {"schedule", "convolution", "io", "metrics"},
+    {"unet", "figures"},
+    {"prior", "operators"},
+    {"checkpoint", "guidance"},
+    {"sampler"},
+    {"restore"},
+    {"photos"},
+    {"cli"},
+]
+LAYER = {name: i for i, names in enumerate(LAYERS) for name in names}
+FILES = [p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py"]
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_modules_import_from_lower_layers_alone(path):
+    part = path.relative_to(PACKAGE).with_suffix("").parts[0]
+    for module in imported(path):
+        package, *rest = module.split(".")
+        if package == "pigdm_convert":
+            assert part == "cli"
+        elif package == "pigdm_jax":
+            same_family = rest[0] == part == "operators"
+            assert LAYER[rest[0]] < LAYER[part] or same_family, module
