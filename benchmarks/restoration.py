@@ -25,13 +25,13 @@ from pigdm_jax.operators import parse
 TASKS = {
     "4x box super-resolution": ("super_resolution:4,box", 0.0),
     "20 % freeform inpainting": ("inpaint:freeform,,{seed}", 0.0),
-    "uniform 9x9 deblurring": ("uniform_blur:9", 0.0),
-    "uniform 9x9 deblurring, noise 0.01": ("uniform_blur:9", 0.01),
+    "uniform 9x9 deblurring": ("uniform_blur:9,zero", 0.0),
+    "uniform 9x9 deblurring, noise 0.01": ("uniform_blur:9,zero", 0.01),
     "JPEG 10": ("jpeg:10", 0.0),
     "denoising 0.1": ("denoise", 0.1),
     "2x box, then JPEG 30": ("super_resolution:2,box | jpeg:30", 0.0),
     "blur 1, then 2x box, noise 0.02": (
-        "gaussian_blur:1 | super_resolution:2,box",
+        "gaussian_blur:1,zero | super_resolution:2,box",
         0.02,
     ),
 }

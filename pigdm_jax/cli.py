@@ -29,7 +29,8 @@ from pigdm_jax.photos import (
     simulated,
 )
 
-console = Console(highlight=False, soft_wrap=True)
+# No markup: file names may hold brackets.
+console = Console(highlight=False, soft_wrap=True, markup=False)
 app = tyro.extras.SubcommandApp()
 
 
@@ -98,7 +99,7 @@ def restore(
         console.print(f"note: {remark}")
 
     images, began = [], time.perf_counter()
-    with _progress(samples * steps) as on_step:
+    with _Progress(samples * steps) as on_step:
         for i in range(samples):
             images.append(
                 restore_picture(
@@ -171,7 +172,7 @@ def info() -> None:
     operators = Table("--task", "what it does", title="Operators", title_justify="left")
     for name, make in REGISTRY.items():
         doc = (make.__doc__ or "").split("\n")[0]
-        operators.add_row(usage(name).replace("[", r"\["), doc)
+        operators.add_row(usage(name), doc)
     for table in (devices, priors, operators):
         console.print(table)
 
@@ -217,7 +218,7 @@ def convert(
         schedule=schedule,
     )
     for line in convert_file(file, out, flags):
-        console.print(line, markup=False)
+        console.print(line)
 
 
 def main() -> None:
@@ -248,9 +249,10 @@ def _output(out: Path | None, image: Path, what: str) -> Path:
 
 
 def _check_noise_flag(noise: float | None) -> None:
-    if noise is not None and not 0 <= noise <= 10:
+    if noise is not None and not 0 <= noise <= 1:
         raise ValueError(
-            f"--noise is a standard deviation for pixels from 0 to 1, got {noise}"
+            "--noise is a standard deviation for pixels from 0 to 1 (25 of 255 is "
+            f"0.098), got {noise}"
         )
 
 
@@ -265,7 +267,7 @@ def _check_there_is_work(problem: Problem, task: str) -> None:
         )
 
 
-class _progress:
+class _Progress:
     """A progress bar over network evaluations; as a context, the call that moves it."""
 
     def __init__(self, total: int) -> None:

@@ -28,7 +28,7 @@ LINEAR = {
     "bicubic_4": lambda s: ops.super_resolution(s, 4, "bicubic"),
     "lanczos3_2": lambda s: ops.super_resolution(s, 2, "lanczos3"),
     "uniform_3": lambda s: ops.uniform_blur(s, 3, rtol=1e-3),
-    "uniform_9": lambda s: ops.uniform_blur(s, 9, rtol=1e-3),
+    "uniform_9": lambda s: ops.uniform_blur(s, 9, "zero", rtol=1e-3),
     "uniform_reflect": lambda s: ops.uniform_blur(s, 5, "reflect", rtol=1e-3),
     "uniform_circular": lambda s: ops.uniform_blur(s, 3, "circular", rtol=1e-3),
     "gaussian": lambda s: ops.gaussian_blur(s, 0.7, rtol=1e-3),

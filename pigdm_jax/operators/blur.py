@@ -131,9 +131,15 @@ def blur(
 
 
 def uniform_blur(
-    image_shape: ImageShape, size: int = 9, boundary: str = "zero", rtol: float = RTOL
+    image_shape: ImageShape,
+    size: int = 9,
+    boundary: str = "reflect",
+    rtol: float = RTOL,
 ) -> Operator:
     """The mean over size x size pixels, all of them; the paper's deblurring task.
+
+    At the border the mirrored image goes on, which keeps brightness and suits photos;
+    `boundary` is as for `blur`.
 
     Raises:
       ValueError: if the size is below 1 or the boundary unknown.
@@ -146,10 +152,12 @@ def uniform_blur(
 def gaussian_blur(
     image_shape: ImageShape,
     std: float = 2.0,
-    boundary: str = "zero",
+    boundary: str = "reflect",
     rtol: float = RTOL,
 ) -> Operator:
     """A Gaussian of standard deviation `std` pixels, to four of them on each side.
+
+    Borders are as in `uniform_blur`.
 
     Raises:
       ValueError: if std is not positive or the boundary unknown.

@@ -46,7 +46,7 @@ def inpaint_by_name(
 
 
 def blur_by_file(
-    image_shape: ImageShape, kernel: str, boundary: str = "zero"
+    image_shape: ImageShape, kernel: str, boundary: str = "reflect"
 ) -> Operator:
     """Blur by a kernel from a picture FILE, scaled to sum 1."""
     return blur(image_shape, read_kernel(kernel), boundary)
