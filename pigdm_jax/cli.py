@@ -169,12 +169,14 @@ def info() -> None:
     for name in shipped_priors():
         source = read_metadata(SHIPPED / name)["source"]
         priors.add_row(name, source.get("description", ""))
-    operators = Table("--task", "what it does", title="Operators", title_justify="left")
+    operators = Table(title="Operators", title_justify="left")
+    operators.add_column("--task", overflow="fold")
+    operators.add_column("what it does")
     for name, make in REGISTRY.items():
         doc = (make.__doc__ or "").split("\n")[0]
         operators.add_row(usage(name), doc)
     for table in (devices, priors, operators):
-        console.print(table)
+        console.print(table, soft_wrap=False)
 
 
 @app.command
