@@ -3,13 +3,14 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 
 
 def dense(operator) -> np.ndarray:
     """The matrix of a linear operator, from the images of unit vectors."""
     n = int(np.prod(operator.image_shape))
     units = jnp.eye(n).reshape(n, *operator.image_shape)
-    columns = jax.vmap(operator.apply)(units)
+    columns = jax.vmap(lambda x: ravel_pytree(operator.apply(x))[0])(units)
     return np.asarray(columns, np.float64).reshape(n, -1).T
 
 

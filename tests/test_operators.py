@@ -9,6 +9,7 @@ import pytest
 import scipy.ndimage
 import scipy.signal
 from dense import dense, tikhonov
+from jax.flatten_util import ravel_pytree
 
 from pigdm_jax import operators as ops
 from pigdm_jax.operators.super_resolution import KERNELS, downsampling_matrix
@@ -35,6 +36,14 @@ LINEAR = {
     "kernel_circular": lambda s: ops.blur(s, KERNEL, "circular", rtol=1e-3),
     "kernel_zero": lambda s: ops.blur(s, KERNEL, "zero"),
     "kernel_reflect": lambda s: ops.blur(s, KERNEL, "reflect"),
+    "motion": lambda s: ops.motion_blur(s, 1.2, 30.0),
+    "motion_circular": lambda s: ops.motion_blur(s, 3.0, -45.0, "circular", 1e-3),
+    "walsh_hadamard": lambda s: ops.chain(
+        ops.crop(s, 8, 8), ops.walsh_hadamard((8, 8, s[2]), 0.4)
+    ),
+    "fourier": lambda s: ops.fourier(s, ops.random_mask(s, 0.5)),
+    "fourier_columns": lambda s: ops.fourier(s, ops.cartesian_mask(s, 2.0)),
+    "linear_pair": lambda s: ops.linear(s, differences),
     "blur_then_box": lambda s: ops.chain(
         ops.gaussian_blur(s, 0.6), ops.super_resolution(s, 2)
     ),
@@ -51,6 +60,7 @@ LINEAR = {
 }
 COLOUR = {
     "grayscale": ops.grayscale,
+    "channel_mix": lambda s: ops.channel_mix(s, [[1, 2, 0.5], [0, 1, -1]]),
     "grey_small": lambda s: ops.chain(
         ops.grayscale(s), ops.super_resolution((*s[:2], 1), 2)
     ),
@@ -66,6 +76,11 @@ NONLINEAR = {
         ops.super_resolution(s, 2), ops.jpeg(half(s), 20)
     ),
 }
+
+
+def differences(x):
+    """A measurement of two arrays."""
+    return {"down": jnp.diff(x, axis=0)[::2], "across": jnp.diff(x, axis=1)[:, ::2]}
 
 
 def half(shape):
@@ -106,12 +121,16 @@ def test_linear_operators_equal_their_dense_matrices(make, shape):
     assert operator.linear
     matrix = dense(operator)
     np.testing.assert_allclose(
-        operator.apply(image(shape)).ravel(),
+        ravel_pytree(operator.apply(image(shape)))[0],
         matrix @ np.asarray(image(shape), np.float64).ravel(),
         atol=1e-5,
     )
-    y = image(operator.measurement_shape, 1)
-    flat = np.asarray(y, np.float64).ravel()
+    y = jax.tree.map(
+        lambda s: image(s, 1),
+        operator.measurement_shape,
+        is_leaf=lambda s: isinstance(s, tuple),
+    )
+    flat = np.asarray(ravel_pytree(y)[0], np.float64)
     rtol = getattr(operator, "rtol", 1e-6)
     inverse = np.linalg.pinv(matrix, rcond=rtol)
     expected = inverse @ flat
@@ -334,6 +353,19 @@ def test_mask_makers_hide_what_they_promise():
         (lambda: ops.blur((8, 8, 3), np.ones(3)), "2-D array"),
         (lambda: ops.blur((8, 8, 3), np.zeros((2, 2))), "not 0"),
         (lambda: ops.crop((8, 8, 3), 4, 4, 6, 0), "does not lie"),
+        (lambda: ops.motion_blur((8, 8, 3), 0.0), "above 0"),
+        (lambda: ops.walsh_hadamard((8, 12, 3)), "powers of 2"),
+        (lambda: ops.walsh_hadamard((8, 8, 3), 0.0), "above 0"),
+        (lambda: ops.fourier((8, 8, 3), np.ones((4, 8))), "the mask has shape"),
+        (lambda: ops.cartesian_mask((8, 8, 3), 0.5), "from 1 to the width"),
+        (lambda: ops.channel_mix((8, 8, 3), np.ones((2, 2))), "does not act"),
+        (lambda: ops.linear((8, 8, 3), lambda x: x + 1), "not linear"),
+        (lambda: ops.linear((8, 8, 3), jnp.abs), "not linear"),
+        (lambda: ops.linear((8, 8, 3), jnp.fft.fft2), "real and imaginary"),
+        (
+            lambda: ops.nonlinear((8, 8, 3), jnp.abs, lambda y: y[:4]),
+            "pinv gives images",
+        ),
         (lambda: ops.identity((8, 8)), "height, width, channels"),
         (lambda: ops.chain(), "at least one"),
         (

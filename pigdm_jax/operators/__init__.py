@@ -1,9 +1,10 @@
 """Measurement operators and their pseudoinverses, one file a family."""
 
 from pigdm_jax.operators.base import Operator
-from pigdm_jax.operators.blur import blur, gaussian_blur, uniform_blur
+from pigdm_jax.operators.blur import blur, gaussian_blur, motion_blur, uniform_blur
 from pigdm_jax.operators.chain import chain
-from pigdm_jax.operators.grayscale import grayscale
+from pigdm_jax.operators.channels import channel_mix, grayscale
+from pigdm_jax.operators.custom import linear, nonlinear
 from pigdm_jax.operators.identity import crop, identity
 from pigdm_jax.operators.inpaint import (
     center_mask,
@@ -16,26 +17,34 @@ from pigdm_jax.operators.quantize import low_dynamic_range, quantize
 from pigdm_jax.operators.registry import REGISTRY, enlargement, parse
 from pigdm_jax.operators.separable import separable
 from pigdm_jax.operators.super_resolution import super_resolution
+from pigdm_jax.operators.transforms import cartesian_mask, fourier, walsh_hadamard
 
 __all__ = [
     "REGISTRY",
     "Operator",
     "blur",
+    "cartesian_mask",
     "center_mask",
     "chain",
+    "channel_mix",
     "crop",
     "enlargement",
+    "fourier",
     "freeform_mask",
     "gaussian_blur",
     "grayscale",
     "identity",
     "inpaint",
     "jpeg",
+    "linear",
     "low_dynamic_range",
+    "motion_blur",
+    "nonlinear",
     "parse",
     "quantize",
     "random_mask",
     "separable",
     "super_resolution",
     "uniform_blur",
+    "walsh_hadamard",
 ]

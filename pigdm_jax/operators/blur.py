@@ -170,6 +170,42 @@ def gaussian_blur(
     return blur(image_shape, np.outer(taps, taps), boundary, rtol)
 
 
+def motion_blur(
+    image_shape: ImageShape,
+    length: float = 9.0,
+    angle: float = 0.0,
+    boundary: str = "reflect",
+    rtol: float = RTOL,
+) -> Operator:
+    """A camera that moves evenly along a line during the exposure.
+
+    Args:
+      image_shape: (height, width, channels) of the image.
+      length: of the line in pixels, above 0.
+      angle: of the line in degrees, counter-clockwise from horizontal.
+      boundary: as for `blur`.
+      rtol: as for `blur`.
+
+    Raises:
+      ValueError: if the length is not positive or the boundary unknown.
+    """
+    if not 0 < length < math.inf:
+        raise ValueError(f"the length of a motion blur is above 0 pixels, got {length}")
+    along = np.linspace(-length / 2, length / 2, 64 * math.ceil(length) + 1)
+    angle = math.radians(angle)
+    reach = math.ceil(length / 2)
+    taps = np.zeros((2 * reach + 1, 2 * reach + 1))
+    # Each point of the line is shared among the four pixels around it.
+    places = reach + np.outer(along, [-math.sin(angle), math.cos(angle)])
+    corner = np.clip(np.floor(places).astype(int), 0, 2 * reach - 1)
+    share = places - corner
+    for down in (0, 1):
+        for right in (0, 1):
+            weight = np.prod(np.abs(1 - np.array([down, right]) - share), axis=1)
+            np.add.at(taps, (corner[:, 0] + down, corner[:, 1] + right), weight)
+    return blur(image_shape, taps / taps.sum(), boundary, rtol)
+
+
 def rank_one(
     kernel: Float[np.ndarray, "kh kw"],
 ) -> tuple[Float[np.ndarray, " kh"], Float[np.ndarray, " kw"]] | None:

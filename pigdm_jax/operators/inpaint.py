@@ -58,6 +58,15 @@ def inpaint(image_shape: ImageShape, mask: ArrayLike) -> Inpaint:
       ValueError: if the mask is of another size or holds other values.
     """
     image_shape = check_image_shape(image_shape)
+    return Inpaint(check_mask(image_shape, mask), image_shape)
+
+
+def check_mask(image_shape: ImageShape, mask: ArrayLike) -> Float[Array, "H W c"]:
+    """A mask with a channel axis, if it is one for such images.
+
+    Raises:
+      ValueError: if the mask is of another size or holds other values than 0 and 1.
+    """
     shape = jnp.shape(mask)
     if shape not in (image_shape[:2], (*image_shape[:2], 1), image_shape):
         raise ValueError(
@@ -68,7 +77,7 @@ def inpaint(image_shape: ImageShape, mask: ArrayLike) -> Inpaint:
         if not np.isin(np.asarray(mask), (0, 1)).all():
             raise ValueError("a mask holds only 0 (hidden) and 1 (kept)")
     mask = jnp.asarray(mask, jnp.float32)
-    return Inpaint(mask[..., None] if mask.ndim == 2 else mask, image_shape)
+    return mask[..., None] if mask.ndim == 2 else mask
 
 
 def center_mask(image_shape: ImageShape, size: int = 128) -> Mask:
@@ -105,7 +114,7 @@ def random_mask(image_shape: ImageShape, keep: float, key: Seed = 0) -> Mask:
         raise ValueError(f"keep is a share of pixels above 0 and up to 1, got {keep}")
     number = max(round(keep * height * width), 1)
     kept = jnp.arange(height * width) < number
-    shuffled = jax.random.permutation(_as_key(key), kept)
+    shuffled = jax.random.permutation(as_key(key), kept)
     return shuffled.astype(jnp.float32).reshape(height, width, 1)
 
 
@@ -126,7 +135,7 @@ def freeform_mask(
     least, largest = hidden
     if not 0 < least < largest < 1:
         raise ValueError(f"hidden must be 0 < least < largest < 1, got {hidden}")
-    seed = np.asarray(jax.random.key_data(_as_key(key))).ravel().tolist()
+    seed = np.asarray(jax.random.key_data(as_key(key))).ravel().tolist()
     rng = np.random.default_rng(seed)
     canvas = PillowImage.new("1", (width, height), 1)
     while (share := 1 - np.asarray(canvas).mean()) < least:
@@ -159,5 +168,6 @@ def _draw_stroke(
         draw.ellipse((x - r, y - r, x + r, y + r), fill=0)
 
 
-def _as_key(key: Seed) -> jax.Array:
+def as_key(key: Seed) -> jax.Array:
+    """The key itself, or the one of a seed."""
     return jax.random.key(key) if isinstance(key, int) else key

@@ -7,9 +7,9 @@ from typing import Any
 
 from pigdm_jax.io import read_kernel, read_mask
 from pigdm_jax.operators.base import ImageShape, Operator, check_image_shape
-from pigdm_jax.operators.blur import blur, gaussian_blur, uniform_blur
+from pigdm_jax.operators.blur import blur, gaussian_blur, motion_blur, uniform_blur
 from pigdm_jax.operators.chain import chain
-from pigdm_jax.operators.grayscale import grayscale
+from pigdm_jax.operators.channels import grayscale
 from pigdm_jax.operators.identity import crop, identity
 from pigdm_jax.operators.inpaint import (
     center_mask,
@@ -20,6 +20,7 @@ from pigdm_jax.operators.inpaint import (
 from pigdm_jax.operators.jpeg import jpeg
 from pigdm_jax.operators.quantize import low_dynamic_range, quantize
 from pigdm_jax.operators.super_resolution import super_resolution
+from pigdm_jax.operators.transforms import cartesian_mask, fourier, walsh_hadamard
 
 
 def denoise(image_shape: ImageShape) -> Operator:
@@ -52,6 +53,24 @@ def blur_by_file(
     return blur(image_shape, read_kernel(kernel), boundary)
 
 
+def fourier_by_columns(
+    image_shape: ImageShape,
+    acceleration: float = 4.0,
+    center: float = 0.08,
+    seed: int = 0,
+) -> Operator:
+    """Some columns of the 2-D Fourier transform (MRI); needs --simulate."""
+    mask = cartesian_mask(image_shape, acceleration, center, seed)
+    return fourier(image_shape, mask)
+
+
+def walsh_hadamard_by_seed(
+    image_shape: ImageShape, ratio: float = 0.25, seed: int = 0
+) -> Operator:
+    """A share of Walsh-Hadamard rows (compressed sensing); needs --simulate."""
+    return walsh_hadamard(image_shape, ratio, seed)
+
+
 REGISTRY: dict[str, Callable[..., Operator]] = {
     "identity": identity,
     "denoise": denoise,
@@ -61,10 +80,13 @@ REGISTRY: dict[str, Callable[..., Operator]] = {
     "blur": blur_by_file,
     "uniform_blur": uniform_blur,
     "gaussian_blur": gaussian_blur,
+    "motion_blur": motion_blur,
     "grayscale": grayscale,
     "jpeg": jpeg,
     "quantize": quantize,
     "low_dynamic_range": low_dynamic_range,
+    "walsh_hadamard": walsh_hadamard_by_seed,
+    "fourier": fourier_by_columns,
 }
 
 
