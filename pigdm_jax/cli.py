@@ -73,8 +73,8 @@ def restore(
         several, their mean is written too, which is blurrier and closer to the truth.
       start: begin at this noise level (1 to 1000) from the pseudoinverse, for a
         restoration that stays closer to it.
-      out: the restored picture, a .png; IMAGE-restored.png if not given. The figure
-        goes beside it.
+      out: the restored picture, a .png, or a folder for it; IMAGE-restored.png if not
+        given. The figure goes beside it.
     """
     if samples < 1:
         raise ValueError(f"--samples must be at least 1, got {samples}")
@@ -147,7 +147,8 @@ def degrade(
       task: how to damage it: "super_resolution:4,box | jpeg:10".
       noise: standard deviation of noise to add, pixels being 0 to 1.
       seed: of the noise.
-      out: the damaged picture, a .png; IMAGE-degraded.png if not given.
+      out: the damaged picture, a .png, or a folder for it; IMAGE-degraded.png if not
+        given.
     """
     out = _output(out, image, "degraded")
     _check_noise_flag(noise)
@@ -239,10 +240,16 @@ def main() -> None:
 
 def _output(out: Path | None, image: Path, what: str) -> Path:
     """Where a picture goes, checked before any work."""
+    name = f"{image.stem}-{what}.png"
     if out is None:
-        out = Path(f"{image.stem}-{what}.png")
+        out = Path(name)
+    elif out.is_dir():
+        out = out / name
     if out.suffix.lower() != ".png":
-        raise ValueError(f"--out must be a .png file, which keeps pixels; got {out}")
+        raise ValueError(
+            f"--out must be a folder that exists or a .png file, which keeps pixels; "
+            f"got {out}"
+        )
     if not out.absolute().parent.is_dir():
         raise ValueError(f"--out: there is no folder {out.absolute().parent}")
     if out.exists() and image.exists() and out.samefile(image):

@@ -1,5 +1,7 @@
 """The command `pigdm` as a user types it."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -43,6 +45,9 @@ def size(path):
 
 
 def test_degrade_then_restore(run, photo):
+    Path("made").mkdir()
+    status, text = run("degrade", photo, "--task", "jpeg", "--out", "made")
+    assert status == 0 and size("made/photo-degraded.png") == (32, 32)
     status, text = run("degrade", photo, "--task", "super_resolution:2,box")
     assert status == 0 and "wrote photo-degraded.png" in text
     assert size("photo-degraded.png") == (16, 16)
