@@ -54,8 +54,8 @@ def restore(
 
     Without --simulate the picture is taken as it is: small (super_resolution), with
     parts to fill in (inpaint:MASK.png, white where it is to be kept), noisy (denoise
-    with --noise), blurred, compressed (jpeg). It writes the restored picture and a
-    figure.
+    with --noise), blurred, compressed (jpeg, as the file's header tells). It writes the
+    restored picture and a figure.
 
     Args:
       image: the picture file.
@@ -86,6 +86,9 @@ def restore(
     if simulate:
         problem = simulated(picture, task, noise, noise_key)
     else:
+        # A JPEG file knows itself how it was compressed.
+        if task.split("|")[-1].strip() == "jpeg":
+            task = f"{task.rstrip()}:{image}"
         problem = measured(picture, task, noise)
         _check_there_is_work(problem, task)
     loaded = load_prior(prior, label=label)

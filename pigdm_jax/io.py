@@ -4,17 +4,20 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from PIL import Image as PillowImage
-from PIL import ImageOps, UnidentifiedImageError
+from PIL import ImageOps, JpegImagePlugin, UnidentifiedImageError
 
 from pigdm_jax.types import Image
 
 # Half a step of 8 bits either way, spread evenly: the rounding error's standard
 # deviation, in units of the [-1, 1] image.
 ROUNDING_STD = 2 / 255 / 12**0.5
+
+ORIENTATION = 0x0112  # the EXIF tag
 
 
 def read_image(path: str | Path) -> Float[np.ndarray, "H W 3"]:
@@ -65,6 +68,45 @@ def read_kernel(path: str | Path) -> Float[np.ndarray, "kh kw"]:
     if not kernel.any():
         raise ValueError(f"the kernel {path} is black all over")
     return kernel / kernel.sum()
+
+
+class JpegHeader(NamedTuple):
+    """How a JPEG file was compressed.
+
+    Attributes:
+      tables: luma and chroma quantisation steps, the frequency down before across.
+      subsampling: "4:4:4", "4:2:2" or "4:2:0".
+    """
+
+    tables: tuple[Int[np.ndarray, "8 8"], Int[np.ndarray, "8 8"]]
+    subsampling: str
+
+
+def read_jpeg_header(path: str | Path) -> JpegHeader:
+    """How a JPEG file was compressed, as its own header tells; grey counts as 4:4:4.
+
+    Raises:
+      ValueError: if the file is missing or no JPEG file, or is one whose blocks do not
+        lie as `pigdm_jax.operators.jpeg` lays them.
+    """
+    with _opened(path) as picture:
+        if picture.format != "JPEG":
+            raise ValueError(f"{path} is no JPEG file, so it tells no quality")
+        if picture.getexif().get(ORIENTATION, 1) != 1:
+            raise ValueError(
+                f"{path} is shown turned (EXIF); turn it without loss, as jpegtran does"
+            )
+        tables = [np.reshape(t, (8, 8)) for t in picture.quantization.values()]
+        if picture.mode == "L":
+            return JpegHeader((tables[0], tables[0]), "4:4:4")
+        sampling = JpegImagePlugin.get_sampling(picture)
+        if picture.mode != "RGB" or sampling not in (0, 1, 2):
+            raise ValueError(
+                f"{path} has colours that are neither 4:4:4, 4:2:2 nor 4:2:0"
+            )
+        return JpegHeader(
+            (tables[0], tables[-1]), ("4:4:4", "4:2:2", "4:2:0")[sampling]
+        )
 
 
 def to_uint8(image: Image) -> UInt8[np.ndarray, "H W C"]:

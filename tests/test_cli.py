@@ -94,6 +94,16 @@ def test_a_mask_file_says_what_to_keep(run, photo, tmp_path):
     assert (before[~kept] != after[~kept]).any()
 
 
+def test_a_jpeg_file_is_restored_as_its_header_tells(run, photo, tmp_path):
+    with Image.open(photo) as picture:
+        picture.save(tmp_path / "old.jpg", quality=12, subsampling="4:2:2")
+    status, text = run("restore", "old.jpg", "--task", "jpeg", "--steps", "2")
+    assert status == 0, text
+    assert "undoing jpeg:old.jpg" in text
+    assert float(text.split("measurement: ")[1].split("%")[0]) < 5
+    assert size("old-restored.png") == (32, 32)
+
+
 def test_info_lists_what_there_is(run):
     status, text = run("info")
     assert status == 0
@@ -116,9 +126,9 @@ def test_convert_makes_a_prior(run, shared, tmp_path):
 
 
 BAD = {
-    "missing image": (["nowhere.png", "--task", "jpeg"], "there is no file"),
-    "no picture": (["text.png", "--task", "jpeg"], "not a picture"),
-    "cut picture": (["cut.png", "--task", "jpeg"], "cannot be decoded"),
+    "missing image": (["nowhere.png", "--task", "jpeg:9"], "there is no file"),
+    "no picture": (["text.png", "--task", "jpeg:9"], "not a picture"),
+    "cut picture": (["cut.png", "--task", "jpeg:9"], "cannot be decoded"),
     "unknown task": (["photo.png", "--task", "sharpen"], "no operator 'sharpen'"),
     "quality": (["photo.png", "--task", "jpeg:0"], "from 1 to 100"),
     "other mask": (["photo.png", "--task", "inpaint:small.png"], "they must agree"),
@@ -129,21 +139,22 @@ BAD = {
         ["photo.png", "--task", "denoise", "--noise", "25"],
         "pixels from 0 to 1",
     ),
-    "noise with jpeg": (["photo.png", "--task", "jpeg", "--noise", "0.1"], "linear"),
-    "prior": (["photo.png", "--task", "jpeg", "--prior", "big"], "photos-64"),
-    "label": (["photo.png", "--task", "jpeg", "--label", "3"], "no classes"),
-    "steps": (["photo.png", "--task", "jpeg", "--steps", "0"], "steps must be"),
-    "eta": (["photo.png", "--task", "jpeg", "--eta", "2"], "eta must be"),
-    "samples": (["photo.png", "--task", "jpeg", "--samples", "0"], "at least 1"),
-    "ending": (["photo.png", "--task", "jpeg", "--out", "x.jpg"], ".png"),
-    "folder": (["photo.png", "--task", "jpeg", "--out", "no/x.png"], "no folder"),
-    "input": (["photo.png", "--task", "jpeg", "--out", "photo.png"], "is the input"),
+    "noise with jpeg": (["photo.png", "--task", "jpeg:9", "--noise", "0.1"], "linear"),
+    "prior": (["photo.png", "--task", "jpeg:9", "--prior", "big"], "photos-64"),
+    "label": (["photo.png", "--task", "jpeg:9", "--label", "3"], "no classes"),
+    "no jpeg": (["photo.png", "--task", "jpeg"], "is no JPEG file"),
+    "steps": (["photo.png", "--task", "jpeg:9", "--steps", "0"], "steps must be"),
+    "eta": (["photo.png", "--task", "jpeg:9", "--eta", "2"], "eta must be"),
+    "samples": (["photo.png", "--task", "jpeg:9", "--samples", "0"], "at least 1"),
+    "ending": (["photo.png", "--task", "jpeg:9", "--out", "x.jpg"], ".png"),
+    "folder": (["photo.png", "--task", "jpeg:9", "--out", "no/x.png"], "no folder"),
+    "input": (["photo.png", "--task", "jpeg:9", "--out", "photo.png"], "is the input"),
 }
 
 
 def test_pictures_that_cannot_fit_are_refused_at_once(run, tmp_path):
     Image.new("RGB", (9000, 9000)).save(tmp_path / "huge.png")
-    status, text = run("restore", "huge.png", "--task", "jpeg")
+    status, text = run("restore", "huge.png", "--task", "jpeg:9")
     assert status == 1 and "GB; shrink or crop it" in text
 
 

@@ -8,7 +8,8 @@ from PIL import Image
 
 from pigdm_jax import psnr, read_image, ssim, write_picture
 from pigdm_jax.figures import side_by_side
-from pigdm_jax.io import read_kernel, read_mask, to_uint8
+from pigdm_jax.io import read_jpeg_header, read_kernel, read_mask, to_uint8
+from pigdm_jax.operators import jpeg
 
 
 def noise(shape=(12, 20, 3), seed=0):
@@ -39,6 +40,39 @@ def test_pictures_are_read_upright_in_colour_and_without_transparency(tmp_path):
     clear = np.dstack([noise((4, 6, 3)), np.zeros((4, 6), np.uint8)])
     Image.fromarray(clear).save(tmp_path / "clear.png")
     np.testing.assert_array_equal(read_image(tmp_path / "clear.png"), 1)
+
+
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0", "grey"])
+def test_jpeg_files_tell_how_they_were_compressed(subsampling, tmp_path):
+    picture = Image.fromarray(noise((16, 24, 3)))
+    path = tmp_path / "a.jpg"
+    if subsampling == "grey":
+        picture.convert("L").save(path, quality=35)
+    else:
+        picture.save(path, quality=35, subsampling=subsampling)
+    header = read_jpeg_header(path)
+    expected = jpeg((16, 24, 3), 35)
+    np.testing.assert_array_equal(header.tables[0], expected.luma_table)
+    if subsampling == "grey":
+        assert header.subsampling == "4:4:4"
+    else:
+        np.testing.assert_array_equal(header.tables[1], expected.chroma_table)
+        assert header.subsampling == subsampling
+
+
+def test_other_files_tell_no_quality(tmp_path):
+    picture = Image.fromarray(noise((16, 24, 3)))
+    picture.save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match="no JPEG file"):
+        read_jpeg_header(tmp_path / "a.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture.save(tmp_path / "turned.jpg", exif=exif)
+    with pytest.raises(ValueError, match="turn it without loss"):
+        read_jpeg_header(tmp_path / "turned.jpg")
+    picture.convert("CMYK").save(tmp_path / "cmyk.jpg")
+    with pytest.raises(ValueError, match="neither 4:4:4"):
+        read_jpeg_header(tmp_path / "cmyk.jpg")
 
 
 def test_masks_and_kernels_come_from_pictures(tmp_path):

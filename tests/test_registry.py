@@ -111,6 +111,7 @@ def test_every_operator_says_how_it_is_written(name):
         ("super_resolution:2,nearest", "box, bicubic, lanczos3"),
         ("gaussian_blur:wide", "std is a number, got 'wide'"),
         ("jpeg:0", "from 1 to 100"),
+        ("jpeg:high", "from 1 to 100, or a JPEG file; got 'high'"),
         ("jpeg:10 | jpeg:20", "'jpeg:10' does not give a picture, so it must come"),
         ("inpaint:no.png", "there is no file no.png"),
         ("quantize:0", "from 1 to 16"),

@@ -3,9 +3,10 @@
 import inspect
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from pigdm_jax.io import read_kernel, read_mask
+from pigdm_jax.io import read_jpeg_header, read_kernel, read_mask
 from pigdm_jax.operators.base import ImageShape, Operator, check_image_shape
 from pigdm_jax.operators.blur import blur, gaussian_blur, motion_blur, uniform_blur
 from pigdm_jax.operators.chain import chain
@@ -53,6 +54,21 @@ def blur_by_file(
     return blur(image_shape, read_kernel(kernel), boundary)
 
 
+def jpeg_by_name(
+    image_shape: ImageShape, quality: int | str = 10, subsampling: str = "4:2:0"
+) -> Operator:
+    """JPEG compression, 1 to 100, or as the header of a JPEG FILE tells."""
+    if isinstance(quality, int):
+        return jpeg(image_shape, quality, subsampling)
+    if not Path(quality).exists():
+        raise ValueError(
+            "jpeg's quality is a whole number from 1 to 100, or a JPEG file; got "
+            f"{quality!r}"
+        )
+    header = read_jpeg_header(quality)
+    return jpeg(image_shape, subsampling=header.subsampling, tables=header.tables)
+
+
 def fourier_by_columns(
     image_shape: ImageShape,
     acceleration: float = 4.0,
@@ -82,7 +98,7 @@ REGISTRY: dict[str, Callable[..., Operator]] = {
     "gaussian_blur": gaussian_blur,
     "motion_blur": motion_blur,
     "grayscale": grayscale,
-    "jpeg": jpeg,
+    "jpeg": jpeg_by_name,
     "quantize": quantize,
     "low_dynamic_range": low_dynamic_range,
     "walsh_hadamard": walsh_hadamard_by_seed,
