@@ -28,12 +28,13 @@ class Prior(Protocol):
     Attributes:
       schedule: the noise schedule of its steps.
       image_shape: the (height, width, channels) it is made for; None for any size.
-      multiple: height and width must be multiples of this.
+
+    Where only some sizes do, an attribute `multiple` tells what height and width have
+    to be multiples of.
     """
 
     schedule: Schedule
     image_shape: ImageShape | None
-    multiple: int
 
     def __call__(self, x_t: Image, t: Timestep) -> Image:
         """The noise eps in x_t at network step t, 0 .. T - 1 (a float is allowed)."""

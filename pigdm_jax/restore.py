@@ -172,7 +172,7 @@ def working_shape(prior: Prior, image_shape: ImageShape) -> ImageShape:
             )
         return prior.image_shape
     height, width, channels = image_shape
-    m = prior.multiple
+    m = getattr(prior, "multiple", 1)
     return (-(-height // m) * m, -(-width // m) * m, channels)
 
 

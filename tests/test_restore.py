@@ -1,11 +1,14 @@
 """What `restore` promises besides its mathematics."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from pigdm_jax import (
+    Schedule,
     from_denoiser,
     gaussian_prior,
     measurement_residual,
@@ -15,6 +18,7 @@ from pigdm_jax import (
 from pigdm_jax import operators as ops
 
 SHAPE = (8, 8, 3)
+KEY = jax.random.key(0)
 
 
 def image(seed=0, shape=SHAPE):
@@ -202,6 +206,22 @@ def test_any_size_priors_are_padded_to_their_multiple():
     y = jnp.zeros((9, 17, 3))
     out = restore(prior, operator, y, jax.random.key(0), steps=2)
     assert out.shape == (9, 17, 3) and set(seen) == {(16, 24, 3)}
+
+
+def test_a_prior_of_the_users_own_needs_no_more_than_the_protocol():
+    @jax.tree_util.register_dataclass
+    @dataclasses.dataclass(frozen=True)
+    class Mine:
+        scale: jax.Array
+        schedule: Schedule = dataclasses.field(metadata={"static": True})
+        image_shape: tuple | None = dataclasses.field(metadata={"static": True})
+
+        def __call__(self, x_t, t):
+            return self.scale * x_t
+
+    prior = Mine(jnp.float32(0.5), Schedule.cosine(), None)
+    out = restore(prior, ops.identity((5, 7, 1)), jnp.zeros((5, 7, 1)), KEY, steps=3)
+    assert out.shape == (5, 7, 1) and jnp.isfinite(out).all()
 
 
 def bad(message, **options):
