@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=1, help="score their mean")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--prior", default="photos-64")
-    parser.add_argument("--out", type=Path, help="also keep the figures as JSON")
+    parser.add_argument("--out", type=Path, help="JSON file to add the figures to")
     args = parser.parse_args()
 
     prior = pj.load_prior(args.prior)
@@ -102,11 +102,14 @@ def main() -> None:
     print("| task | NFE | pinv | restored | better on | s/image |")
     print("| --- | --- | --- | --- | --- | --- |")
     results = []
+    if args.out and args.out.exists():
+        results = json.loads(args.out.read_text())
     for steps in args.steps:
         for name in args.tasks:
             task, noise = TASKS[name]
             result = evaluate(prior, task, noise, photos, steps, args.samples)
-            results.append({"task": name, "text": task, "nfe": steps, **result})
+            setting = {"task": name, "text": task, "nfe": steps}
+            results.append({**setting, "samples": args.samples, **result})
             print(
                 f"| {name} | {steps} "
                 f"| {result['pinv_psnr']:.2f} / {result['pinv_ssim']:.3f} "
