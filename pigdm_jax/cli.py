@@ -86,10 +86,7 @@ def restore(
     if simulate:
         problem = simulated(picture, task, noise, noise_key)
     else:
-        # A JPEG file knows itself how it was compressed.
-        if task.split("|")[-1].strip() == "jpeg":
-            task = f"{task.rstrip()}:{image}"
-        problem = measured(picture, task, noise)
+        problem = measured(picture, task, noise, file=image)
         _check_there_is_work(problem, task)
     loaded = load_prior(prior, label=label)
     check_memory(loaded, problem.operator.image_shape)

@@ -109,6 +109,22 @@ def read_jpeg_header(path: str | Path) -> JpegHeader:
         )
 
 
+def read_jpeg_coefficients(
+    path: str | Path,
+) -> tuple[Float[np.ndarray, "rows columns 8 8"], ...] | None:
+    """The quantised coefficients in a JPEG file: luma, and chroma unless it is grey.
+
+    Needs jpeglib (`pip install 'pigdm-jax[jpeg]'`), and is None without it.
+    """
+    try:
+        import jpeglib
+    except ImportError:
+        return None
+    file = jpeglib.read_dct(str(path))
+    planes = [file.Y] if file.Cb is None else [file.Y, file.Cb, file.Cr]
+    return tuple(np.asarray(plane, np.float32) for plane in planes)
+
+
 def to_uint8(image: Image) -> UInt8[np.ndarray, "H W C"]:
     """An image in [-1, 1] as 8-bit values, clipped and rounded."""
     return np.rint((np.clip(np.asarray(image), -1, 1) + 1) * 127.5).astype(np.uint8)

@@ -1,6 +1,7 @@
 """Restoring pictures: what a file measured, and a restoration fit to be a file."""
 
 import os
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -9,8 +10,10 @@ import numpy as np
 from jaxtyping import Float
 
 from pigdm_jax.guidance import project, root_mean_square
-from pigdm_jax.io import ROUNDING_STD, to_uint8
+from pigdm_jax.io import ROUNDING_STD, read_jpeg_coefficients, to_uint8
 from pigdm_jax.operators import Operator, enlargement, parse
+from pigdm_jax.operators.chain import Chain
+from pigdm_jax.operators.jpeg import Coefficients
 from pigdm_jax.prior import Prior, UNetPrior
 from pigdm_jax.restore import restore
 from pigdm_jax.types import Image, ImageShape, Measurement, PRNGKey
@@ -44,7 +47,13 @@ class Problem(NamedTuple):
     remarks: tuple[str, ...] = ()
 
 
-def measured(picture: Picture, task: str, noise: float | None = None) -> Problem:
+def measured(
+    picture: Picture,
+    task: str,
+    noise: float | None = None,
+    *,
+    file: Path | None = None,
+) -> Problem:
     """The problem whose measurement is in the picture.
 
     Args:
@@ -53,10 +62,16 @@ def measured(picture: Picture, task: str, noise: float | None = None) -> Problem
       noise: standard deviation of its noise, in units of a [0, 1] image. None means
         none but the rounding of the file, which then counts where it would be blown
         up (deblurring).
+      file: where the picture is from. If the task ends with "jpeg" and no quality, the
+        file tells quality and subsampling, and its coefficients are the measurement.
 
     Raises:
-      ValueError: if the task cannot have made a picture of this size.
+      ValueError: if the task cannot have made a picture of this size, or the file is no
+        JPEG file.
     """
+    from_file = file is not None and task.split("|")[-1].strip() == "jpeg"
+    if from_file:
+        task = f"{task.rstrip()}:{file}"
     height, width, channels = picture.shape
     factor = enlargement(task)
     image_shape = (height * factor, width * factor, channels)
@@ -70,6 +85,9 @@ def measured(picture: Picture, task: str, noise: float | None = None) -> Problem
     if expected[2] == 1:
         picture = picture.mean(axis=-1, keepdims=True)
     y = operator.from_picture(jnp.asarray(picture))
+    if from_file:
+        y, remarks = _from_jpeg_file(operator, y, file)
+        return Problem(operator, y, 2 * (noise or 0.0), remarks=remarks)
     if noise is not None:
         return Problem(operator, y, 2 * noise)
     if operator.linear and _amplification(operator, y) > ILL_CONDITIONED:
@@ -79,6 +97,26 @@ def measured(picture: Picture, task: str, noise: float | None = None) -> Problem
         )
         return Problem(operator, y, ROUNDING_STD, remarks=(remark,))
     return Problem(operator, y, 0.0)
+
+
+def _from_jpeg_file(
+    operator: Operator, from_pixels: Coefficients, file: Path
+) -> tuple[Coefficients, tuple[str, ...]]:
+    """The file's own coefficients, or those of its pixels, and a remark which."""
+    planes = read_jpeg_coefficients(file)
+    if planes is None:
+        remark = (
+            "coefficients are made again from the file's pixels; pip install "
+            "'pigdm-jax[jpeg]' reads the file's own"
+        )
+        return from_pixels, (remark,)
+    last = operator.parts[-1] if isinstance(operator, Chain) else operator
+    if len(planes) == 1:
+        planes = (*planes, *map(jnp.zeros_like, from_pixels[1:]))
+    coefficients = Coefficients(*map(jnp.asarray, planes))
+    # Blocks that the border cuts are written otherwise here; all others stay.
+    coefficients = last.apply(last.pinv(coefficients))
+    return coefficients, ("the measurement is the file's own coefficients",)
 
 
 def simulated(

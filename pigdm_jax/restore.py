@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from pigdm_jax.guidance import PULLS, WEIGHTS, guide
+from pigdm_jax.guidance import PULLS, WEIGHTS, guide, measurement_residual
 from pigdm_jax.operators import chain, crop
 from pigdm_jax.operators.base import Operator
 from pigdm_jax.prior import Prior
@@ -139,7 +139,7 @@ def _run(
     pull = PULLS[guidance]
     alpha_bar = prior.schedule.alpha_bar_at_level[levels[-1]]
     x = starting_sample(key, operator.image_shape, alpha_bar, start_image)
-    return run(
+    image, record = run(
         lambda x_t, step: guide(
             prior, operator, y, x_t, step, noise_std**2 / step.r2, pull, clip
         ),
@@ -153,6 +153,8 @@ def _run(
         sampler=sampler,
         on_step=on_step,
     )
+    consistency = measurement_residual(operator, y, operator.pinv(y))
+    return image, record._replace(consistency=consistency)
 
 
 def working_shape(prior: Prior, image_shape: ImageShape) -> ImageShape:

@@ -76,12 +76,16 @@ class Trace(NamedTuple):
       residual: root mean square of y - h(x0_hat), in the measurement's own units.
       x0_norm: root mean square of x0_hat.
       guidance_norm: root mean square of the weighted gradient that was added.
+      consistency: one number, root mean square of h(h+(y)) - y. Above rounding it
+        tells that the pseudoinverse is approximate (a chain with non-linear parts,
+        conjugate gradients that did not converge) or that no image measures y (noise).
     """
 
     t: Float[Array, " n"]
     residual: Float[Array, " n"]
     x0_norm: Float[Array, " n"]
     guidance_norm: Float[Array, " n"]
+    consistency: Scalar | None = None
 
 
 def starting_sample(

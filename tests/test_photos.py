@@ -2,11 +2,13 @@
 
 import jax
 import jax.numpy as jnp
+import jpeglib
 import numpy as np
 import pytest
+from PIL import Image
 
 from pigdm_jax import from_denoiser
-from pigdm_jax.io import ROUNDING_STD, to_uint8
+from pigdm_jax.io import ROUNDING_STD, read_image, to_uint8
 from pigdm_jax.photos import disagreement, measured, restore_picture, simulated
 
 # Believes every image to be mid-grey.
@@ -35,6 +37,38 @@ def test_hidden_pixels_of_a_file_do_not_matter():
     problem = measured(x, "inpaint:center,8")
     x[4:12, 8:16] = 0.77
     np.testing.assert_array_equal(measured(x, "inpaint:center,8").y, problem.y)
+
+
+@pytest.mark.parametrize("mode", ["4:4:4", "4:2:2", "4:2:0", "grey"])
+@pytest.mark.parametrize("size", [(16, 16), (19, 37)])
+def test_jpeg_files_give_their_own_coefficients(mode, size, tmp_path):
+    path = tmp_path / "a.jpg"
+    smooth = np.add.outer(*(np.linspace(40, 120, n) for n in size))
+    pixels = smooth[..., None] + np.random.default_rng(0).normal(0, 12, (*size, 3))
+    whole = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+    if mode == "grey":
+        whole.convert("L").save(path, quality=60)
+    else:
+        whole.save(path, quality=60, subsampling=mode)
+    problem = measured(read_image(path), "jpeg", file=path)
+    theirs = jpeglib.read_dct(str(path))
+    rows, columns = size[0] // 8, size[1] // 8
+    np.testing.assert_array_equal(
+        problem.y.y[:rows, :columns], theirs.Y[:rows, :columns]
+    )
+    if mode == "grey":
+        assert not problem.y.cb.any()
+    else:
+        down = {"4:4:4": 8, "4:2:2": 8, "4:2:0": 16}[mode]
+        across = 8 if mode == "4:4:4" else 16
+        rows, columns = size[0] // down, size[1] // across
+        np.testing.assert_array_equal(
+            problem.y.cr[:rows, :columns], theirs.Cr[:rows, :columns]
+        )
+    decoded = problem.operator.pinv(problem.y)
+    # libjpeg's decoder rounds, clips and smooths chroma; luma is nearly the same.
+    luma = (np.asarray(decoded) - read_image(path)).mean(-1)
+    assert np.abs(luma[: size[0] // 8 * 8, : size[1] // 8 * 8]).mean() < 0.03
 
 
 def test_rounding_counts_as_noise_where_it_would_be_blown_up():

@@ -100,10 +100,28 @@ def test_the_trace_tells_each_step(smooth_prior):
         smooth_prior, operator, y, jax.random.key(0), steps=30, trace=True
     )
     np.testing.assert_array_equal(trace.t[:2], [999, 966])
-    assert all(leaf.shape == (30,) for leaf in trace)
+    assert all(leaf.shape == (30,) for leaf in trace[:-1])
+    assert trace.consistency < 1e-5
     assert trace.residual[-1] < 0.2 * trace.residual[0]
     alone = restore(smooth_prior, operator, y, jax.random.key(0), steps=30)
     np.testing.assert_array_equal(x, alone)
+
+
+def test_the_trace_tells_when_the_pseudoinverse_is_poor(smooth_prior):
+    def consistency(operator, y=None):
+        y = operator.apply(image()) if y is None else y
+        return restore(smooth_prior, operator, y, KEY, steps=1, trace=True)[
+            1
+        ].consistency
+
+    blur = ops.gaussian_blur(SHAPE, 2.0)
+    rounded = ops.chain(blur, ops.quantize(SHAPE, 6))
+    assert consistency(ops.quantize(SHAPE, 6)) == 0
+    assert consistency(rounded) > 1e-3
+    assert consistency(blur, image()) > 0.1  # no image looks like noise when blurred
+    kernel = np.outer([1, 2, 4], [4, 2, 1]) + np.eye(3)
+    hard = ops.blur(SHAPE, kernel / kernel.sum(), "reflect")
+    assert consistency(hard) < 1e-2
 
 
 def test_progress_is_reported_in_order(smooth_prior):
