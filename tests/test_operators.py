@@ -192,8 +192,11 @@ def stack(*operators):
         lambda i: ops.blur((8, 8, 3), np.roll(KERNEL, i), "circular"),
         lambda i: ops.gaussian_blur((8, 8, 3), (0.5, 0.55, 0.6)[i]),
         lambda i: ops.jpeg((16, 16, 3), (10, 50, 90)[i]),
+        lambda i: ops.linear(
+            jax.tree_util.Partial(jnp.multiply, jnp.float32(1 + i)), (8, 8, 3)
+        ),
     ],
-    ids=["inpaint", "blur", "gaussian", "jpeg"],
+    ids=["inpaint", "blur", "gaussian", "jpeg", "linear"],
 )
 def test_vmap_over_operators_equals_a_loop(make):
     each = [make(i) for i in range(3)]

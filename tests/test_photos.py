@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pigdm_jax import from_denoiser
+from pigdm_jax import from_denoiser, photos
 from pigdm_jax.io import ROUNDING_STD, read_image, to_uint8
 from pigdm_jax.photos import disagreement, measured, restore_picture, simulated
 
@@ -69,6 +69,17 @@ def test_jpeg_files_give_their_own_coefficients(mode, size, tmp_path):
     # libjpeg's decoder rounds, clips and smooths chroma; luma is nearly the same.
     luma = (np.asarray(decoded) - read_image(path)).mean(-1)
     assert np.abs(luma[: size[0] // 8 * 8, : size[1] // 8 * 8]).mean() < 0.03
+
+
+def test_without_jpeglib_the_pixels_give_nearly_the_same(tmp_path, monkeypatch):
+    path = tmp_path / "a.jpg"
+    ramp = np.add.outer(np.arange(32) * 3, np.arange(32) * 2)
+    Image.fromarray(ramp.astype(np.uint8)).convert("RGB").save(path, quality=40)
+    own = measured(read_image(path), "jpeg", file=path)
+    monkeypatch.setattr(photos, "read_jpeg_coefficients", lambda path: None)
+    again = measured(read_image(path), "jpeg", file=path)
+    assert "pigdm-jax[jpeg]" in again.remarks[0]
+    assert (again.y.y == own.y.y).mean() > 0.99
 
 
 def test_rounding_counts_as_noise_where_it_would_be_blown_up():
