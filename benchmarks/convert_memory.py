@@ -39,7 +39,7 @@ def write_legacy(path: Path, shapes: dict[str, list[int]]) -> None:
     rng = np.random.default_rng(0)
     with path.open("wb") as file:
         for part in (0x1950A86A20F9469CFC6C, 1001, system, state, ["0"]):
-            file.write(pickled(part))
+            file.write(pickled(part, views=True))
         file.write(struct.pack("<q", total))
         for size in sizes.values():
             file.write(rng.standard_normal(size, np.float32).tobytes())

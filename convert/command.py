@@ -2,13 +2,16 @@
 
 import dataclasses
 import hashlib
+import math
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from pigdm_convert.keymap import check_names, to_params
-from pigdm_convert.reader import CheckpointError, Tensor, read_checkpoint
+from pigdm_convert.reader import CheckpointError, read_checkpoint
 from pigdm_convert.recognise import Flags, Recognised, recognise
+from pigdm_convert.tensor import Refused, Tensor
 from pigdm_jax.checkpoint import save_prior
 
 
@@ -17,7 +20,7 @@ def convert(
     out: Path,
     flags: Flags | None = None,
     *,
-    dtype: str = "float32",
+    dtype: Literal["float32", "float16"] = "float32",
     description: str = "",
 ) -> list[str]:
     """Convert a PyTorch checkpoint of an ADM UNet into a prior.
@@ -48,8 +51,8 @@ def convert(
             (name, _read(name, tensor, dtype))
             for name, tensor in checkpoint.tensors.items()
         )
-    except CheckpointError as error:
-        raise CheckpointError(f"{file}: {error}") from None
+    except (CheckpointError, Refused) as error:
+        raise CheckpointError(f"{file} is not converted: {error}") from None
     with file.open("rb") as stream:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     source = {
@@ -59,9 +62,13 @@ def convert(
         "format": checkpoint.format,
         "recognised": ", ".join(found.names),
         "assumed": "; ".join(found.assumptions),
+        "overridden": "; ".join(found.overrides),
     }
-    save_prior(out, params, found.config, found.schedule, source)
-    count = sum(int(np.prod(shape)) for shape in shapes.values())
+    try:
+        save_prior(out, params, found.config, found.schedule, source)
+    except OSError as error:
+        raise CheckpointError(f"{out} cannot be written: {error.strerror}") from None
+    count = sum(math.prod(shape) for shape in shapes.values())
     return [
         f"{file}: {checkpoint.format} format, {len(shapes)} tensors, "
         f"{count / 1e6:.2f} M parameters, sha256 {sha256}",
@@ -78,6 +85,8 @@ def _report(found: Recognised) -> list[str]:
         else "not one of the public checkpoints",
         "network: " + ", ".join(f"{key} {value}" for key, value in settings.items()),
     ]
+    if found.overrides:
+        lines.append("as the flags say: " + "; ".join(found.overrides))
     if found.assumptions:
         lines.append("assumed, for want of a flag: " + "; ".join(found.assumptions))
     return lines
@@ -87,6 +96,7 @@ def _read(name: str, tensor: Tensor, dtype: str) -> np.ndarray:
     """A tensor in the type that it is stored in."""
     if not (tensor.dtype.kind == "f" or tensor.dtype.name == "bfloat16"):
         raise CheckpointError(f"{name} is of type {tensor.dtype}, not floating-point")
+    # What overflows is no longer finite, and said to be below.
     with np.errstate(over="ignore"):
         array = tensor.read().astype(dtype, copy=False)
     if not np.isfinite(array).all():

@@ -1,5 +1,6 @@
 """PyTorch's names and layouts to those of `pigdm_jax.unet`, by rule."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -33,13 +34,20 @@ def flax_path(key: str, ndim: int) -> Path:
     return (*path, leaf)
 
 
+def torch_key(path: Path) -> str:
+    """The name that PyTorch has for a parameter of the UNet: `flax_path` undone."""
+    *modules, leaf = path
+    names = [re.sub(r"_(?=\d)", ".", module) for module in modules]
+    return ".".join([*names, "bias" if leaf == "bias" else "weight"])
+
+
 def flax_layout(path: Path, array: np.ndarray) -> np.ndarray:
     """Output channels last: OIHW to HWIO, (out, in) and (out, in, 1) to (in, out)."""
     if path[-1] != "kernel":
         return array
     if array.ndim == 4:
         return array.transpose(2, 3, 1, 0)
-    if array.ndim == 3:
+    if array.ndim == 3 and array.shape[-1] == 1:
         array = array[..., 0]
     return array.T
 
@@ -52,24 +60,25 @@ def check_names(shapes: Mapping[str, tuple[int, ...]], config: UNetConfig) -> No
         another shape.
     """
     leaves = jax.tree_util.tree_leaves_with_path(expected_params(config))
-    expected = {tuple(k.key for k in path): leaf.shape for path, leaf in leaves}
-    given = {flax_path(key, len(shape)): key for key, shape in shapes.items()}
-    problems = []
-    if missing := [path for path in expected if path not in given]:
-        problems.append("missing: " + ", ".join("/".join(path) for path in missing))
-    if unused := [key for path, key in given.items() if path not in expected]:
-        problems.append("not part of it: " + ", ".join(unused))
+    paths = {tuple(k.key for k in path): leaf.shape for path, leaf in leaves}
+    expected = {torch_key(path): (path, shape) for path, shape in paths.items()}
+    missing = [key for key in expected if key not in shapes]
+    unused = [key for key in shapes if key not in expected]
     misshaped = []
-    for path, key in given.items():
-        found = flax_layout(path, np.broadcast_to(np.int8(0), shapes[key])).shape
-        if path in expected and found != expected[path]:
-            misshaped.append(f"{key} {shapes[key]}")
-    if misshaped:
-        problems.append("of another shape: " + ", ".join(misshaped))
-    if problems:
+    for key, (path, shape) in expected.items():
+        if key in shapes:
+            stand_in = np.broadcast_to(np.int8(0), shapes[key])
+            if flax_layout(path, stand_in).shape != shape:
+                misshaped.append(f"{key} {shapes[key]}")
+    problems = {
+        "missing": missing,
+        "not part of it": unused,
+        "of another shape": misshaped,
+    }
+    found = [f"{what}: {', '.join(keys)}" for what, keys in problems.items() if keys]
+    if found:
         raise CheckpointError(
-            "the tensors are not those of the network they imply; "
-            + "; ".join(problems)
+            "the tensors are not those of the network they imply; " + "; ".join(found)
         )
 
 

@@ -1,5 +1,6 @@
 """Files in PyTorch's formats, written byte by byte: no PyTorch, and any content."""
 
+import functools
 import io
 import pickle
 import struct
@@ -36,32 +37,52 @@ class Persistent(NamedTuple):
     pid: tuple
 
 
-def emit(value) -> bytes:
-    """The opcodes that push a value, of pickle protocol 2."""
+class Raw(NamedTuple):
+    """Opcodes as they are."""
+
+    code: bytes
+
+
+def emit(value, views=False) -> bytes:
+    """The opcodes that push a value, of pickle protocol 2.
+
+    Args:
+      value: of the types above, or plain.
+      views: storages say which part of another one they are, as in legacy files.
+    """
+    push = functools.partial(emit, views=views)
     match value:
+        case Raw(code):
+            return code
         case Name(module, name):
             return f"c{module}\n{name}\n".encode()
         case Call(function, arguments):
-            return emit(function) + emit(arguments) + b"R"
+            return push(function) + push(arguments) + b"R"
         case Build(target, state):
-            return emit(target) + emit(state) + b"b"
+            return push(target) + push(state) + b"b"
         case Persistent(pid):
-            return emit(pid) + b"Q"
+            if views and type(pid) is tuple and len(pid) == 5:
+                pid = (*pid, None)
+            return push(pid) + b"Q"
         case tuple():
-            return b"(" + b"".join(map(emit, value)) + b"t"
+            return b"(" + b"".join(map(push, value)) + b"t"
         case list():
-            return b"](" + b"".join(map(emit, value)) + b"e"
+            return b"](" + b"".join(map(push, value)) + b"e"
         case dict():
-            pairs = (emit(part) for item in value.items() for part in item)
+            pairs = (push(part) for item in value.items() for part in item)
             return b"}(" + b"".join(pairs) + b"u"
     return pickle.dumps(value, 2)[2:-1]
 
 
-def pickled(value) -> bytes:
-    return b"\x80\x02" + emit(value) + b"."
+def pickled(value, views=False) -> bytes:
+    return b"\x80\x02" + emit(value, views) + b"."
 
 
-STORAGE_NAMES = {"float32": "FloatStorage", "float16": "HalfStorage"}
+STORAGE_NAMES = {
+    "float32": "FloatStorage",
+    "float16": "HalfStorage",
+    "bfloat16": "BFloat16Storage",
+}
 
 
 def tensor(key, array, size, offset=0, strides=None, device="cpu"):
@@ -89,7 +110,7 @@ def legacy(state, storages) -> bytes:
     """A file as PyTorch wrote before 1.6."""
     system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {}}
     header = [0x1950A86A20F9469CFC6C, 1001, system, state, list(storages)]
-    parts = [pickled(part) for part in header]
+    parts = [pickled(part, views=True) for part in header]
     for array in storages.values():
         parts.append(struct.pack("<q", array.size) + array.tobytes())
     return b"".join(parts)
@@ -101,6 +122,7 @@ def zipped(state, storages, root="archive", **members) -> bytes:
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr(f"{root}/data.pkl", pickled(state))
         archive.writestr(f"{root}/byteorder", "little")
+        archive.writestr(f"{root}/version", "3\n")
         for key, array in storages.items():
             archive.writestr(f"{root}/data/{key}", array.tobytes())
         for name, content in members.items():

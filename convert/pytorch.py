@@ -1,0 +1,167 @@
+"""Tensors by name from PyTorch's two file formats, zip and legacy."""
+
+import math
+import os
+import struct
+import zipfile
+from collections.abc import Callable, Mapping
+from io import BufferedIOBase, BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pigdm_convert.tensor import Refused, Tensor
+from pigdm_convert.unpickler import View, unpickle
+
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+LEGACY_VERSION = 1001
+
+# Names and shapes alone: the largest public checkpoints have some 100 kB of them. The
+# time and memory that a pickle can cost are in proportion to its length.
+LARGEST_PICKLE = 2**22
+
+# Where the numbers of a storage are: the position in the file, and how many bytes.
+Places = Mapping[str, tuple[int, int]]
+
+
+def read_zip(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file as PyTorch writes since 1.6.
+
+    Raises:
+      Refused: if it is anything but a whole file with a plain state dict.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            root = _check_members(archive)
+            damaged = archive.testzip()
+            if damaged is not None:
+                raise Refused(f"it is damaged at {damaged}")
+            state = unpickle(BytesIO(archive.read(f"{root}data.pkl")))
+            places = {
+                info.filename.removeprefix(f"{root}data/"): _place(archive.fp, info)
+                for info in archive.infolist()
+                if info.filename.startswith(f"{root}data/")
+            }
+    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError) as error:
+        raise Refused("it is a zip file that is damaged or not whole") from error
+    return _tensors(path, state, places)
+
+
+def _check_members(archive: zipfile.ZipFile) -> str:
+    """The folder in an archive that PyTorch wrote, with a slash, before any reading."""
+    members = {info.filename: info for info in archive.infolist()}
+    pickles = [name for name in members if name.split("/")[1:] == ["data.pkl"]]
+    if len(pickles) != 1 or len(members) != len(archive.infolist()):
+        raise Refused("it is a zip file, but not one of PyTorch's")
+    root = pickles[0].removesuffix("data.pkl")
+    if any(name.startswith(f"{root}code/") for name in members):
+        raise Refused("it is a TorchScript program; save the network's state_dict()")
+    if any(info.compress_type for info in members.values()):
+        raise Refused("it is compressed, which PyTorch's files are not")
+    if members[pickles[0]].file_size > LARGEST_PICKLE:
+        raise Refused("its table of contents is too large for a state dict")
+    order = members.get(f"{root}byteorder")
+    if order is not None and (order.file_size > 9 or archive.read(order) != b"little"):
+        raise Refused("its numbers are big-endian")
+    return root
+
+
+def _place(file: BufferedIOBase, info: zipfile.ZipInfo) -> tuple[int, int]:
+    """Where an uncompressed member's bytes begin, and how many there are."""
+    file.seek(info.header_offset + 26)
+    name_length, extra_length = struct.unpack("<HH", file.read(4))
+    return info.header_offset + 30 + name_length + extra_length, info.file_size
+
+
+def read_legacy(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file as PyTorch wrote before 1.6: pickles, then the numbers.
+
+    Raises:
+      Refused: if it is anything but a whole file with a plain state dict.
+    """
+    with path.open("rb") as file:
+        head = BytesIO(file.read(LARGEST_PICKLE))
+        if unpickle(head) != LEGACY_MAGIC:
+            raise Refused("it is a pickle, but not one of PyTorch's")
+        if unpickle(head) != LEGACY_VERSION:
+            raise Refused("it is of a version of PyTorch's format that is not known")
+        system = unpickle(head)
+        if not isinstance(system, dict) or system.get("little_endian") is not True:
+            raise Refused("its numbers are big-endian")
+        state = unpickle(head)
+        keys = unpickle(head)
+        storages = {view.storage.key: view.storage for view in _views(state).values()}
+        if not isinstance(keys, list) or not all(isinstance(k, str) for k in keys):
+            raise Refused("its list of storages is damaged")
+        file.seek(head.tell())
+        places = {}
+        end = os.fstat(file.fileno()).st_size
+        for key in keys:
+            if key not in storages:
+                raise Refused(f"its storage {key} belongs to no tensor")
+            count = file.read(8)
+            length = storages[key].whole * storages[key].dtype.itemsize
+            if len(count) < 8 or file.tell() + length > end:
+                raise Refused("it is not whole")
+            if struct.unpack("<q", count)[0] != storages[key].whole:
+                raise Refused(f"its storage {key} is not as large as its tensors say")
+            places[key] = (file.tell(), length)
+            file.seek(length, os.SEEK_CUR)
+    return _tensors(path, state, places)
+
+
+def _views(state: Any) -> dict[str, View]:
+    """The state dict, if it is one."""
+    if not isinstance(state, dict) or not state:
+        raise Refused("it is no state dict of tensors by name")
+    keys = ", ".join(map(str, state))
+    nested = [key for key, value in state.items() if isinstance(value, dict)]
+    if nested:
+        raise Refused(
+            f"its weights lie deeper (it holds {keys}); load it in PyTorch and save "
+            f"the one of them that has the weights, such as checkpoint[{nested[0]!r}]"
+        )
+    others = [
+        str(key)
+        for key, value in state.items()
+        if not isinstance(value, View) or not isinstance(key, str)
+    ]
+    if len(others) == len(state):
+        raise Refused(f"it is no state dict of tensors by name (it holds {keys})")
+    if others:
+        raise Refused(f"it holds more than tensors: {', '.join(others)}")
+    return state
+
+
+def _tensors(path: Path, state: Any, places: Places) -> dict[str, Tensor]:
+    """The tensors of a state dict, by where their numbers are."""
+    tensors = {}
+    for name, view in _views(state).items():
+        storage = view.storage
+        start, length = places.get(storage.key, (0, -1))
+        if length < storage.whole * storage.dtype.itemsize:
+            raise Refused(f"the numbers of {name} are missing")
+        tensors[name] = Tensor(view.shape, storage.dtype, _reader(path, start, view))
+    return tensors
+
+
+def _reader(path: Path, start: int, view: View) -> Callable[[], np.ndarray]:
+    """Reads a view's part of the file, from its first element to its last."""
+
+    def read() -> np.ndarray:
+        _, offset, shape, strides = view
+        dtype = view.storage.dtype
+        if not math.prod(shape):
+            return np.zeros(shape, dtype)
+        span = 1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
+        with path.open("rb") as file:
+            file.seek(start + offset * dtype.itemsize)
+            content = file.read(span * dtype.itemsize)
+        if len(content) < span * dtype.itemsize:
+            raise Refused("it became shorter while it was read")
+        flat = np.frombuffer(content, dtype)
+        steps = [s * dtype.itemsize for s in strides]
+        return np.lib.stride_tricks.as_strided(flat, shape, steps, writeable=False)
+
+    return read

@@ -1,0 +1,62 @@
+"""Tensors by name from a .safetensors file, through its own library."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+
+from pigdm_convert.tensor import Refused, Tensor
+
+FLOATS = {
+    "F64": np.dtype("<f8"),
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+}
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors file.
+
+    Raises:
+      Refused: if it is not whole, holds other numbers than floating-point ones, or the
+        library is not installed.
+    """
+    try:
+        import safetensors
+    except ImportError:
+        raise Refused(
+            "reading .safetensors needs `pip install 'pigdm-jax[convert]'`"
+        ) from None
+    tensors = {}
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            for name in file.keys():
+                part = file.get_slice(name)
+                if part.get_dtype() not in FLOATS:
+                    raise Refused(
+                        f"{name} is of type {part.get_dtype()}, not floating-point"
+                    )
+                dtype = FLOATS[part.get_dtype()]
+                tensors[name] = Tensor(
+                    tuple(part.get_shape()), dtype, _reader(path, name)
+                )
+    except (safetensors.SafetensorError, OSError) as error:
+        raise Refused(f"it is no whole safetensors file ({error})") from error
+    return tensors
+
+
+def _reader(path: Path, name: str) -> Callable[[], np.ndarray]:
+    """Reads one tensor.
+
+    The library maps the file into memory; opening it anew lets go of what was read.
+    """
+
+    def read() -> np.ndarray:
+        import safetensors
+
+        with safetensors.safe_open(path, framework="numpy") as file:
+            return file.get_tensor(name)
+
+    return read
