@@ -40,7 +40,7 @@ def convert(
         is stays open. Then nothing is written.
     """
     file, out = Path(file), Path(out)
-    if out.exists():
+    if out.exists() or out.is_symlink():
         raise CheckpointError(f"{out} exists; choose another place or remove it first")
     checkpoint = read_checkpoint(file)
     shapes = {name: tensor.shape for name, tensor in checkpoint.tensors.items()}

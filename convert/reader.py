@@ -41,12 +41,13 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
     try:
+        # First, since safetensors begin with a length: any byte at all.
+        if start[8:9] == b"{" or (start and path.suffix == ".safetensors"):
+            return Checkpoint(read_safetensors(path), "safetensors")
         if start.startswith(b"PK\x03\x04"):
             return Checkpoint(read_zip(path), "PyTorch zip")
         if start.startswith(b"\x80"):
             return Checkpoint(read_legacy(path), "PyTorch legacy")
-        if start[8:9] == b"{" or (start and path.suffix == ".safetensors"):
-            return Checkpoint(read_safetensors(path), "safetensors")
         raise Refused(_foreign(start))
     except Refused as reason:
         raise CheckpointError(f"{path} is not converted: {reason}") from None
