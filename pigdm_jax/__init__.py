@@ -9,6 +9,7 @@ from pigdm_jax.checkpoint import load_prior, save_prior, shipped_priors
 from pigdm_jax.guidance import measurement_residual, project
 from pigdm_jax.io import read_image, write_picture
 from pigdm_jax.metrics import psnr, ssim
+from pigdm_jax.posterior import exact_posterior
 from pigdm_jax.prior import (
     Prior,
     from_denoiser,
@@ -28,6 +29,7 @@ __all__ = [
     "Trace",
     "UNet",
     "UNetConfig",
+    "exact_posterior",
     "from_denoiser",
     "from_velocity",
     "gaussian_prior",

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 from numpy.typing import ArrayLike
 
 from pigdm_jax.schedule import Schedule, as_schedule
-from pigdm_jax.types import AnyArray, Image, ImageShape, Number
+from pigdm_jax.types import AnyArray, Image, ImageShape, Number, PRNGKey
 from pigdm_jax.unet import UNet, UNetConfig
 
 Timestep = Number
@@ -200,6 +200,30 @@ class MixturePrior:
         )
         eps = jnp.sqrt(one_minus) * jax.nn.softmax(log_density) @ whitened
         return eps.reshape(x_t.shape)
+
+    @property
+    def mean(self) -> Image:
+        """The mean image."""
+        return (jnp.exp(self.log_weights) @ self.means).reshape(self.image_shape)
+
+    @property
+    def covariance(self) -> Float[Array, "n n"]:
+        """The covariance of the flattened pixels, n = H W C."""
+        high = jax.lax.Precision.HIGHEST
+        weights = jnp.exp(self.log_weights)
+        centred = self.means - weights @ self.means
+        roots = self.eigenvectors * jnp.sqrt(self.eigenvalues)[:, None]
+        within = jnp.einsum("k,kij,klj->il", weights, roots, roots, precision=high)
+        between = jnp.einsum("k,ki,kl->il", weights, centred, centred, precision=high)
+        return within + between
+
+    def sample(self, key: PRNGKey) -> Image:
+        """One image drawn from the mixture; `jax.vmap` over keys for more."""
+        which_key, key = jax.random.split(key)
+        k = jax.random.categorical(which_key, self.log_weights)
+        z = jax.random.normal(key, self.eigenvalues[k].shape)
+        spread = self.eigenvectors[k] @ (jnp.sqrt(self.eigenvalues[k]) * z)
+        return (self.means[k] + spread).reshape(self.image_shape)
 
 
 def mixture_prior(

@@ -9,7 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from pigdm_jax.guidance import PULLS, WEIGHTS, guide, measurement_residual
+from pigdm_jax.guidance import (
+    LINEAR_PULLS,
+    PULLS,
+    WEIGHTS,
+    guide,
+    measurement_residual,
+)
 from pigdm_jax.operators import chain, crop
 from pigdm_jax.operators.base import Operator
 from pigdm_jax.prior import Prior
@@ -64,7 +70,9 @@ def restore(
       init: "pinv" (the default when `start` is given), "upsample" (the measurement
         enlarged linearly) or an image in [-1, 1].
       spacing: of the noise levels, "uniform" or "quadratic" (denser at low noise).
-      guidance: "pseudoinverse", or "reconstruction" (transpose instead).
+      guidance: "pseudoinverse"; "reconstruction" (transpose instead); or "moment"
+        (the network's own covariance of x0 instead of r_t^2 I: nearer the posterior,
+        and several times the cost).
       sampler: "ddim".
       clip: clip x0_hat to [-1, 1], outside of the gradient.
       trace: also return the per-step `Trace`.
@@ -141,7 +149,7 @@ def _run(
     x = starting_sample(key, operator.image_shape, alpha_bar, start_image)
     image, record = run(
         lambda x_t, step: guide(
-            prior, operator, y, x_t, step, noise_std**2 / step.r2, pull, clip
+            prior, operator, y, x_t, step, noise_std**2, pull, clip
         ),
         x,
         key,
@@ -235,9 +243,9 @@ def _check_noise(operator: Operator, noise_std: Any, guidance: str) -> None:
     _check_range("noise_std", noise_std, 0, np.inf)
     if operator.linear:
         return
-    if guidance == "reconstruction":
+    if guidance in LINEAR_PULLS:
         raise ValueError(
-            "reconstruction guidance needs a linear operator; use 'pseudoinverse'"
+            f"{guidance} guidance needs a linear operator; use 'pseudoinverse'"
         )
     if isinstance(noise_std, jax.core.Tracer) or np.any(np.asarray(noise_std) != 0):
         raise ValueError(

@@ -14,7 +14,7 @@ LAYERS = [
     {"schedule", "convolution", "io", "metrics"},
     {"unet", "figures"},
     {"prior", "operators"},
-    {"checkpoint", "guidance"},
+    {"checkpoint", "guidance", "posterior"},
     {"sampler"},
     {"restore"},
     {"photos"},

@@ -268,6 +268,11 @@ def bad(message, **options):
             operator=ops.quantize(SHAPE, 2),
             guidance="reconstruction",
         ),
+        bad(
+            "moment guidance needs",
+            operator=ops.quantize(SHAPE, 2),
+            guidance="moment",
+        ),
         bad("init has shape", init=jnp.zeros((4, 4, 3))),
         bad("init is 'pinv'", init="noise"),
         bad(
