@@ -28,7 +28,7 @@ ROWS = [
 def row(prior, name: str, task: str, noise: float | None) -> Image.Image:
     key = jax.random.key(0)
     problem = simulated(pj.read_image(PHOTOS / f"{name}.png"), task, noise, key)
-    restored = restore_picture(prior, problem, key, steps=20)
+    restored = restore_picture(prior, problem, key, steps=20).picture
     text = task if noise is None else f"{task}, noise {noise}"
     return side_by_side(
         {

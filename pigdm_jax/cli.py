@@ -15,7 +15,7 @@ from rich.table import Table
 from tyro.conf import Positional
 
 from pigdm_jax.checkpoint import SHIPPED, load_prior, read_metadata, shipped_priors
-from pigdm_jax.figures import side_by_side
+from pigdm_jax.figures import check_can_plot, plot_traces, side_by_side, spread_map
 from pigdm_jax.io import read_image, write_picture
 from pigdm_jax.metrics import psnr, ssim
 from pigdm_jax.operators.registry import REGISTRY, usage
@@ -27,6 +27,7 @@ from pigdm_jax.photos import (
     pseudoinverse,
     restore_picture,
     simulated,
+    statistics,
 )
 
 # No markup: file names may hold brackets.
@@ -45,9 +46,11 @@ def restore(
     steps: int = 100,
     eta: float = 1.0,
     weight: Literal["adaptive", "algorithm1", "vdm", "posterior"] = "adaptive",
+    guidance: Literal["pseudoinverse", "reconstruction", "moment"] = "pseudoinverse",
     seed: int = 0,
     samples: int = 1,
     start: int | None = None,
+    plot: bool = False,
     out: Path | None = None,
 ) -> None:
     """Restore a damaged picture, or damage a clean one and restore it (--simulate).
@@ -68,18 +71,28 @@ def restore(
       steps: evaluations of the network; more take longer.
       eta: 0 to 1, how much of the noise is fresh in every step.
       weight: of the guidance.
+      guidance: the paper's pseudoinverse; reconstruction, by the transpose; or moment,
+        with the network's own covariance at several times the cost.
       seed: another seed, another sample.
       samples: how many restorations to draw. Each invents plausible detail; with
-        several, their mean is written too, which is blurrier and closer to the truth.
+        several, their mean is written too, which is blurrier and closer to the truth,
+        and their standard deviation, which shows where the detail is invented.
       start: begin at this noise level (1 to 1000) from the pseudoinverse, for a
         restoration that stays closer to it.
+      plot: draw residual, guidance and size of the predicted image over the
+        evaluations, as IMAGE-trace.png; needs matplotlib.
       out: the restored picture, a .png, or a folder for it; IMAGE-restored.png if not
         given. The figure goes beside it.
     """
     if samples < 1:
         raise ValueError(f"--samples must be at least 1, got {samples}")
     out = _output(out, image, "restored")
-    figure = out.with_name(out.stem.removesuffix("-restored") + "-figure.png")
+    base = out.stem.removesuffix("-restored")
+    figure, trace = (
+        out.with_name(f"{base}-{what}.png") for what in ("figure", "trace")
+    )
+    if plot:
+        check_can_plot()
     _check_noise_flag(noise)
     picture = read_image(image)
     noise_key, key = jax.random.split(jax.random.key(seed))
@@ -98,10 +111,10 @@ def restore(
     for remark in problem.remarks:
         console.print(f"note: {remark}")
 
-    images, began = [], time.perf_counter()
+    drawn, began = [], time.perf_counter()
     with _Progress(samples * steps) as on_step:
         for i in range(samples):
-            images.append(
+            drawn.append(
                 restore_picture(
                     loaded,
                     problem,
@@ -109,27 +122,41 @@ def restore(
                     steps=steps,
                     eta=eta,
                     weight=weight,
+                    guidance=guidance,
                     start=start,
                     on_step=on_step,
                 )
             )
     seconds = time.perf_counter() - began
     console.print(f"{samples * steps} network evaluations in {seconds:.1f} s")
-    console.print(f"off the measurement: {disagreement(problem, images[0])}")
-    results = {"restored": images[0]}
+    console.print(f"off the measurement: {disagreement(problem, drawn[0].picture)}")
+    results = {"restored": drawn[0].picture}
+    maps = {}
     if samples > 1:
-        results = {f"restored {i + 1}": image for i, image in enumerate(images)}
-        results["mean"] = np.mean(images, axis=0)
+        results = {f"restored {i + 1}": d.picture for i, d in enumerate(drawn)}
+        mean, std = statistics([d.picture for d in drawn])
+        results["mean"] = mean
+        maps["std"] = spread_map(std)
     if problem.original is not None:
         console.print(_scores(problem, results))
 
-    for name, restored in results.items():
+    for name, picture in (results | maps).items():
         suffix = name.removeprefix("restored").strip()
         place = out.with_stem(f"{out.stem}-{suffix}") if suffix else out
-        write_picture(place, restored)
+        write_picture(place, picture)
         console.print(f"wrote {place}")
-    write_picture(figure, side_by_side(_panels(problem, results)))
+    if maps:
+        # Both over the channels' root mean square, pixels being 0 to 1.
+        spread = np.sqrt(np.mean(std**2, axis=-1)) / 2
+        console.print(
+            f"samples differ by {np.sqrt(np.mean(spread**2)):.3f} (standard deviation, "
+            f"pixels 0 to 1), by {spread.max():.3f} where the map is white"
+        )
+    write_picture(figure, side_by_side(_panels(problem, results | maps)))
     console.print(f"wrote {figure}")
+    if plot:
+        write_picture(trace, plot_traces([d.trace for d in drawn], problem.noise_std))
+        console.print(f"wrote {trace}")
 
 
 @app.command

@@ -81,8 +81,7 @@ def pseudoinverse_pull(
     noise_variance: Number,
 ) -> Image:
     """V = h+(y) - h+(h(x0)), equations 7 (noisy), 8 and 9 of the paper in one."""
-    damping = noise_variance / step.r2
-    return _pinv_residual(operator, y, denoised.x0, damping)
+    return _pinv_residual(operator, y, denoised.x0, noise_variance / step.r2)
 
 
 def transpose_pull(
@@ -116,10 +115,10 @@ def moment_pull(
     adjoint = _adjoint(operator)
     # Everything over r_t^2, which keeps the system near 1 at every noise level.
     scale = step.b_t / (jnp.sqrt(step.a_t) * step.r2)
+    damping = noise_variance / step.r2
 
     def system(u: Measurement) -> Measurement:
         spread = operator.apply(denoised.vjp(adjoint(u)))
-        damping = noise_variance / step.r2
         return jax.tree.map(lambda s, leaf: scale * s + damping * leaf, spread, u)
 
     residual = _residual(operator, y, denoised.x0)

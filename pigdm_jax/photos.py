@@ -1,6 +1,7 @@
 """Restoring pictures: what a file measured, and a restoration fit to be a file."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from pigdm_jax.operators.chain import Chain
 from pigdm_jax.operators.jpeg import Coefficients
 from pigdm_jax.prior import Prior, UNetPrior
 from pigdm_jax.restore import restore
+from pigdm_jax.sampler import Trace
 from pigdm_jax.types import Image, ImageShape, Measurement, PRNGKey
 
 Picture = Float[np.ndarray, "H W C"]
@@ -185,9 +187,21 @@ def check_memory(prior: Prior, image_shape: ImageShape) -> None:
         )
 
 
+class Restored(NamedTuple):
+    """A restoration fit to be a file.
+
+    Attributes:
+      picture: the image, clipped to [-1, 1].
+      trace: what the sampler did.
+    """
+
+    picture: Picture
+    trace: Trace
+
+
 def restore_picture(
     prior: Prior, problem: Problem, key: PRNGKey, **options: Any
-) -> Picture:
+) -> Restored:
     """A restoration that agrees with what was measured without noise.
 
     Args:
@@ -196,14 +210,13 @@ def restore_picture(
       key: the picture's own `jax.random` key.
       **options: as `restore` takes them.
 
-    Returns:
-      The image, clipped to [-1, 1].
-
     Raises:
       ValueError: as `restore`, or if the sampler leaves the finite numbers.
     """
     operator, y, noise_std = problem[:3]
-    image = restore(prior, operator, y, key, noise_std=noise_std, **options)
+    image, trace = restore(
+        prior, operator, y, key, noise_std=noise_std, trace=True, **options
+    )
     if not jnp.isfinite(image).all():
         weight = options.get("weight", "adaptive")
         raise ValueError(
@@ -213,7 +226,24 @@ def restore_picture(
     if noise_std == 0:
         for _ in range(CLIP_ROUNDS):
             image = project(operator, y, jnp.clip(image, -1, 1))
-    return np.clip(np.asarray(image), -1, 1)
+    return Restored(np.clip(np.asarray(image), -1, 1), trace)
+
+
+class Statistics(NamedTuple):
+    """What several samples tell of the posterior.
+
+    Attributes:
+      mean: their mean, an estimate of the posterior's.
+      std: for every pixel and channel the standard deviation, likewise.
+    """
+
+    mean: Picture
+    std: Picture
+
+
+def statistics(samples: Sequence[Picture]) -> Statistics:
+    """Mean and standard deviation (with n - 1) of two or more samples."""
+    return Statistics(np.mean(samples, axis=0), np.std(samples, axis=0, ddof=1))
 
 
 def disagreement(problem: Problem, image: Picture) -> str:

@@ -70,13 +70,17 @@ def test_simulating_compares_and_draws_samples(run, photo):
     status, text = run(
         *("restore", photo, "--task", "denoise", "--noise", "0.1", "--simulate"),
         *("--steps", "2", "--samples", "2", "--out", "result.png", "--seed", "3"),
+        "--plot",
     )
     assert status == 0, text
     for word in ("pseudoinverse", "restored 2", "mean", "dB", "wrote result-mean"):
         assert word in text
     one, two = (np.asarray(Image.open(f"result-{i}.png"), float) for i in (1, 2))
     assert 0 < np.abs(one - two).mean() < 60
-    assert size("result-figure.png")[0] > 6 * 256
+    assert size("result-figure.png")[0] > 7 * 256
+    assert size("result-trace.png")[0] > 600
+    with Image.open("result-std.png") as spread:
+        assert spread.mode == "L" and spread.getextrema()[1] == 255
 
 
 def test_a_mask_file_says_what_to_keep(run, photo, tmp_path):

@@ -12,12 +12,12 @@ PACKAGE = Path(__file__).resolve().parents[1] / "pigdm_jax"
 LAYERS = [
     {"types"},
     {"schedule", "convolution", "io", "metrics"},
-    {"unet", "figures"},
+    {"unet"},
     {"prior", "operators"},
     {"checkpoint", "guidance", "posterior"},
     {"sampler"},
     {"restore"},
-    {"photos"},
+    {"photos", "figures"},
     {"cli"},
 ]
 LAYER = {name: i for i, names in enumerate(LAYERS) for name in names}

@@ -7,9 +7,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pigdm_jax import from_denoiser, photos
+from pigdm_jax import exact_posterior, from_denoiser, photos, restore
+from pigdm_jax.figures import plot_traces, spread_map
 from pigdm_jax.io import ROUNDING_STD, read_image, to_uint8
-from pigdm_jax.photos import disagreement, measured, restore_picture, simulated
+from pigdm_jax.operators import super_resolution
+from pigdm_jax.photos import (
+    disagreement,
+    measured,
+    restore_picture,
+    simulated,
+    statistics,
+)
 
 # Believes every image to be mid-grey.
 GREY = from_denoiser(lambda x, t: 0.1 * x)
@@ -120,7 +128,7 @@ def test_noiseless_restorations_agree_with_the_file(task):
         x = np.asarray(whole.operator.to_picture(whole.y))
         x = to_uint8(x).astype(np.float32) / 127.5 - 1
     problem = measured(x, task)
-    image = restore_picture(GREY, problem, jax.random.key(0), steps=3)
+    image = restore_picture(GREY, problem, jax.random.key(0), steps=3).picture
     assert np.abs(image).max() <= 1
     words = disagreement(problem, image)
     if problem.operator.linear:
@@ -130,6 +138,45 @@ def test_noiseless_restorations_agree_with_the_file(task):
     if task == "inpaint:freeform":
         kept = np.asarray(problem.operator.mask[..., 0]) == 1
         np.testing.assert_array_equal(to_uint8(image)[kept], to_uint8(x)[kept])
+
+
+def test_samples_tell_the_posteriors_mean_and_spread(smooth_prior):
+    """On a Gaussian prior, against the closed form, pixel by pixel."""
+    shape, noise_std, count = smooth_prior.image_shape, 0.1, 500
+    operator = super_resolution(shape, 4)
+    truth = exact_posterior(
+        smooth_prior, operator, jnp.full((2, 2, 3), 0.1), noise_std=noise_std
+    )
+    images = jax.vmap(
+        lambda key: restore(
+            smooth_prior,
+            operator,
+            jnp.full((2, 2, 3), 0.1),
+            key,
+            noise_std=noise_std,
+            weight="posterior",
+            guidance="moment",
+        )
+    )(jax.random.split(jax.random.key(0), count))
+    mean, std = statistics(list(np.asarray(images)))
+    exact_std = np.sqrt(np.diag(truth.covariance)).reshape(shape)
+    # 100 steps are 5 % short of the spread; the rest is the draws' own error.
+    np.testing.assert_allclose(
+        mean, truth.mean, atol=5 * exact_std.max() / np.sqrt(count)
+    )
+    np.testing.assert_allclose(std, exact_std, rtol=0.05 + 5 / np.sqrt(2 * count))
+    shown = spread_map(std)
+    assert shown.shape == (8, 8, 1) and shown.max() == 1 and shown.min() > -1
+
+
+def test_a_trace_is_drawn(smooth_prior):
+    operator = super_resolution(smooth_prior.image_shape, 4)
+    y = jnp.zeros((2, 2, 3))
+    _, trace = restore(
+        smooth_prior, operator, y, jax.random.key(0), steps=5, trace=True
+    )
+    plot = plot_traces([trace, trace], noise_std=0.1)
+    assert plot.mode == "RGB" and np.asarray(plot).std() > 5
 
 
 def test_a_result_that_is_not_finite_is_an_error():
