@@ -8,6 +8,7 @@ on, so without compilation.
 """
 
 import argparse
+import itertools
 import json
 import platform
 import time
@@ -45,7 +46,7 @@ def photo(path: Path, side: int = 256) -> np.ndarray:
 
 
 def evaluate(
-    prior, task: str, noise: float, photos: list, steps: int, samples: int
+    prior, task: str, noise: float, photos: list, samples: int, **options
 ) -> dict:
     rows, seconds = [], []
     for seed, x in enumerate(photos):
@@ -62,8 +63,8 @@ def evaluate(
                 operator,
                 y,
                 jax.random.fold_in(key, i),
-                steps=steps,
                 noise_std=2 * noise,
+                **options,
             )
             if not noise:
                 image = pj.project(operator, y, image)
@@ -90,6 +91,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=[100, 20])
     parser.add_argument("--samples", type=int, default=1, help="score their mean")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--guidance", nargs="+", default=["pseudoinverse"])
+    parser.add_argument("--weight", help="of the guidance, if not its default")
     parser.add_argument("--prior", default="photos-64")
     parser.add_argument("--out", type=Path, help="JSON file to add the figures to")
     args = parser.parse_args()
@@ -99,27 +102,29 @@ def main() -> None:
     photos = [photo(path) for path in paths]
     where = f"{jax.devices()[0].device_kind} ({platform.machine()})"
     print(f"{args.prior}, {len(photos)} photos, {where}, mean of {args.samples}")
-    print("| task | NFE | pinv | restored | better on | s/image |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    print("| task | guidance | steps | pinv | restored | better on | s/image |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
     results = []
     if args.out and args.out.exists():
         results = json.loads(args.out.read_text())
-    for steps in args.steps:
-        for name in args.tasks:
-            task, noise = TASKS[name]
-            result = evaluate(prior, task, noise, photos, steps, args.samples)
-            setting = {"task": name, "text": task, "nfe": steps}
-            results.append({**setting, "samples": args.samples, **result})
-            print(
-                f"| {name} | {steps} "
-                f"| {result['pinv_psnr']:.2f} / {result['pinv_ssim']:.3f} "
-                f"| {result['psnr']:.2f} / {result['ssim']:.3f} "
-                f"| {result['better']} of {result['photos']} "
-                f"| {result['seconds']:.1f} |",
-                flush=True,
-            )
-            if args.out:
-                args.out.write_text(json.dumps(results, indent=1) + "\n")
+    for steps, name, guidance in itertools.product(
+        args.steps, args.tasks, args.guidance
+    ):
+        task, noise = TASKS[name]
+        options = {"steps": steps, "guidance": guidance, "weight": args.weight}
+        result = evaluate(prior, task, noise, photos, args.samples, **options)
+        setting = {"task": name, "text": task, "samples": args.samples, **options}
+        results.append({**setting, **result})
+        print(
+            f"| {name} | {guidance} | {steps} "
+            f"| {result['pinv_psnr']:.2f} / {result['pinv_ssim']:.3f} "
+            f"| {result['psnr']:.2f} / {result['ssim']:.3f} "
+            f"| {result['better']} of {result['photos']} "
+            f"| {result['seconds']:.1f} |",
+            flush=True,
+        )
+        if args.out:
+            args.out.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

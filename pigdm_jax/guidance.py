@@ -13,7 +13,7 @@ from pigdm_jax.operators.base import Damping, Operator
 from pigdm_jax.prior import Prior
 from pigdm_jax.types import Image, Measurement, Number, Scalar
 
-# Of the conjugate gradients inside `moment_pull`.
+# Of the solver inside `moment_pull`.
 MOMENT_TOLERANCE = 1e-4
 MOMENT_ITERATIONS = 10
 
@@ -107,8 +107,9 @@ def moment_pull(
 
     Where the pseudoinverse takes r_t^2 I for the covariance of x0, this takes
     Tweedie's second moment, C = (1 - a_t) / sqrt(a_t) d x0 / d x_t, so that the
-    guidance is exact for Gaussian priors. Solved by conjugate gradients, each
-    iteration one more vector-Jacobian product; never a matrix.
+    guidance is exact for Gaussian priors. Solved without a matrix, by GMRES, each
+    iteration one more vector-Jacobian product: a network's Jacobian is not quite
+    symmetric nor positive, and conjugate gradients then diverge.
 
     Reference: Boys et al. 2024 (TMPD); Rozet et al. 2024 (MMPS).
     """
@@ -122,8 +123,13 @@ def moment_pull(
         return jax.tree.map(lambda s, leaf: scale * s + damping * leaf, spread, u)
 
     residual = _residual(operator, y, denoised.x0)
-    u, _ = jax.scipy.sparse.linalg.cg(
-        system, residual, tol=MOMENT_TOLERANCE, maxiter=MOMENT_ITERATIONS
+    u, _ = jax.scipy.sparse.linalg.gmres(
+        system,
+        residual,
+        tol=MOMENT_TOLERANCE,
+        restart=MOMENT_ITERATIONS,
+        maxiter=1,
+        solve_method="incremental",
     )
     return adjoint(u)
 
@@ -261,3 +267,8 @@ WEIGHTS: dict[str, Weight] = {
     "vdm": vdm_weight,
     "posterior": posterior_weight,
 }
+
+
+def default_weight(guidance: str) -> str:
+    """The weight that suits a guidance."""
+    return "posterior" if guidance == "moment" else "adaptive"

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from pigdm_jax.guidance import project, root_mean_square
+from pigdm_jax.guidance import default_weight, project, root_mean_square
 from pigdm_jax.io import ROUNDING_STD, read_jpeg_coefficients, to_uint8
 from pigdm_jax.operators import Operator, enlargement, parse
 from pigdm_jax.operators.chain import Chain
@@ -218,7 +218,8 @@ def restore_picture(
         prior, operator, y, key, noise_std=noise_std, trace=True, **options
     )
     if not jnp.isfinite(image).all():
-        weight = options.get("weight", "adaptive")
+        guidance = options.get("guidance", "pseudoinverse")
+        weight = options.get("weight") or default_weight(guidance)
         raise ValueError(
             f"the restoration is not finite: the weight {weight!r} is unstable with "
             "this prior and task; 'adaptive' with more steps is the safest"

@@ -13,6 +13,7 @@ from pigdm_jax.guidance import (
     LINEAR_PULLS,
     PULLS,
     WEIGHTS,
+    default_weight,
     guide,
     measurement_residual,
 )
@@ -32,7 +33,7 @@ def restore(
     steps: int = 100,
     eta: Number = 1.0,
     noise_std: Number = 0.0,
-    weight: str = "adaptive",
+    weight: str | None = None,
     scale: Number = 1.0,
     data_variance: Number = 1.0,
     start: int | None = None,
@@ -62,7 +63,8 @@ def restore(
       eta: 0 (deterministic DDIM) to 1 (DDPM-like).
       noise_std: standard deviation of the measurement's noise, sigma_y, in units of
         the [-1, 1] image: twice that of a [0, 1] image. Linear operators only.
-      weight: "adaptive" (the paper's), "algorithm1", "vdm" or "posterior".
+      weight: "adaptive" (the paper's), "algorithm1", "vdm" or "posterior"; None is
+        "posterior" with moment guidance, which needs no heuristic, else "adaptive".
       scale: a further factor on the weight, w_r of "vdm".
       data_variance: d in r_t^2 = sigma_t^2 d / (sigma_t^2 + d).
       start: begin at this noise level (1 .. T) instead of T, from `init` with the
@@ -72,7 +74,7 @@ def restore(
       spacing: of the noise levels, "uniform" or "quadratic" (denser at low noise).
       guidance: "pseudoinverse"; "reconstruction" (transpose instead); or "moment"
         (the network's own covariance of x0 instead of r_t^2 I: nearer the posterior,
-        and several times the cost).
+        at up to ten more vector-Jacobian products a step).
       sampler: "ddim".
       clip: clip x0_hat to [-1, 1], outside of the gradient.
       trace: also return the per-step `Trace`.
@@ -87,6 +89,7 @@ def restore(
 
     Reference: Song, Vahdat, Mardani, Kautz, ICLR 2023.
     """
+    weight = default_weight(guidance) if weight is None else weight
     _check_words(weight=weight, guidance=guidance, sampler=sampler)
     _check_measurement(operator, y)
     _check_noise(operator, noise_std, guidance)

@@ -170,6 +170,23 @@ def test_moment_guidance_is_the_papers_where_r2_is_the_covariance():
     np.testing.assert_allclose(one, two, atol=2e-3)
 
 
+def test_moment_guidance_without_noise_keeps_what_a_mask_shows():
+    """Hidden pixels make the system singular."""
+    prior = gaussian_prior(values(SHAPE), covariance(5))
+    operator = ops.inpaint(SHAPE, np.array([[1, 0, 1], [0, 0, 1]]))
+    y = operator.apply(values(SHAPE, 1))
+    image = restore(
+        prior,
+        operator,
+        y,
+        jax.random.key(0),
+        steps=200,
+        weight="posterior",
+        guidance="moment",
+    )
+    np.testing.assert_allclose(operator.apply(image), y, atol=0.02)
+
+
 def test_a_bad_request_is_answered():
     prior = gaussian_prior(np.zeros(SHAPE), np.eye(N))
     y = jnp.zeros(SHAPE)
