@@ -1,10 +1,11 @@
-"""The command `pigdm`: restore, degrade, info, convert."""
+"""The command `pigdm`: restore, degrade, info, convert, train."""
 
+import importlib.util
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import jax
 import numpy as np
@@ -29,6 +30,7 @@ from pigdm_jax.photos import (
     simulated,
     statistics,
 )
+from pigdm_jax.training.config import TrainConfig
 
 # No markup: file names may hold brackets.
 console = Console(highlight=False, soft_wrap=True, markup=False)
@@ -45,7 +47,7 @@ def restore(
     label: int | None = None,
     steps: int = 100,
     eta: float = 1.0,
-    weight: Literal["adaptive", "algorithm1", "vdm", "posterior"] = "adaptive",
+    weight: Literal["adaptive", "algorithm1", "vdm", "posterior"] | None = None,
     guidance: Literal["pseudoinverse", "reconstruction", "moment"] = "pseudoinverse",
     seed: int = 0,
     samples: int = 1,
@@ -70,7 +72,7 @@ def restore(
       label: class index, for a prior with classes.
       steps: evaluations of the network; more take longer.
       eta: 0 to 1, how much of the noise is fresh in every step.
-      weight: of the guidance.
+      weight: of the guidance; adaptive if not given, posterior for moment.
       guidance: the paper's pseudoinverse; reconstruction, by the transpose; or moment,
         with the network's own covariance at several times the cost.
       seed: another seed, another sample.
@@ -249,6 +251,48 @@ def convert(
     )
     for line in convert_file(file, out, flags):
         console.print(line)
+
+
+@app.command
+def train(
+    photos: Positional[Path],
+    out: Path,
+    config: Annotated[TrainConfig, tyro.conf.arg(name="")] = TrainConfig(),  # noqa: B008
+) -> None:
+    """Train a prior on your own photos; the same command goes on after a stop.
+
+    Args:
+      photos: a folder of photos, with its sub-folders, or a .zip file of them.
+      out: the run's folder; its prior, for `--prior`, will be OUT/prior.
+      config: the rest.
+    """
+    for package in ("optax", "grain", "tensorboardX"):
+        if importlib.util.find_spec(package) is None:
+            raise ValueError(
+                f"training needs {package}: pip install 'pigdm-jax[train]'"
+            )
+    from pigdm_jax.training.loop import train as run
+
+    bar = Progress(
+        TextColumn("step {task.completed}/{task.total}"),
+        BarColumn(),
+        TextColumn("{task.description}"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+    task = bar.add_task("compiling", total=config.steps)
+
+    def report(step: int, loss: float, speed: float) -> None:
+        text = f"loss {loss:.4f}, {speed:.0f} crops/s"
+        bar.update(task, completed=step, description=text)
+
+    with bar:
+        prior = run(photos, out, config, report)
+    if prior is None:
+        console.print("stopped; the same command goes on from here")
+    else:
+        console.print(f"wrote {prior}; restore with --prior {prior}")
 
 
 def main() -> None:

@@ -1,0 +1,175 @@
+"""What a training run is asked for, checked before any work."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Literal
+
+from pigdm_jax.schedule import Schedule
+from pigdm_jax.unet import UNetConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """A stretch of a run with crops of one size, and so one compilation.
+
+    Attributes:
+      crop: side of the crops, in pixels.
+      batch: crops in a batch.
+      first, last: steps first .. last - 1.
+      offset: crops that the run has used before.
+    """
+
+    crop: int
+    batch: int
+    first: int
+    last: int
+    offset: int
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Flags of `pigdm train`.
+
+    Attributes:
+      steps: updates of the weights; the learning rate falls to 0 over them.
+      batch: crops in a batch at the first crop size; at others as many as have the
+        same number of pixels.
+      crop: sides of the training crops, one after another.
+      crop_shares: the share of the steps that each crop size gets.
+      channels: width of the network's first level.
+      channel_mult: width of each level, as a multiple of channels.
+      blocks: residual blocks in each level.
+      attention: downsampling factors that have attention.
+      schedule: of the noise.
+      lr: peak learning rate.
+      warmup: steps over which the learning rate rises.
+      weight_decay: of AdamW.
+      clip: largest global norm of a gradient.
+      ema: decay of the averaged weights, which are the result.
+      dtype: of convolutions and matrix products; weights stay float32. Auto is bfloat16
+        on GPU and TPU, float32 on CPU.
+      remat: recompute blocks in the backward pass: less memory, more time.
+      classes: every sub-folder is a class, and the prior takes a label.
+      condition: train a network for one task: it also sees the pseudoinverse of the
+        measurement, for instance of "super_resolution:4,box".
+      seed: of weights, crops and noise.
+      held_out: share of the photos kept for the evaluation loss.
+      log_every: steps between rows of metrics.csv.
+      save_every: steps between checkpoints.
+      sample_every: steps between evaluation losses and pictures of samples.
+    """
+
+    steps: int = 100_000
+    batch: int = 32
+    crop: tuple[int, ...] = (64,)
+    crop_shares: tuple[float, ...] = (1.0,)
+    channels: int = 32
+    channel_mult: tuple[int, ...] = (1, 2, 3, 4)
+    blocks: int = 1
+    attention: tuple[int, ...] = (8,)
+    schedule: Literal["linear", "cosine"] = "linear"
+    lr: float = 5e-4
+    warmup: int = 500
+    weight_decay: float = 1e-4
+    clip: float = 1.0
+    ema: float = 0.9995
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    remat: bool = False
+    classes: bool = False
+    condition: str | None = None
+    seed: int = 0
+    held_out: float = 0.02
+    log_every: int = 50
+    save_every: int = 1000
+    sample_every: int = 5000
+
+    def network(self, num_classes: int | None) -> UNetConfig:
+        """The configuration of the network to train."""
+        return UNetConfig(
+            model_channels=self.channels,
+            channel_mult=self.channel_mult,
+            num_res_blocks=self.blocks,
+            attention_resolutions=self.attention,
+            in_channels=6 if self.condition else 3,
+            num_head_channels=32,
+            num_classes=num_classes,
+        )
+
+    def noise_schedule(self) -> Schedule:
+        """The schedule that `schedule` names."""
+        return Schedule.named(self.schedule)
+
+    def phases(self) -> list[Phase]:
+        """The stretches of the run, one for each crop size."""
+        phases, first, offset, share = [], 0, 0, 0.0
+        for crop, part in zip(self.crop, self.crop_shares, strict=True):
+            share += part
+            last = round(self.steps * share)
+            batch = max(1, self.batch * self.crop[0] ** 2 // crop**2)
+            if last > first:
+                phases.append(Phase(crop, batch, first, last, offset))
+            offset += batch * (last - first)
+            first = last
+        return phases
+
+    def check(self) -> None:
+        """Refuse what makes no sense.
+
+        Raises:
+          ValueError: in one sentence.
+        """
+        for name in ("steps", "batch", "log_every", "save_every", "sample_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"{name} must be at least 1, got {getattr(self, name)}"
+                )
+        if len(self.crop) != len(self.crop_shares):
+            raise ValueError(
+                f"crop and crop_shares go together, got {len(self.crop)} sizes and "
+                f"{len(self.crop_shares)} shares"
+            )
+        if abs(sum(self.crop_shares) - 1) > 1e-6 or min(self.crop_shares) < 0:
+            raise ValueError(f"crop_shares must add up to 1, got {self.crop_shares}")
+        multiple = 2 ** (len(self.channel_mult) - 1)
+        for crop in self.crop:
+            if crop < multiple or crop % multiple:
+                raise ValueError(
+                    f"crops must be multiples of {multiple} for this network, got "
+                    f"{crop}"
+                )
+        if self.channels < 32 or self.channels % 32:
+            raise ValueError(
+                f"channels must be a multiple of 32, for the group norms, got "
+                f"{self.channels}"
+            )
+        for name, low, high in (
+            ("ema", 0, 1),
+            ("held_out", 0, 0.5),
+            ("lr", 0, 1),
+        ):
+            if not low <= getattr(self, name) < high:
+                raise ValueError(
+                    f"{name} must be at least {low} and below {high}, got "
+                    f"{getattr(self, name)}"
+                )
+
+    def to_json(self) -> str:
+        """All of it as text."""
+        return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
+
+    def check_same(self, file: Path) -> None:
+        """Refuse to go on with a run that was begun with other flags.
+
+        Raises:
+          ValueError: that tells which.
+        """
+        saved = json.loads(file.read_text())
+        mine = json.loads(self.to_json())
+        other = [name for name in mine if saved.get(name) != mine[name]]
+        if other:
+            name = other[0]
+            raise ValueError(
+                f"{file.parent} was begun with {name} {saved.get(name)}, not "
+                f"{mine[name]}; give the same flags to go on, or another --out"
+            )

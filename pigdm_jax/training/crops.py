@@ -1,0 +1,75 @@
+"""Batches of crops, each a function of the seed and the crop's number alone."""
+
+from collections.abc import Iterator
+
+import grain
+import numpy as np
+from jaxtyping import Float
+
+from pigdm_jax.training.config import Phase
+from pigdm_jax.training.photos import Photo
+
+# How often a photo is taken whole, halved and quartered.
+SCALE_SHARES = (0.4, 0.4, 0.2)
+# The loader keeps this many batches ready.
+READY = 4
+
+
+def crop_of(photo: Photo, side: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """A crop of a photo at a scale, place and reflection that rng decides.
+
+    Returns:
+      "image": (side, side, 3), in [-1, 1]; "label": the photo's class.
+    """
+    shares = np.array(SCALE_SHARES[: len(photo.scales)])
+    fits = [min(pixels.shape[:2]) >= side for pixels in photo.scales]
+    shares = np.where(fits, shares, 0)
+    pixels = photo.scales[rng.choice(len(shares), p=shares / shares.sum())]
+    top, left = (int(rng.integers(n - side + 1)) for n in pixels.shape[:2])
+    crop = pixels[top : top + side, left : left + side]
+    if rng.random() < 0.5:
+        crop = crop[:, ::-1]
+    image: Float[np.ndarray, "side side 3"] = crop.astype(np.float32) / 127.5 - 1
+    return {"image": image, "label": np.int32(photo.label)}
+
+
+def batches(
+    photos: list[Photo],
+    phase: Phase,
+    step: int,
+    seed: int,
+    process: int = 0,
+    processes: int = 1,
+) -> Iterator[dict[str, np.ndarray]]:
+    """This process's share of the batches of a phase, from a step on.
+
+    Every photo comes once before any comes again. The position is the step: nothing
+    else has to be kept to go on.
+
+    Args:
+      photos: to cut from.
+      phase: size of crops and batches.
+      step: where to begin, phase.first .. phase.last - 1.
+      seed: of the order and the crops.
+      process: which of the processes this is; it gets every `processes`-th crop.
+      processes: how many there are.
+
+    Yields:
+      "image" (batch, crop, crop, 3), "label" and "index" (batch,), the crop's number.
+    """
+    records = (
+        grain.MapDataset.source(photos)
+        .seed(seed)
+        .shuffle()
+        .repeat()
+        .random_map(lambda photo, rng: crop_of(photo, phase.crop, rng))
+        .map_with_index(lambda i, record: record | {"index": np.int32(i)})
+    )
+    first = phase.offset + (step - phase.first) * phase.batch
+    end = phase.offset + (phase.last - phase.first) * phase.batch
+    options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=READY * phase.batch)
+    return iter(
+        records[first + process : end : processes]
+        .to_iter_dataset(options)
+        .batch(phase.batch // processes, drop_remainder=True)
+    )

@@ -1,0 +1,125 @@
+"""The photos to train on: decoded once, kept in memory as bytes."""
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+
+Pixels = UInt8[np.ndarray, "_ _ 3"]
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+HALVINGS = 2
+
+
+class Photo(NamedTuple):
+    """One photo at several scales.
+
+    Attributes:
+      name: its path inside the folder or archive.
+      label: index of its class, or 0.
+      scales: whole, halved, quartered.
+    """
+
+    name: str
+    label: int
+    scales: tuple[Pixels, ...]
+
+
+class Collection(NamedTuple):
+    """Photos to train on, photos held out, and the names of the classes."""
+
+    train: list[Photo]
+    held_out: list[Photo]
+    classes: tuple[str, ...] | None
+
+
+def load_photos(
+    source: Path, smallest: int, held_out: float, classes: bool
+) -> Collection:
+    """Decode every photo of a folder, with its sub-folders, or of a .zip file.
+
+    Whether a photo is held out depends on its name alone.
+
+    Args:
+      source: the folder or archive.
+      smallest: photos with a side below this are left out.
+      held_out: the share to hold out, 0 to 0.5.
+      classes: take the first part of each path for a class.
+
+    Raises:
+      ValueError: if there is no photo, one cannot be decoded, or a class is missing.
+    """
+    files = list(_files(Path(source)))
+    if not files:
+        raise ValueError(f"{source} holds no photos ({', '.join(SUFFIXES)})")
+    names = None
+    if classes:
+        loose = [name for name, _ in files if "/" not in name]
+        if loose:
+            raise ValueError(
+                f"with classes every photo is in a sub-folder of {source}; {loose[0]} "
+                "is not"
+            )
+        names = tuple(sorted({name.split("/")[0] for name, _ in files}))
+
+    def decode(file: tuple[str, bytes | Path]) -> Photo | None:
+        name, content = file
+        pixels = _decode(name, content)
+        if min(pixels.shape[:2]) < smallest:
+            return None
+        label = 0 if names is None else names.index(name.split("/")[0])
+        return Photo(name, label, _scales(pixels, smallest))
+
+    with ThreadPoolExecutor() as pool:
+        photos = [photo for photo in pool.map(decode, files) if photo is not None]
+    if not photos:
+        raise ValueError(f"{source} holds no photo of {smallest} pixels or more a side")
+    held = [photo for photo in photos if _draw(photo.name) < held_out]
+    train = [photo for photo in photos if _draw(photo.name) >= held_out]
+    return Collection(train or held, held or train[:1], names)
+
+
+def _files(source: Path) -> Iterator[tuple[str, bytes | Path]]:
+    """Name and content, or place, of every picture, in the order of the names."""
+    if source.is_dir():
+        for path in sorted(source.rglob("*")):
+            if path.suffix.lower() in SUFFIXES:
+                yield path.relative_to(source).as_posix(), path
+        return
+    if not zipfile.is_zipfile(source):
+        raise ValueError(f"{source} is neither a folder nor a .zip file")
+    with zipfile.ZipFile(source) as archive:
+        for name in sorted(archive.namelist()):
+            if name.lower().endswith(SUFFIXES):
+                yield name, archive.read(name)
+
+
+def _decode(name: str, content: bytes | Path) -> Pixels:
+    stream = io.BytesIO(content) if isinstance(content, bytes) else content
+    try:
+        with Image.open(stream) as picture:
+            return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+    except OSError as error:
+        raise ValueError(f"{name} cannot be decoded ({error})") from None
+
+
+def _scales(pixels: Pixels, smallest: int) -> tuple[Pixels, ...]:
+    scales = [pixels]
+    for _ in range(HALVINGS):
+        height, width = (n // 2 * 2 for n in scales[-1].shape[:2])
+        if min(height, width) // 2 < smallest:
+            break
+        blocks = scales[-1][:height, :width].reshape(height // 2, 2, width // 2, 2, 3)
+        scales.append(np.rint(blocks.mean((1, 3))).astype(np.uint8))
+    return tuple(scales)
+
+
+def _draw(name: str) -> float:
+    """A number from 0 to 1 that the name alone decides."""
+    return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 2**32

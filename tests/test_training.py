@@ -1,0 +1,235 @@
+"""Training: exact resumption, the same batches everywhere, a prior that works."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import zipfile
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from pigdm_jax import load_prior, restore
+from pigdm_jax import operators as ops
+from pigdm_jax.training.checkpoints import Checkpoints
+from pigdm_jax.training.config import TrainConfig
+from pigdm_jax.training.crops import batches
+from pigdm_jax.training.loop import train
+from pigdm_jax.training.photos import load_photos
+from pigdm_jax.training.step import init_state, make_step
+from pigdm_jax.unet import UNet
+
+TINY = TrainConfig(
+    steps=6,
+    batch=8,
+    crop=(8,),
+    channels=32,
+    channel_mult=(1, 1),
+    attention=(),
+    warmup=2,
+    log_every=1,
+    save_every=2,
+    sample_every=6,
+    held_out=0.3,
+)
+# Orbax tells that it restores without a file about devices; tensorboardX uses protobuf.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Six pictures in two folders."""
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    for i in range(6):
+        place = folder / ("red" if i % 2 else "blue")
+        place.mkdir(exist_ok=True)
+        pixels = rng.integers(0, 256, (24, 20 + i, 3)).astype(np.uint8)
+        pixels[..., 2 * (1 - i % 2)] //= 8
+        Image.fromarray(pixels).save(place / f"{i}.png")
+    return folder
+
+
+def everything(run):
+    """A finished run's last state and its figures."""
+    state = jax.jit(lambda: init_state(TINY, TINY.network(None)))()
+    with Checkpoints(run / "checkpoints") as checkpoints:
+        state = checkpoints.restore(state)
+    return state, (run / "metrics.csv").read_text()
+
+
+@pytest.fixture(scope="module")
+def whole_run(photos, tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole")
+    assert train(photos, out, TINY) == out / "prior"
+    return out
+
+
+def test_a_run_that_was_cut_off_ends_as_one_that_was_not(photos, whole_run, tmp_path):
+    def fail(step, loss, speed):
+        if step == 5:  # one step past the last checkpoint
+            raise KeyError("power failure")
+
+    with pytest.raises(KeyError):
+        train(photos, tmp_path, TINY, fail)
+
+    def stop(step, loss, speed):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    assert train(photos, tmp_path, TINY, stop) is None  # after one more step
+    assert not (tmp_path / "prior").exists()
+    train(photos, tmp_path, TINY)
+    one, two = everything(whole_run), everything(tmp_path)
+    assert one[1] == two[1] and one[1].count("\n") == 1 + TINY.steps
+    jax.tree.map(np.testing.assert_array_equal, one[0], two[0])
+    pictures = [
+        np.asarray(Image.open(run / "samples/0000006.png"))
+        for run in (whole_run, tmp_path)
+    ]
+    np.testing.assert_array_equal(*pictures)
+
+
+def test_the_result_is_a_prior(whole_run):
+    prior = load_prior(whole_run / "prior")
+    operator = ops.inpaint((10, 8, 3), ops.random_mask((10, 8, 3), 0.5, 0))
+    y = jnp.zeros((10, 8, 3))
+    image = restore(prior, operator, y, jax.random.key(0), steps=2)
+    assert image.shape == (10, 8, 3) and jnp.isfinite(image).all()
+
+
+def test_batches_depend_on_the_step_alone(photos):
+    data = load_photos(photos, 8, 0.3, False)
+    config = dataclasses.replace(TINY, crop=(8, 16), crop_shares=(0.5, 0.5))
+    small, large = config.phases()
+    assert (small.batch, large.batch, large.offset) == (8, 2, 24)
+    from_start = list(batches(data.train, small, 0, seed=0))
+    assert len(from_start) == 3
+    later = list(batches(data.train, small, 2, seed=0))
+    halves = [list(batches(data.train, small, 0, 0, p, 2)) for p in (0, 1)]
+    for name in ("image", "label", "index"):
+        np.testing.assert_array_equal(from_start[2][name], later[0][name])
+        for step, batch in enumerate(from_start):
+            np.testing.assert_array_equal(batch[name][::2], halves[0][step][name])
+            np.testing.assert_array_equal(batch[name][1::2], halves[1][step][name])
+    assert from_start[0]["image"].shape == (8, 8, 8, 3)
+    assert np.abs(from_start[0]["image"]).max() <= 1
+    assert list(from_start[1]["index"]) == list(range(8, 16))
+    other = next(batches(data.train, small, 0, seed=1))
+    assert np.abs(other["image"] - from_start[0]["image"]).max() > 0.1
+    first_large = next(batches(data.train, large, large.first, seed=0))
+    assert first_large["image"].shape == (2, 16, 16, 3)
+    assert list(first_large["index"]) == [24, 25]
+
+
+def test_an_archive_is_as_good_as_a_folder(photos, tmp_path):
+    archive = tmp_path / "photos.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in photos.rglob("*.png"):
+            file.write(path, path.relative_to(photos).as_posix())
+    one, two = (load_photos(source, 8, 0.3, True) for source in (photos, archive))
+    assert one.classes == two.classes == ("blue", "red")
+    for a, b in zip(one.train + one.held_out, two.train + two.held_out, strict=True):
+        assert a.name == b.name and a.label == b.label
+        jax.tree.map(np.testing.assert_array_equal, a.scales, b.scales)
+    assert {p.name for p in one.train}.isdisjoint(p.name for p in one.held_out)
+
+
+DEVICES = """
+import sys
+from pathlib import Path
+import jax
+from pigdm_jax.training.config import TrainConfig
+from pigdm_jax.training.loop import train
+assert jax.device_count() == 8
+config = TrainConfig(**eval(sys.argv[3]))
+train(Path(sys.argv[1]), Path(sys.argv[2]), config)
+"""
+
+
+def test_eight_devices_train_as_one(photos, whole_run, tmp_path):
+    flags = "--xla_force_host_platform_device_count=8"
+    config = repr(dataclasses.asdict(TINY))
+    subprocess.run(
+        [sys.executable, "-c", DEVICES, photos, tmp_path, config],
+        env=os.environ | {"XLA_FLAGS": flags},
+        check=True,
+    )
+    one, eight = (
+        np.genfromtxt(run / "metrics.csv", delimiter=",", skip_header=1)
+        for run in (whole_run, tmp_path)
+    )
+    np.testing.assert_allclose(one, eight, rtol=1e-3)
+
+
+def test_a_network_learns_one_photo():
+    config = dataclasses.replace(TINY, steps=150, lr=3e-3, warmup=10)
+    net = UNet(config.network(None))
+    state = jax.jit(lambda: init_state(config, config.network(None)))()
+    update = jax.jit(make_step(config, net, 8))
+    image = np.broadcast_to(np.linspace(-1, 1, 8)[:, None, None], (8, 8, 8, 3))
+    losses = []
+    for i in range(config.steps):
+        index = np.arange(8 * i, 8 * i + 8, dtype=np.int32)
+        batch = {"image": image, "label": np.zeros(8, np.int32), "index": index}
+        state = update(state, batch)
+        losses.append(float(state.loss))
+    # A network that knows nothing predicts 0 and loses the variance of eps.
+    assert 0.9 < losses[0] < 1.2 and losses[-1] < 0.3
+
+
+def test_classes_and_conditions_make_priors_that_take_them(photos, tmp_path):
+    config = dataclasses.replace(TINY, steps=2, sample_every=2, classes=True)
+    prior = load_prior(train(photos, tmp_path / "classes", config), label=1)
+    assert jnp.isfinite(prior(jnp.zeros((8, 8, 3)), 500)).all()
+    task = "super_resolution:2,box"
+    config = dataclasses.replace(TINY, steps=2, condition=task)
+    folder = train(photos, tmp_path / "task", config)
+    operator = ops.parse(task, (8, 8, 3))
+    y = operator.apply(jnp.ones((8, 8, 3)))
+    prior = load_prior(folder, low_res=operator.pinv(y))
+    image = restore(
+        prior, ops.identity((8, 8, 3)), jnp.zeros((8, 8, 3)), jax.random.key(0), steps=2
+    )
+    assert jnp.isfinite(image).all()
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"crop": (8, 16)}, "crop and crop_shares go together"),
+        ({"crop": (9,)}, "multiples of 2"),
+        ({"channels": 48}, "multiple of 32"),
+        ({"steps": 0}, "steps must be at least 1"),
+        ({"crop_shares": (0.5,)}, "add up to 1"),
+        ({"ema": 1.0}, "ema must be at least 0 and below 1"),
+        ({"crop": (64,)}, "no photo of 64 pixels"),
+    ],
+)
+def test_flags_that_make_no_sense_are_refused(photos, tmp_path, change, message):
+    out = tmp_path / "run"
+    with pytest.raises(ValueError, match=message):
+        train(photos, out, dataclasses.replace(TINY, **change))
+    assert not out.exists()
+
+
+def test_folders_that_do_not_fit_are_refused(photos, whole_run, tmp_path):
+    with pytest.raises(ValueError, match="is finished"):
+        train(photos, whole_run, TINY)
+    (tmp_path / "config.json").write_text(TINY.to_json())
+    with pytest.raises(ValueError, match="begun with batch 8, not 16"):
+        train(photos, tmp_path, dataclasses.replace(TINY, batch=16))
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(ValueError, match="holds no photos"):
+        load_photos(empty, 8, 0.1, False)
+    with pytest.raises(ValueError, match="neither a folder nor a"):
+        load_photos(tmp_path / "config.json", 8, 0.1, False)
+    (empty / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"broken.png cannot be decoded"):
+        load_photos(empty, 8, 0.1, False)
+    with pytest.raises(ValueError, match=r"broken.png is not"):
+        load_photos(empty, 8, 0.1, True)
