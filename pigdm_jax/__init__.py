@@ -21,6 +21,7 @@ from pigdm_jax.prior import (
 from pigdm_jax.restore import restore
 from pigdm_jax.sampler import Trace
 from pigdm_jax.schedule import Schedule
+from pigdm_jax.tiled import tiled
 from pigdm_jax.unet import UNet, UNetConfig
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "save_prior",
     "shipped_priors",
     "ssim",
+    "tiled",
     "unet_prior",
     "write_picture",
 ]

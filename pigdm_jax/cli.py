@@ -24,6 +24,7 @@ from pigdm_jax.photos import (
     Problem,
     check_memory,
     disagreement,
+    fit_prior,
     measured,
     pseudoinverse,
     restore_picture,
@@ -52,6 +53,7 @@ def restore(
     seed: int = 0,
     samples: int = 1,
     start: int | None = None,
+    tile: int | None = None,
     plot: bool = False,
     out: Path | None = None,
 ) -> None:
@@ -81,6 +83,8 @@ def restore(
         and their standard deviation, which shows where the detail is invented.
       start: begin at this noise level (1 to 1000) from the pseudoinverse, for a
         restoration that stays closer to it.
+      tile: restore in overlapping windows of this many pixels, which bounds memory
+        for large pictures; priors of a fixed size do so by themselves.
       plot: draw residual, guidance and size of the predicted image over the
         evaluations, as IMAGE-trace.png; needs matplotlib.
       out: the restored picture, a .png, or a folder for it; IMAGE-restored.png if not
@@ -103,9 +107,10 @@ def restore(
     else:
         problem = measured(picture, task, noise, file=image)
         _check_there_is_work(problem, task)
-    loaded = load_prior(prior, label=label)
-    check_memory(loaded, problem.operator.image_shape)
-    height, width, _ = problem.operator.image_shape
+    image_shape = problem.operator.image_shape
+    loaded = fit_prior(load_prior(prior, label=label), image_shape, tile)
+    check_memory(loaded, image_shape)
+    height, width, _ = image_shape
     console.print(
         f"{image}: {'simulating' if simulate else 'undoing'} {task}, "
         f"to {height} x {width} pixels, on {jax.devices()[0].device_kind}"

@@ -15,9 +15,10 @@ from pigdm_jax.io import ROUNDING_STD, read_jpeg_coefficients, to_uint8
 from pigdm_jax.operators import Operator, enlargement, parse
 from pigdm_jax.operators.chain import Chain
 from pigdm_jax.operators.jpeg import Coefficients
-from pigdm_jax.prior import Prior, UNetPrior
+from pigdm_jax.prior import Prior
 from pigdm_jax.restore import restore
 from pigdm_jax.sampler import Trace
+from pigdm_jax.tiled import tiled
 from pigdm_jax.types import Image, ImageShape, Measurement, PRNGKey
 
 Picture = Float[np.ndarray, "H W C"]
@@ -163,13 +164,29 @@ def pseudoinverse(problem: Problem) -> Image:
     return problem.operator.pinv(problem.y, damping)
 
 
+# Neighbouring windows share this part of their side.
+OVERLAP = 4
+
+
+def fit_prior(prior: Prior, image_shape: ImageShape, tile: int | None) -> Prior:
+    """A prior that takes the image: itself, or tiled if it is asked for or has to be.
+
+    Raises:
+      ValueError: if the tile does not suit the prior.
+    """
+    own = prior.image_shape
+    if tile is None and own is not None and max(image_shape[:2]) > own[0]:
+        tile = own[0]
+    return prior if tile is None else tiled(prior, tile, tile // OVERLAP)
+
+
 def check_memory(prior: Prior, image_shape: ImageShape) -> None:
     """Refuse a picture that cannot fit, before anything is compiled.
 
     Raises:
       ValueError: if a UNet's attention alone would need more memory than there is.
     """
-    if not isinstance(prior, UNetPrior):
+    if not hasattr(prior, "attention_bytes"):
         return
     device = jax.devices()[0]
     memory = (device.memory_stats() or {}).get("bytes_limit")
@@ -182,8 +199,8 @@ def check_memory(prior: Prior, image_shape: ImageShape) -> None:
         height, width = (int(n * share / 2) for n in image_shape[:2])
         raise ValueError(
             f"a picture of {_size(image_shape)} needs over {needed / 1e9:.0f} GB with "
-            f"this prior, and there are {memory / 1e9:.0f} GB; shrink or crop it, for "
-            f"instance to {height} x {width}"
+            f"this prior, and there are {memory / 1e9:.0f} GB; restore it in windows "
+            f"(--tile 256), or shrink it, for instance to {height} x {width}"
         )
 
 

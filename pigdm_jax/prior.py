@@ -30,7 +30,7 @@ class Prior(Protocol):
       image_shape: the (height, width, channels) it is made for; None for any size.
 
     Where only some sizes do, an attribute `multiple` tells what height and width have
-    to be multiples of.
+    to be multiples of, and `smallest` what they have to be at least.
     """
 
     schedule: Schedule
@@ -40,12 +40,13 @@ class Prior(Protocol):
         """The noise eps in x_t at network step t, 0 .. T - 1 (a float is allowed)."""
 
 
-def _static(**kwargs: Any) -> Any:
+def static_field(**kwargs: Any) -> Any:
+    """A dataclass field that is configuration, not a leaf of the pytree."""
     return dataclasses.field(metadata={"static": True}, **kwargs)
 
 
-def _prior_class(cls: type) -> type:
-    """Make a class a frozen dataclass and a pytree; `_static` fields are no leaves."""
+def prior_class(cls: type) -> type:
+    """Make a class a frozen dataclass and a pytree; `static_field`s are no leaves."""
     return jax.tree_util.register_dataclass(
         dataclasses.dataclass(frozen=True, eq=False)(cls)
     )
@@ -61,16 +62,16 @@ def _alpha_bar(schedule: Schedule, t: Timestep) -> Float[Array, " 2"]:
     )
 
 
-@_prior_class
+@prior_class
 class UNetPrior:
     """An ADM UNet as a prior; made by `unet_prior`."""
 
     params: Any
     label: Any  # a whole number, or None
     low_res: Any  # an image, or None
-    net: UNet = _static()
-    schedule: Schedule = _static()
-    image_shape: ImageShape | None = _static()
+    net: UNet = static_field()
+    schedule: Schedule = static_field()
+    image_shape: ImageShape | None = static_field()
 
     @property
     def multiple(self) -> int:
@@ -171,7 +172,7 @@ def unet_prior(
     )
 
 
-@_prior_class
+@prior_class
 class MixturePrior:
     """A Gaussian mixture; made by `mixture_prior` or `gaussian_prior`."""
 
@@ -181,9 +182,9 @@ class MixturePrior:
     # costs two matrix products instead of a factorisation.
     eigenvectors: Any  # K x n x n
     eigenvalues: Any  # K x n
-    schedule: Schedule = _static()
-    image_shape: ImageShape = _static()
-    multiple: int = _static(default=1)
+    schedule: Schedule = static_field()
+    image_shape: ImageShape = static_field()
+    multiple: int = static_field(default=1)
 
     def __call__(self, x_t: Image, t: Timestep) -> Image:
         """The exact eps = -sqrt(1 - alpha_bar) grad log p_t(x_t)."""
@@ -290,15 +291,15 @@ def gaussian_prior(
     )
 
 
-@_prior_class
+@prior_class
 class ConvertedPrior:
     """A network that predicts something other than eps; see `from_denoiser`."""
 
     model: Any
-    predicts: str = _static()
-    schedule: Schedule = _static()
-    image_shape: ImageShape | None = _static()
-    multiple: int = _static()
+    predicts: str = static_field()
+    schedule: Schedule = static_field()
+    image_shape: ImageShape | None = static_field()
+    multiple: int = static_field()
 
     def __call__(self, x_t: Image, t: Timestep) -> Image:
         """The eps that corresponds to the model's prediction."""

@@ -185,8 +185,9 @@ def working_shape(prior: Prior, image_shape: ImageShape) -> ImageShape:
             )
         return prior.image_shape
     height, width, channels = image_shape
-    m = getattr(prior, "multiple", 1)
-    return (-(-height // m) * m, -(-width // m) * m, channels)
+    m, smallest = getattr(prior, "multiple", 1), getattr(prior, "smallest", 1)
+    height, width = (max(-(-n // m) * m, smallest) for n in (height, width))
+    return (height, width, channels)
 
 
 def _starting_image(

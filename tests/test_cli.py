@@ -159,7 +159,7 @@ BAD = {
 def test_pictures_that_cannot_fit_are_refused_at_once(run, tmp_path):
     Image.new("RGB", (9000, 9000)).save(tmp_path / "huge.png")
     status, text = run("restore", "huge.png", "--task", "jpeg:9")
-    assert status == 1 and "GB; shrink or crop it" in text
+    assert status == 1 and "GB; restore it in windows" in text
 
 
 @pytest.mark.parametrize("name", BAD)

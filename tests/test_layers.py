@@ -15,7 +15,7 @@ LAYERS = [
     {"schedule", "convolution", "io", "metrics"},
     {"unet"},
     {"prior", "operators"},
-    {"checkpoint", "guidance", "posterior"},
+    {"checkpoint", "guidance", "posterior", "tiled"},
     {"sampler"},
     {"restore"},
     {"photos", "figures"},

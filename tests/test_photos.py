@@ -169,6 +169,14 @@ def test_samples_tell_the_posteriors_mean_and_spread(smooth_prior):
     assert shown.shape == (8, 8, 1) and shown.max() == 1 and shown.min() > -1
 
 
+def test_large_pictures_are_tiled_where_they_have_to_be(smooth_prior):
+    assert photos.fit_prior(smooth_prior, (8, 8, 3), None) is smooth_prior
+    assert photos.fit_prior(GREY, (80, 80, 3), None) is GREY
+    assert photos.fit_prior(GREY, (80, 80, 3), 16).tile == 16
+    fitted = photos.fit_prior(smooth_prior, (8, 20, 3), None)
+    assert (fitted.tile, fitted.overlap) == (8, 2)
+
+
 def test_a_trace_is_drawn(smooth_prior):
     operator = super_resolution(smooth_prior.image_shape, 4)
     y = jnp.zeros((2, 2, 3))
