@@ -229,3 +229,17 @@ def test_flags_are_those_of_the_configuration():
         name for known in known_checkpoints().values() for name in known["settings"]
     }
     assert settings == names - {"attention_resolutions"}
+
+
+def test_a_tensor_of_another_shape_is_never_taken(tiny):
+    """Missing, scalar, a vector, an axis more, or doubled: every fifth tensor."""
+    for key, shape in list(tiny.items())[::5]:
+        for other in (None, (), (1,), (*shape, 1), tuple(2 * n for n in shape)):
+            # (out, in, 1) is the same matrix as (out, in): attention writes it so.
+            if other == shape or (other == (*shape, 1) and len(shape) == 2):
+                continue
+            changed = {k: s for k, s in tiny.items() if k != key}
+            if other is not None:
+                changed[key] = other
+            with pytest.raises(CheckpointError):
+                check_names(changed, recognise(changed, HEADS).config)
