@@ -9,6 +9,7 @@ from pigdm_jax.checkpoint import load_prior, save_prior, shipped_priors
 from pigdm_jax.guidance import measurement_residual, project
 from pigdm_jax.io import read_image, write_picture
 from pigdm_jax.metrics import psnr, ssim
+from pigdm_jax.parallel import make_mesh, place_prior, restore_batch
 from pigdm_jax.posterior import exact_posterior
 from pigdm_jax.prior import (
     Prior,
@@ -35,13 +36,16 @@ __all__ = [
     "from_velocity",
     "gaussian_prior",
     "load_prior",
+    "make_mesh",
     "measurement_residual",
     "mixture_prior",
     "operators",
+    "place_prior",
     "project",
     "psnr",
     "read_image",
     "restore",
+    "restore_batch",
     "save_prior",
     "shipped_priors",
     "ssim",

@@ -90,12 +90,19 @@ def restore(
     Reference: Song, Vahdat, Mardani, Kautz, ICLR 2023.
     """
     weight = default_weight(guidance) if weight is None else weight
-    _check_words(weight=weight, guidance=guidance, sampler=sampler)
-    _check_measurement(operator, y)
-    _check_noise(operator, noise_std, guidance)
-    _check_range("eta", eta, 0, 1)
-    levels = prior.schedule.levels(steps, start, spacing)
-
+    levels = check_request(
+        prior,
+        operator,
+        y,
+        steps=steps,
+        eta=eta,
+        noise_std=noise_std,
+        weight=weight,
+        start=start,
+        spacing=spacing,
+        guidance=guidance,
+        sampler=sampler,
+    )
     image_shape = operator.image_shape
     working = working_shape(prior, image_shape)
     start_image = _starting_image(operator, y, start, init, noise_std)
@@ -221,6 +228,41 @@ def _starting_image(
             )
         return jax.image.resize(y, operator.image_shape, "linear")
     raise ValueError(f"init is 'pinv', 'upsample' or an image, got {init!r}")
+
+
+def check_request(
+    prior: Prior,
+    operator: Operator,
+    y: Measurement,
+    *,
+    steps: int = 100,
+    eta: Number = 1.0,
+    noise_std: Number = 0.0,
+    weight: str | None = None,
+    start: int | None = None,
+    spacing: str = "uniform",
+    guidance: str = "pseudoinverse",
+    sampler: str = "ddim",
+    **others: Any,
+) -> Int[np.ndarray, " n_plus_1"]:
+    """Refuse what makes no sense, before anything is computed.
+
+    Takes what `restore` takes.
+
+    Returns:
+      The noise levels to visit.
+
+    Raises:
+      ValueError: in one sentence.
+    """
+    del others
+    weight = default_weight(guidance) if weight is None else weight
+    _check_words(weight=weight, guidance=guidance, sampler=sampler)
+    _check_measurement(operator, y)
+    _check_noise(operator, noise_std, guidance)
+    _check_range("eta", eta, 0, 1)
+    working_shape(prior, operator.image_shape)
+    return prior.schedule.levels(steps, start, spacing)
 
 
 def _check_words(weight: str, guidance: str, sampler: str) -> None:

@@ -232,8 +232,8 @@ def test_flags_are_those_of_the_configuration():
 
 
 def test_a_tensor_of_another_shape_is_never_taken(tiny):
-    """Missing, scalar, a vector, an axis more, or doubled: every fifth tensor."""
-    for key, shape in list(tiny.items())[::5]:
+    """Missing, scalar, a vector, an axis more, or doubled: some tensors."""
+    for key, shape in list(tiny.items())[::20]:
         for other in (None, (), (1,), (*shape, 1), tuple(2 * n for n in shape)):
             # (out, in, 1) is the same matrix as (out, in): attention writes it so.
             if other == shape or (other == (*shape, 1) and len(shape) == 2):

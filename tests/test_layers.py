@@ -18,7 +18,7 @@ LAYERS = [
     {"checkpoint", "guidance", "posterior", "tiled"},
     {"sampler"},
     {"restore"},
-    {"photos", "figures"},
+    {"photos", "figures", "parallel"},
     {"training"},
     {"cli"},
 ]
