@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Int
 
 from pigdm_jax.guidance import (
     LINEAR_PULLS,
@@ -20,7 +21,14 @@ from pigdm_jax.guidance import (
 from pigdm_jax.operators import chain, crop
 from pigdm_jax.operators.base import Operator
 from pigdm_jax.prior import Prior
-from pigdm_jax.sampler import SAMPLERS, Trace, run, starting_sample, step_table
+from pigdm_jax.sampler import (
+    SAMPLERS,
+    StepTable,
+    Trace,
+    run,
+    starting_sample,
+    step_table,
+)
 from pigdm_jax.types import Image, ImageShape, Measurement, Number, PRNGKey, Scalar
 
 
@@ -43,13 +51,13 @@ def restore(
     sampler: str = "ddim",
     clip: bool = False,
     trace: bool = False,
-    on_step: Callable[[Int[Array, ""]], None] | None = None,
+    on_step: Callable[[int], None] | None = None,
 ) -> Image | tuple[Image, Trace]:
     """One sample of the image behind a measurement, by Algorithm 1 of the paper.
 
-    Pure and jitted: it compiles once for each shape and set of words, not again for
-    another image, mask, kernel, key, eta or noise level. Batches come from `jax.vmap`
-    over keys, measurements, operators or priors.
+    Pure and jitted: it compiles once for each shape, number of steps and set of words,
+    not again for another image, mask, kernel, key, eta or noise level. Batches come
+    from `jax.vmap` over keys, measurements, operators or priors.
 
     An image whose size does not suit the prior is restored as the corner of a larger
     one, of which the operator sees only that corner.
@@ -78,7 +86,8 @@ def restore(
       sampler: "ddim".
       clip: clip x0_hat to [-1, 1], outside of the gradient.
       trace: also return the per-step `Trace`.
-      on_step: called on the host with 1 .. steps as the loop goes, for a progress bar.
+      on_step: called after every step with its number, 1 .. steps, for a progress bar;
+        the steps are then separate calls, and not for use under `jit` or `vmap`.
 
     Returns:
       The image, (height, width, channels) about [-1, 1] and not clipped; with `trace`
@@ -114,65 +123,92 @@ def restore(
         operator = chain(crop(working, height, width), operator)
 
     numbers = (eta, noise_std, scale, data_variance)
-    image, record = _run(
+    alpha_bar = prior.schedule.alpha_bar_at_level[levels[-1]]
+    y = jax.tree.map(partial(jnp.asarray, dtype=jnp.float32), y)
+    advance = partial(
+        _advance,
         prior,
         operator,
-        jax.tree.map(partial(jnp.asarray, dtype=jnp.float32), y),
+        y,
         key,
-        start_image,
         *(jnp.asarray(number, jnp.float32) for number in numbers),
-        levels=tuple(int(v) for v in levels),
         weight=weight,
         guidance=guidance,
         sampler=sampler,
         clip=clip,
-        on_step=on_step,
     )
+    x = starting_sample(key, working, alpha_bar, start_image)
+    table = step_table(prior.schedule, levels)
+    if on_step is None:
+        image, record = advance(x, table)
+    else:
+        image, record = _step_by_step(advance, x, table, on_step)
     image = image[: image_shape[0], : image_shape[1]]
-    return (image, record) if trace else image
+    if not trace:
+        return image
+    return image, record._replace(consistency=_consistency(operator, y))
 
 
-@partial(
-    jax.jit,
-    static_argnames=("levels", "weight", "guidance", "sampler", "clip", "on_step"),
-)
-def _run(
+@partial(jax.jit, static_argnames=("weight", "guidance", "sampler", "clip"))
+def _advance(
     prior: Prior,
     operator: Operator,
     y: Measurement,
     key: PRNGKey,
-    start_image: Image | None,
     eta: Scalar,
     noise_std: Scalar,
     scale: Scalar,
     data_variance: Scalar,
+    x: Image,
+    table: StepTable,
     *,
-    levels: tuple[int, ...],
     weight: str,
     guidance: str,
     sampler: str,
     clip: bool,
-    on_step: Callable | None,
 ) -> tuple[Image, Trace]:
+    """Take the steps of a table, from a sample at the noise level of its first row."""
     pull = PULLS[guidance]
-    alpha_bar = prior.schedule.alpha_bar_at_level[levels[-1]]
-    x = starting_sample(key, operator.image_shape, alpha_bar, start_image)
-    image, record = run(
+    return run(
         lambda x_t, step: guide(
             prior, operator, y, x_t, step, noise_std**2, pull, clip
         ),
         x,
         key,
-        step_table(prior.schedule, np.array(levels)),
+        table,
         eta=eta,
         data_variance=data_variance,
         weight=WEIGHTS[weight],
         scale=scale,
         sampler=sampler,
-        on_step=on_step,
     )
-    consistency = measurement_residual(operator, y, operator.pinv(y))
-    return image, record._replace(consistency=consistency)
+
+
+def _step_by_step(
+    advance: Callable[[Image, StepTable], tuple[Image, Trace]],
+    x: Image,
+    table: StepTable,
+    on_step: Callable[[int], None],
+) -> tuple[Image, Trace]:
+    """The same steps, one call each: one program for any number of them.
+
+    A callback inside the program would keep it out of JAX's compilation cache.
+    """
+    if isinstance(x, jax.core.Tracer):
+        raise ValueError("on_step is called between steps, so not under jit or vmap")
+    records = []
+    for i in range(len(table.index)):
+        row = jax.tree.map(itemgetter(slice(i, i + 1)), table)
+        x, record = advance(x, row)
+        records.append(record)
+        jax.block_until_ready(x)
+        on_step(i + 1)
+    return x, jax.tree.map(lambda *rows: jnp.concatenate(rows), *records)
+
+
+@jax.jit
+def _consistency(operator: Operator, y: Measurement) -> Scalar:
+    return measurement_residual(operator, y, operator.pinv(y))
 
 
 def working_shape(prior: Prior, image_shape: ImageShape) -> ImageShape:

@@ -1,6 +1,7 @@
 """The sampling loop: a scan over noise levels, one network evaluation a step."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -10,7 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from pigdm_jax.guidance import Guided, Step, Weight
 from pigdm_jax.schedule import Schedule
-from pigdm_jax.types import Image, ImageShape, PRNGKey, Scalar
+from pigdm_jax.types import Image, ImageShape, Number, PRNGKey, Scalar
 
 
 class StepTable(NamedTuple):
@@ -88,14 +89,15 @@ class Trace(NamedTuple):
     consistency: Scalar | None = None
 
 
+@partial(jax.jit, static_argnames="shape")
 def starting_sample(
-    key: PRNGKey, shape: ImageShape, alpha_bar: float, init: Image | None
+    key: PRNGKey, shape: ImageShape, alpha_bar: Number, init: Image | None
 ) -> Image:
     """Pure noise, or an image with the noise of its level added (CCDF, appendix B)."""
     z = jax.random.normal(jax.random.fold_in(key, 0), shape)
     if init is None:
         return z
-    return np.sqrt(alpha_bar) * init + np.sqrt(1 - alpha_bar) * z
+    return jnp.sqrt(alpha_bar) * init + jnp.sqrt(1 - alpha_bar) * z
 
 
 def run(
@@ -109,7 +111,6 @@ def run(
     weight: Weight,
     scale: Scalar,
     sampler: str = "ddim",
-    on_step: Callable[[Int[Array, ""]], None] | None = None,
 ) -> tuple[Image, Trace]:
     """Run the loop from a noisy sample to a clean image.
 
@@ -123,7 +124,6 @@ def run(
       weight: what the gradient is multiplied by.
       scale: a further factor, w_r of the "vdm" weight.
       sampler: a name in `SAMPLERS`.
-      on_step: called on the host with each step's index, for a progress bar.
     """
     take_step = SAMPLERS[sampler]
 
@@ -133,8 +133,6 @@ def run(
         z = jax.random.normal(jax.random.fold_in(key, row.index), x_t.shape)
         correction = weight(step, scale) * guided.gradient
         x_s = take_step(guided, step, z) + correction
-        if on_step is not None:
-            jax.debug.callback(on_step, row.index)
         rms = [jnp.sqrt(jnp.mean(a**2)) for a in (guided.x0, correction)]
         return x_s, Trace(row.t, guided.residual, *rms)
 

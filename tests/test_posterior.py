@@ -163,8 +163,9 @@ def test_moment_guidance_is_the_papers_where_r2_is_the_covariance():
     prior = gaussian_prior(values(shape), np.eye(16))
     operator = ops.blur(shape, np.array([[0.1, 0.5, 0.4]]))
     y = values(shape, 1)
+    options = {"noise_std": 0.2, "weight": "posterior"}
     one, two = (
-        restore(prior, operator, y, jax.random.key(0), noise_std=0.2, guidance=rule)
+        restore(prior, operator, y, jax.random.key(0), guidance=rule, **options)
         for rule in ("pseudoinverse", "moment")
     )
     np.testing.assert_allclose(one, two, atol=2e-3)

@@ -1,6 +1,7 @@
 """What `restore` promises besides its mathematics."""
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -124,19 +125,27 @@ def test_the_trace_tells_when_the_pseudoinverse_is_poor(smooth_prior):
     assert consistency(hard) < 1e-2
 
 
-def test_progress_is_reported_in_order(smooth_prior):
-    seen = []
-    operator = ops.identity(SHAPE)
-    restore(
-        smooth_prior,
-        operator,
-        image(),
-        jax.random.key(0),
-        steps=6,
-        on_step=lambda step: seen.append(int(step)),
-    ).block_until_ready()
-    jax.effects_barrier()
-    assert sorted(seen) == [1, 2, 3, 4, 5, 6]
+def test_progress_changes_nothing_and_compiles_once_for_any_number_of_steps():
+    traced, seen = [], []
+
+    def denoiser(x, t):
+        traced.append(1)
+        return 0.5 * x
+
+    prior = from_denoiser(denoiser)
+    request = (prior, ops.identity(SHAPE), image(), jax.random.key(0))
+    told, trace = restore(*request, steps=6, trace=True, on_step=seen.append)
+    assert seen == [1, 2, 3, 4, 5, 6]
+    evaluations = len(traced)
+    restore(*request, steps=3, on_step=seen.append)
+    assert len(traced) == evaluations
+    silent, whole = restore(*request, steps=6, trace=True)
+    np.testing.assert_allclose(told, silent, atol=1e-6)
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-6), trace, whole)
+    with pytest.raises(ValueError, match="on_step is called between steps"):
+        jax.vmap(lambda key: restore(*request[:3], key, steps=2, on_step=print))(
+            jax.random.split(jax.random.key(0), 2)
+        )
 
 
 def test_projection_makes_noiseless_restorations_consistent(smooth_prior):
