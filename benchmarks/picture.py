@@ -12,7 +12,7 @@ from PIL import Image
 
 import pigdm_jax as pj
 from pigdm_jax.figures import side_by_side
-from pigdm_jax.photos import restore_picture, simulated
+from pigdm_jax.photos import damage_to_do, restore_picture, simulated
 
 PHOTOS = Path(__file__).parent / "photos"
 ROWS = [
@@ -27,7 +27,8 @@ ROWS = [
 
 def row(prior, name: str, task: str, noise: float | None) -> Image.Image:
     key = jax.random.key(0)
-    problem = simulated(pj.read_image(PHOTOS / f"{name}.png"), task, noise, key)
+    photo = pj.read_image(PHOTOS / f"{name}.png")
+    problem = simulated(photo, damage_to_do(photo.shape[:2], task, noise), key)
     restored = restore_picture(prior, problem, key, steps=20).picture
     text = task if noise is None else f"{task}, noise {noise}"
     return side_by_side(

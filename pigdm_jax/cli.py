@@ -1,142 +1,216 @@
-"""The command `pigdm`: restore, degrade, info, convert, train."""
+"""The command `pigdm`: restore, compile, degrade, info, convert, train."""
 
+import dataclasses
 import importlib.util
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
 import jax
 import numpy as np
 import tyro
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from tyro.conf import Positional
 
 from pigdm_jax.checkpoint import SHIPPED, load_prior, read_metadata, shipped_priors
+from pigdm_jax.compilation import keep_compiled
+from pigdm_jax.console import (
+    EvaluationsBar,
+    PicturesBar,
+    TrainingBar,
+    console,
+    score_table,
+    summary_lines,
+)
 from pigdm_jax.figures import check_can_plot, plot_traces, side_by_side, spread_map
-from pigdm_jax.io import read_image, write_picture
-from pigdm_jax.metrics import psnr, ssim
+from pigdm_jax.folder.job import Job, compile_group, list_checked
+from pigdm_jax.folder.job import run as run_folder
+from pigdm_jax.hosts import Hosts
+from pigdm_jax.io import digest, read_image, write_picture
 from pigdm_jax.operators.registry import REGISTRY, usage
 from pigdm_jax.photos import (
     Problem,
     check_memory,
     disagreement,
     fit_prior,
-    measured,
     pseudoinverse,
     restore_picture,
-    simulated,
     statistics,
 )
+from pigdm_jax.prior import Prior
+from pigdm_jax.request import Request
 from pigdm_jax.training.config import TrainConfig
+from pigdm_jax.types import PRNGKey
 
-# No markup: file names may hold brackets.
-console = Console(highlight=False, soft_wrap=True, markup=False)
 app = tyro.extras.SubcommandApp()
 
 
 @app.command
 def restore(
     image: Positional[Path],
-    task: str,
-    simulate: bool = False,
-    noise: float | None = None,
-    prior: str = "photos-64",
-    label: int | None = None,
-    steps: int = 100,
-    eta: float = 1.0,
-    weight: Literal["adaptive", "algorithm1", "vdm", "posterior"] | None = None,
-    guidance: Literal["pseudoinverse", "reconstruction", "moment"] = "pseudoinverse",
-    seed: int = 0,
+    request: Annotated[Request, tyro.conf.arg(name="")],
+    hosts: Annotated[Hosts, tyro.conf.arg(name="")] = Hosts(),  # noqa: B008
     samples: int = 1,
-    start: int | None = None,
-    tile: int | None = None,
     plot: bool = False,
+    batch: int | Literal["auto"] = "auto",
+    pad: int = 1,
+    cache: str | None = None,
     out: Path | None = None,
 ) -> None:
-    """Restore a damaged picture, or damage a clean one and restore it (--simulate).
+    """Restore damaged pictures, or damage clean ones and restore them (--simulate).
 
-    Without --simulate the picture is taken as it is: small (super_resolution), with
-    parts to fill in (inpaint:MASK.png, white where it is to be kept), noisy (denoise
-    with --noise), blurred, compressed (jpeg, as the file's header tells). It writes the
-    restored picture and a figure.
+    Without --simulate a picture is taken as it is: small (super_resolution), with parts
+    to fill in (inpaint:MASK.png, white where it is to be kept), noisy (denoise with
+    --noise), blurred, compressed (jpeg, as the file's header tells). For a picture it
+    writes the restored one and a figure. For a folder it writes a folder of the same
+    names and a manifest; the same command goes on where it was stopped.
 
     Args:
-      image: the picture file.
-      task: what damaged it, in order: "super_resolution:4,box | jpeg:10". `pigdm
-        info` lists what there is.
-      simulate: the picture is clean: damage it first, restore that and compare.
-      noise: standard deviation of the noise, pixels being 0 to 1.
-      prior: a shipped prior, or a folder that `pigdm convert` made.
-      label: class index, for a prior with classes.
-      steps: evaluations of the network; more take longer.
-      eta: 0 to 1, how much of the noise is fresh in every step.
-      weight: of the guidance; adaptive if not given, posterior for moment.
-      guidance: the paper's pseudoinverse; reconstruction, by the transpose; or moment,
-        with the network's own covariance at several times the cost.
-      seed: another seed, another sample.
-      samples: how many restorations to draw. Each invents plausible detail; with
-        several, their mean is written too, which is blurrier and closer to the truth,
-        and their standard deviation, which shows where the detail is invented.
-      start: begin at this noise level (1 to 1000) from the pseudoinverse, for a
-        restoration that stays closer to it.
-      tile: restore in overlapping windows of this many pixels, which bounds memory
-        for large pictures; priors of a fixed size do so by themselves.
-      plot: draw residual, guidance and size of the predicted image over the
-        evaluations, as IMAGE-trace.png; needs matplotlib.
+      image: the picture file, or a folder of them.
+      request: what to do.
+      hosts: who shares a folder.
+      samples: how many restorations to draw of a picture. Each invents plausible
+        detail; with several, their mean is written too, which is blurrier and closer to
+        the truth, and their standard deviation, which shows where the detail is
+        invented.
+      plot: for a picture, draw residual, guidance and size of the predicted image over
+        the evaluations, as IMAGE-trace.png; needs matplotlib.
+      batch: for a folder, pictures to restore at once; auto is as many as fit.
+      pad: for a folder, bring sides up to multiples of this, so that fewer sizes have
+        to be compiled.
+      cache: where compiled programs are kept; none for nowhere.
       out: the restored picture, a .png, or a folder for it; IMAGE-restored.png if not
         given. The figure goes beside it.
     """
+    request.check()
+    hosts.join()
+    kept = keep_compiled(cache)
+    if image.is_dir():
+        if samples != 1 or plot:
+            raise ValueError("--samples and --plot are for one picture, not a folder")
+        if kept is not None:
+            console.print(
+                f"compiled programs are kept in {kept} (--cache none: nowhere)"
+            )
+        _restore_folder(_job(image, request, batch, pad, out))
+        return
+    if jax.process_count() > 1:
+        raise ValueError("several processes share a folder, not one picture")
     if samples < 1:
         raise ValueError(f"--samples must be at least 1, got {samples}")
-    out = _output(out, image, "restored")
+    _restore_file(image, request, samples, plot, _output(out, image, "restored"))
+
+
+@app.command(name="compile")
+def compile_ahead(
+    image: Positional[Path],
+    request: Annotated[Request, tyro.conf.arg(name="")],
+    batch: int | Literal["auto"] = "auto",
+    pad: int = 1,
+    cache: str | None = None,
+) -> None:
+    """Compile ahead what `pigdm restore` with the same words will run.
+
+    Args:
+      image: the picture file, or a folder of them.
+      request: what to do.
+      batch: for a folder, pictures to restore at once; auto is as many as fit.
+      pad: for a folder, bring sides up to multiples of this.
+      cache: where compiled programs are kept.
+    """
+    request.check()
+    folder = keep_compiled(cache)
+    if folder is None:
+        raise ValueError("--cache none keeps nothing; leave it out")
+    began = time.perf_counter()
+    if image.is_dir():
+        job = _job(image, request, batch, pad, None)
+        for shape, entries in list_checked(job).groups.items():
+            compile_group(job, shape, entries)
+    else:
+        problem, loaded, key = _problem(image, request)
+        # One step is the whole program, whatever the number of steps.
+        options = request.options | {"steps": 1}
+        restore_picture(loaded, problem, key, on_step=lambda step: None, **options)
+    console.print(f"ready in {time.perf_counter() - began:.1f} s, kept in {folder}")
+
+
+def _job(
+    folder: Path,
+    request: Request,
+    batch: int | Literal["auto"],
+    pad: int,
+    out: Path | None,
+) -> Job:
+    return Job(
+        request,
+        load_prior(request.prior, label=request.label),
+        folder,
+        Path(f"{folder.resolve().name}-restored") if out is None else out,
+        None if batch == "auto" else batch,
+        pad,
+        console.print,
+    )
+
+
+def _restore_folder(job: Job) -> None:
+    """Restore a folder and tell what came of it."""
+    try:
+        with PicturesBar() as report:
+            done = run_folder(dataclasses.replace(job, report=report))
+    except KeyboardInterrupt:
+        console.print("stopped; the same command goes on from here")
+        raise
+    for line in summary_lines(done, job.out):
+        console.print(line)
+    if done.failed:
+        sys.exit(1)
+
+
+def _problem(image: Path, request: Request) -> tuple[Problem, Prior, PRNGKey]:
+    """A picture's problem, the prior that fits it, and the sampler's key."""
+    picture = read_image(image)
+    noise_key, key = request.keys(digest(image))
+    damage = request.damage(picture.shape[:2], image)
+    problem = request.problem(picture, damage, noise_key, image)
+    image_shape = problem.operator.image_shape
+    prior = load_prior(request.prior, label=request.label)
+    prior = fit_prior(prior, image_shape, request.tile)
+    check_memory(prior, image_shape)
+    return problem, prior, key
+
+
+def _restore_file(
+    image: Path, request: Request, samples: int, plot: bool, out: Path
+) -> None:
+    """Restore one picture and write what came of it."""
     base = out.stem.removesuffix("-restored")
     figure, trace = (
         out.with_name(f"{base}-{what}.png") for what in ("figure", "trace")
     )
     if plot:
         check_can_plot()
-    _check_noise_flag(noise)
-    picture = read_image(image)
-    noise_key, key = jax.random.split(jax.random.key(seed))
-    if simulate:
-        problem = simulated(picture, task, noise, noise_key)
-    else:
-        problem = measured(picture, task, noise, file=image)
-        _check_there_is_work(problem, task)
-    image_shape = problem.operator.image_shape
-    loaded = fit_prior(load_prior(prior, label=label), image_shape, tile)
-    check_memory(loaded, image_shape)
-    height, width, _ = image_shape
+    problem, prior, key = _problem(image, request)
+    height, width, _ = problem.operator.image_shape
     console.print(
-        f"{image}: {'simulating' if simulate else 'undoing'} {task}, "
+        f"{image}: {'simulating' if request.simulate else 'undoing'} {request.task}, "
         f"to {height} x {width} pixels, on {jax.devices()[0].device_kind}"
     )
     for remark in problem.remarks:
         console.print(f"note: {remark}")
 
     drawn, began = [], time.perf_counter()
-    with _Progress(samples * steps) as on_step:
+    evaluations = samples * request.steps
+    with EvaluationsBar(evaluations) as on_step:
         for i in range(samples):
-            drawn.append(
-                restore_picture(
-                    loaded,
-                    problem,
-                    jax.random.fold_in(key, i),
-                    steps=steps,
-                    eta=eta,
-                    weight=weight,
-                    guidance=guidance,
-                    start=start,
-                    on_step=on_step,
-                )
-            )
+            own = jax.random.fold_in(key, i)
+            options = request.options | {"on_step": on_step}
+            drawn.append(restore_picture(prior, problem, own, **options))
     seconds = time.perf_counter() - began
-    console.print(f"{samples * steps} network evaluations in {seconds:.1f} s")
-    console.print(f"off the measurement: {disagreement(problem, drawn[0].picture)}")
+    console.print(f"{evaluations} network evaluations in {seconds:.1f} s")
+    off = disagreement(problem, float(drawn[0].off))
+    console.print(f"off the measurement: {off}")
     results = {"restored": drawn[0].picture}
     maps = {}
     if samples > 1:
@@ -145,7 +219,7 @@ def restore(
         results["mean"] = mean
         maps["std"] = spread_map(std)
     if problem.original is not None:
-        console.print(_scores(problem, results))
+        console.print(score_table(problem, results))
 
     for name, picture in (results | maps).items():
         suffix = name.removeprefix("restored").strip()
@@ -185,9 +259,12 @@ def degrade(
         given.
     """
     out = _output(out, image, "degraded")
-    _check_noise_flag(noise)
-    key, _ = jax.random.split(jax.random.key(seed))
-    problem = simulated(read_image(image), task, noise, key)
+    request = Request(task, simulate=True, noise=noise, seed=seed)
+    request.check()
+    picture = read_image(image)
+    damage = request.damage(picture.shape[:2], image)
+    key, _ = request.keys(digest(image))
+    problem = request.problem(picture, damage, key, image)
     for remark in problem.remarks:
         console.print(f"note: {remark}")
     write_picture(out, problem.operator.to_picture(problem.y))
@@ -212,6 +289,7 @@ def info() -> None:
         operators.add_row(usage(name), doc)
     for table in (devices, priors, operators):
         console.print(table, soft_wrap=False)
+    console.print(f"Compiled programs are kept in {keep_compiled(None)}")
 
 
 @app.command
@@ -263,6 +341,7 @@ def train(
     photos: Positional[Path],
     out: Path,
     config: Annotated[TrainConfig, tyro.conf.arg(name="")] = TrainConfig(),  # noqa: B008
+    hosts: Annotated[Hosts, tyro.conf.arg(name="")] = Hosts(),  # noqa: B008
 ) -> None:
     """Train a prior on your own photos; the same command goes on after a stop.
 
@@ -270,29 +349,17 @@ def train(
       photos: a folder of photos, with its sub-folders, or a .zip file of them.
       out: the run's folder; its prior, for `--prior`, will be OUT/prior.
       config: the rest.
+      hosts: who shares the work.
     """
-    for package in ("optax", "grain", "tensorboardX"):
+    for package in ("optax", "tensorboardX"):
         if importlib.util.find_spec(package) is None:
             raise ValueError(
                 f"training needs {package}: pip install 'pigdm-jax[train]'"
             )
     from pigdm_jax.training.loop import train as run
 
-    bar = Progress(
-        TextColumn("step {task.completed}/{task.total}"),
-        BarColumn(),
-        TextColumn("{task.description}"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    )
-    task = bar.add_task("compiling", total=config.steps)
-
-    def report(step: int, loss: float, speed: float) -> None:
-        text = f"loss {loss:.4f}, {speed:.0f} crops/s"
-        bar.update(task, completed=step, description=text)
-
-    with bar:
+    hosts.join()
+    with TrainingBar(config.steps) as report:
         prior = run(photos, out, config, report)
     if prior is None:
         console.print("stopped; the same command goes on from here")
@@ -331,60 +398,6 @@ def _output(out: Path | None, image: Path, what: str) -> Path:
     if out.exists() and image.exists() and out.samefile(image):
         raise ValueError(f"--out {out} is the input; choose another name")
     return out
-
-
-def _check_noise_flag(noise: float | None) -> None:
-    if noise is not None and not 0 <= noise <= 1:
-        raise ValueError(
-            "--noise is a standard deviation for pixels from 0 to 1 (25 of 255 is "
-            f"0.098), got {noise}"
-        )
-
-
-def _check_there_is_work(problem: Problem, task: str) -> None:
-    """The identity without noise leaves nothing to restore."""
-    hides_nothing = problem.operator.tight == 1.0 and (
-        problem.operator.measurement_shape == problem.operator.image_shape
-    )
-    if problem.noise_std == 0 and hides_nothing:
-        raise ValueError(
-            f"{task!r} needs the noise level of the picture, for example --noise 0.1"
-        )
-
-
-class _Progress:
-    """A progress bar over network evaluations; as a context, the call that moves it."""
-
-    def __init__(self, total: int) -> None:
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed}/{task.total}"),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-        )
-        self.task = self.bar.add_task("compiling", total=total)
-
-    def __enter__(self) -> Callable:
-        self.bar.start()
-        return self.advance
-
-    def __exit__(self, *error: object) -> None:
-        jax.effects_barrier()
-        self.bar.stop()
-
-    def advance(self, step: object) -> None:
-        del step
-        self.bar.update(self.task, advance=1, description="restoring")
-
-
-def _scores(problem: Problem, results: dict[str, np.ndarray]) -> Table:
-    table = Table("", "PSNR", "SSIM")
-    for name, image in {"pseudoinverse": pseudoinverse(problem), **results}.items():
-        score = psnr(image, problem.original), ssim(image, problem.original)
-        table.add_row(name, f"{score[0]:.2f} dB", f"{score[1]:.3f}")
-    return table
 
 
 def _panels(problem: Problem, results: dict[str, np.ndarray]) -> dict:

@@ -1,5 +1,6 @@
 """Pictures in files: the one place where [0, 1], 8 bits and [-1, 1] meet."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,13 +12,14 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image as PillowImage
 from PIL import ImageOps, JpegImagePlugin, UnidentifiedImageError
 
-from pigdm_jax.types import Image
+from pigdm_jax.types import AnyArray, Image
 
 # Half a step of 8 bits either way, spread evenly: the rounding error's standard
 # deviation, in units of the [-1, 1] image.
 ROUNDING_STD = 2 / 255 / 12**0.5
 
 ORIENTATION = 0x0112  # the EXIF tag
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
 def read_image(path: str | Path) -> Float[np.ndarray, "H W 3"]:
@@ -36,8 +38,34 @@ def read_image(path: str | Path) -> Float[np.ndarray, "H W 3"]:
             picture = picture.convert("RGBA")
             white = PillowImage.new("RGBA", picture.size, "white")
             picture = PillowImage.alpha_composite(white, picture)
-        pixels = np.asarray(picture.convert("RGB"), np.float32)
-    return pixels / 127.5 - 1
+        return from_uint8(np.asarray(picture.convert("RGB")))
+
+
+def read_size(path: str | Path) -> tuple[int, int]:
+    """Height and width of a picture as `read_image` gives it, from its header.
+
+    Raises:
+      ValueError: if the file is missing or is no picture.
+    """
+    with _opened(path, decode=False) as picture:
+        width, height = picture.size
+        # For PNG files without it, Pillow would decode all pixels to be sure.
+        has_exif = picture.format != "PNG" or "exif" in picture.info
+        turned = has_exif and picture.getexif().get(ORIENTATION, 1) >= 5
+    return (width, height) if turned else (height, width)
+
+
+def digest(path: str | Path) -> str:
+    """The SHA-256 of a file, in hexadecimal.
+
+    Raises:
+      ValueError: if it cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def read_mask(path: str | Path) -> Float[np.ndarray, "H W"]:
@@ -130,6 +158,11 @@ def to_uint8(image: Image) -> UInt8[np.ndarray, "H W C"]:
     return np.rint((np.clip(np.asarray(image), -1, 1) + 1) * 127.5).astype(np.uint8)
 
 
+def from_uint8(pixels: UInt8[AnyArray, "H W C"]) -> Float[np.ndarray, "H W C"]:
+    """8-bit values as an image in [-1, 1]."""
+    return np.asarray(pixels, np.float32) / np.float32(127.5) - 1
+
+
 def to_picture(image: Image) -> PillowImage.Image:
     """An image in [-1, 1], of one or three channels, as a Pillow image."""
     pixels = to_uint8(image)
@@ -139,6 +172,8 @@ def to_picture(image: Image) -> PillowImage.Image:
 def write_picture(path: str | Path, image: Image | PillowImage.Image) -> None:
     """Write an image in [-1, 1], or a Pillow one; the file appears whole or not at all.
 
+    Whole also after a power loss: the bytes are on disk before the name is.
+
     Raises:
       ValueError: if the place cannot be written to or the ending is no picture's.
     """
@@ -147,6 +182,8 @@ def write_picture(path: str | Path, image: Image | PillowImage.Image) -> None:
     try:
         picture = image if isinstance(image, PillowImage.Image) else to_picture(image)
         picture.save(temporary)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     except (OSError, ValueError) as error:
         raise ValueError(f"cannot write {path}: {error}") from None
@@ -155,11 +192,12 @@ def write_picture(path: str | Path, image: Image | PillowImage.Image) -> None:
 
 
 @contextmanager
-def _opened(path: str | Path) -> Iterator[PillowImage.Image]:
-    """The decoded picture, or one sentence why there is none."""
+def _opened(path: str | Path, decode: bool = True) -> Iterator[PillowImage.Image]:
+    """The picture, or only its header, or one sentence why there is none."""
     try:
         with PillowImage.open(path) as picture:
-            picture.load()
+            if decode:
+                picture.load()
             yield picture
     except FileNotFoundError:
         raise ValueError(f"there is no file {path}") from None

@@ -1,9 +1,9 @@
 """Batches over devices: a mesh, where arrays lie on it, and `restore_batch`."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -55,7 +55,7 @@ def place_prior(prior: Prior, mesh: Mesh) -> Prior:
         spec = [None] * np.ndim(leaf)
         if size > 1 and axes and np.size(leaf) >= SMALLEST_SHARDED:
             spec[max(axes, key=lambda i: np.shape(leaf)[i])] = MODEL
-        return jax.device_put(leaf, NamedSharding(mesh, PartitionSpec(*spec)))
+        return _put(leaf, NamedSharding(mesh, PartitionSpec(*spec)))
 
     return jax.tree.map(place, prior)
 
@@ -74,7 +74,8 @@ def restore_batch(
 
     Each image gets what `restore` would give it alone, up to the rounding of float32
     sums: its neighbours, its place in the batch and the number of devices do not
-    matter. A batch that the devices do not divide is filled up with copies of its last
+    matter. Where a mesh spans several processes, each passes the whole batch and holds
+    its devices' part of the result. A batch that the devices do not divide is filled up with copies of its last
     image, which are dropped. Compiled once for each B, shape and set of words.
 
     Args:
@@ -113,49 +114,131 @@ def restore_batch(
             f"a batch needs as many of each, and one at least; got {given}"
         )
     check_request(prior, first, first_y, **options)
-    if not first.linear:
-        # It is 0, which a traced number could not show.
-        options.pop("noise_std", None)
-
     fill = -count % mesh.shape[BATCH]
-    over_batch = NamedSharding(mesh, PartitionSpec(BATCH))
     mapped = (None if shared else operators, ys, keys, labels)
-    mapped = jax.tree.map(
-        lambda leaf: jax.device_put(_filled(jnp.asarray(leaf), fill), over_batch),
-        mapped,
-    )
-    if not _on(prior, mesh):
-        prior = place_prior(prior, mesh)
-    static = {name: value for name, value in options.items() if _is_static(value)}
-    traced = {name: options[name] for name in options if name not in static}
+    mapped = _spread(jax.tree.map(lambda leaf: _filled(leaf, fill), mapped), mesh)
+    traced, words = _sorted_out(first, options)
     out = _run_batch(
-        prior,
+        _placed(prior, mesh),
         operators if shared else None,
         mapped,
         traced,
-        static=tuple(sorted(static.items())),
-        out=over_batch,
+        words=words,
+        restore_one=restore,
+        out=_over_batch(mesh),
     )
     return jax.tree.map(lambda leaf: leaf[:count], out)
 
 
-@partial(jax.jit, static_argnames=("static", "out"))
+class BatchProgram(NamedTuple):
+    """A batch's program, compiled before its images are there; see `compile_batch`.
+
+    Attributes:
+      count: how many images it takes.
+      device_bytes: memory that it needs on each device, by XLA's own analysis.
+      compiled: the program.
+      arguments: its first ones: prior and shared operator.
+      traced: its last one: the options that are numbers.
+      mesh: the devices.
+    """
+
+    count: int
+    device_bytes: int
+    compiled: jax.stages.Compiled
+    arguments: tuple[Prior, Operator | None]
+    traced: dict[str, Any]
+    mesh: Mesh
+
+    def __call__(self, operators: Operator | None, ys: PyTree, keys: AnyArray) -> Any:
+        """Start it on as many measurements, keys and, unless shared, operators."""
+        mapped = _spread((operators, ys, keys, None), self.mesh)
+        return self.compiled(*self.arguments, mapped, self.traced)
+
+
+def compile_batch(
+    prior: Prior,
+    operator: Operator,
+    count: int,
+    *,
+    mesh: Mesh,
+    own_operators: bool = False,
+    restore_one: Callable[..., Any] = restore,
+    **options: Any,
+) -> BatchProgram:
+    """What `restore_batch` runs, compiled for images that are yet to come.
+
+    Args:
+      prior: the diffusion model.
+      operator: of every image; with `own_operators` one like theirs.
+      count: images in the batch, brought up to a multiple of what the mesh divides.
+      mesh: from `make_mesh`.
+      own_operators: whether each image brings its own operator.
+      restore_one: called with prior, operator, y, key and options in the place of
+        `restore`.
+      **options: as `restore_one` takes them.
+
+    Raises:
+      ValueError: as `restore`.
+    """
+    like = jax.eval_shape(lambda: operator.apply(jnp.zeros(operator.image_shape)))
+    y = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
+    check_request(prior, operator, y, **options)
+    count += -count % mesh.shape[BATCH]
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    mapped = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(
+            (count, *leaf.shape), leaf.dtype, sharding=_over_batch(mesh)
+        ),
+        (jax.eval_shape(lambda: operator) if own_operators else None, y, key, None),
+    )
+    traced, words = _sorted_out(operator, options)
+    arguments = (_placed(prior, mesh), None if own_operators else operator)
+    compiled = _run_batch.lower(
+        *arguments,
+        mapped,
+        traced,
+        words=words,
+        restore_one=restore_one,
+        out=_over_batch(mesh),
+    ).compile()
+    sizes = compiled.memory_analysis()
+    device_bytes = (
+        sizes.argument_size_in_bytes
+        + sizes.output_size_in_bytes
+        + sizes.temp_size_in_bytes
+        - sizes.alias_size_in_bytes
+    )
+    return BatchProgram(count, device_bytes, compiled, arguments, traced, mesh)
+
+
+@partial(jax.jit, static_argnames=("words", "restore_one", "out"))
 def _run_batch(
     prior: Prior,
     shared: Operator | None,
     mapped: tuple,
     traced: dict[str, Any],
     *,
-    static: tuple,
+    words: tuple,
+    restore_one: Callable[..., Any],
     out: NamedSharding,
 ) -> Any:
     def one(operator: Any, y: Any, key: Any, label: Any) -> Any:
         own = prior if label is None else dataclasses.replace(prior, label=label)
         operator = shared if operator is None else operator
-        return restore(own, operator, y, key, **traced, **dict(static))
+        return restore_one(own, operator, y, key, **traced, **dict(words))
 
     images = jax.vmap(one)(*mapped)
     return jax.lax.with_sharding_constraint(images, out)
+
+
+def _sorted_out(operator: Operator, options: dict[str, Any]) -> tuple[dict, tuple]:
+    """The options that are numbers, for the program to take, and the others."""
+    if not operator.linear:
+        # It is 0, which a traced number could not show.
+        options = {k: v for k, v in options.items() if k != "noise_std"}
+    words = {name: value for name, value in options.items() if _is_static(value)}
+    traced = {name: options[name] for name in options if name not in words}
+    return traced, tuple(sorted(words.items()))
 
 
 def _is_static(value: Any) -> bool:
@@ -190,17 +273,38 @@ def _stacked(operators: Sequence[Operator]) -> Operator:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *operators)
 
 
-def _filled(leaf: Array, fill: int) -> Array:
+def _filled(leaf: AnyArray, fill: int) -> Array:
     """The array with its last row repeated `fill` times."""
+    leaf = jnp.asarray(leaf)
     if not fill:
         return leaf
     return jnp.concatenate([leaf, jnp.repeat(leaf[-1:], fill, axis=0)])
 
 
-def _on(prior: Prior, mesh: Mesh) -> bool:
-    """Whether a prior has been placed on this mesh."""
-    return all(
+def _over_batch(mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, PartitionSpec(BATCH))
+
+
+def _spread(tree: PyTree, mesh: Mesh) -> PyTree:
+    """A batch's arrays, each device with its part of them."""
+    return jax.tree.map(lambda leaf: _put(leaf, _over_batch(mesh)), tree)
+
+
+def _put(leaf: Any, sharding: NamedSharding) -> Array:
+    """An array that all processes hold alike, as one over all their devices."""
+    if sharding.is_fully_addressable:
+        return jax.device_put(leaf, sharding)
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(_put(jax.random.key_data(leaf), sharding))
+    whole = np.asarray(leaf)
+    return jax.make_array_from_callback(whole.shape, sharding, lambda at: whole[at])
+
+
+def _placed(prior: Prior, mesh: Mesh) -> Prior:
+    """The prior on the mesh, as it is if it has been placed there."""
+    there = all(
         isinstance(getattr(leaf, "sharding", None), NamedSharding)
         and leaf.sharding.mesh == mesh
         for leaf in jax.tree.leaves(prior)
     )
+    return prior if there else place_prior(prior, mesh)

@@ -2,16 +2,17 @@
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, UInt8
 
 from pigdm_jax.guidance import default_weight, project, root_mean_square
-from pigdm_jax.io import ROUNDING_STD, read_jpeg_coefficients, to_uint8
+from pigdm_jax.io import ROUNDING_STD, from_uint8, read_jpeg_coefficients
 from pigdm_jax.operators import Operator, enlargement, parse
 from pigdm_jax.operators.chain import Chain
 from pigdm_jax.operators.jpeg import Coefficients
@@ -19,7 +20,7 @@ from pigdm_jax.prior import Prior
 from pigdm_jax.restore import restore
 from pigdm_jax.sampler import Trace
 from pigdm_jax.tiled import tiled
-from pigdm_jax.types import Image, ImageShape, Measurement, PRNGKey
+from pigdm_jax.types import AnyArray, Image, ImageShape, Measurement, PRNGKey
 
 Picture = Float[np.ndarray, "H W C"]
 
@@ -50,56 +51,87 @@ class Problem(NamedTuple):
     remarks: tuple[str, ...] = ()
 
 
-def measured(
-    picture: Picture,
+class Damage(NamedTuple):
+    """What is known of a problem before its pixels are.
+
+    Attributes:
+      operator: how the picture was damaged.
+      noise_std: noise of the measurement, in units of the [-1, 1] image.
+      remarks: what was assumed, for the user to read.
+    """
+
+    operator: Operator
+    noise_std: float
+    remarks: tuple[str, ...] = ()
+
+
+def reads_header(task: str) -> bool:
+    """Whether a task leaves the JPEG quality to the file's own header."""
+    return task.split("|")[-1].strip() == "jpeg"
+
+
+def damage_done(
+    size: tuple[int, int],
     task: str,
     noise: float | None = None,
     *,
     file: Path | None = None,
-) -> Problem:
-    """The problem whose measurement is in the picture.
+) -> Damage:
+    """How a picture came to be what it is.
 
     Args:
-      picture: what the file holds, in [-1, 1].
+      size: its height and width.
       task: how it was damaged, as `parse` takes it.
       noise: standard deviation of its noise, in units of a [0, 1] image. None means
         none but the rounding of the file, which then counts where it would be blown
         up (deblurring).
       file: where the picture is from. If the task ends with "jpeg" and no quality, the
-        file tells quality and subsampling, and its coefficients are the measurement.
+        file tells quality and subsampling.
 
     Raises:
       ValueError: if the task cannot have made a picture of this size, or the file is no
         JPEG file.
     """
-    from_file = file is not None and task.split("|")[-1].strip() == "jpeg"
+    from_file = file is not None and reads_header(task)
     if from_file:
         task = f"{task.rstrip()}:{file}"
-    height, width, channels = picture.shape
     factor = enlargement(task)
-    image_shape = (height * factor, width * factor, channels)
+    image_shape = (size[0] * factor, size[1] * factor, 3)
     operator = parse(task, image_shape)
     expected = _picture_shape(operator)
-    if expected[:2] != picture.shape[:2]:
+    if expected[:2] != size:
         raise ValueError(
             f"{task!r} makes pictures of {_size(expected)} from {_size(image_shape)}, "
-            f"so this one of {_size(picture.shape)} cannot come from it"
+            f"so this one of {_size(size)} cannot come from it"
         )
-    if expected[2] == 1:
-        picture = picture.mean(axis=-1, keepdims=True)
-    y = operator.from_picture(jnp.asarray(picture))
-    if from_file:
-        y, remarks = _from_jpeg_file(operator, y, file)
-        return Problem(operator, y, 2 * (noise or 0.0), remarks=remarks)
-    if noise is not None:
-        return Problem(operator, y, 2 * noise)
-    if operator.linear and _amplification(operator, y) > ILL_CONDITIONED:
+    if noise is not None or from_file or not operator.linear:
+        return Damage(operator, 2 * (noise or 0.0))
+    if _amplification(operator) > ILL_CONDITIONED:
         remark = (
             f"the file's rounding to 8 bits counts as noise of {ROUNDING_STD / 2:.4f}, "
             "since undoing this task would blow it up; --noise sets another level"
         )
-        return Problem(operator, y, ROUNDING_STD, remarks=(remark,))
-    return Problem(operator, y, 0.0)
+        return Damage(operator, ROUNDING_STD, (remark,))
+    return Damage(operator, 0.0)
+
+
+def measured(
+    picture: Picture, damage: Damage, coefficients_of: Path | None = None
+) -> Problem:
+    """The problem whose measurement is in the picture.
+
+    Args:
+      picture: what the file holds, in [-1, 1].
+      damage: how it was damaged.
+      coefficients_of: the JPEG file whose own coefficients are the measurement.
+    """
+    operator = damage.operator
+    if _picture_shape(operator)[2] == 1:
+        picture = picture.mean(axis=-1, keepdims=True)
+    y, remarks = operator.from_picture(jnp.asarray(picture)), damage.remarks
+    if coefficients_of is not None:
+        y, remarks = _from_jpeg_file(operator, y, coefficients_of)
+    return Problem(operator, y, damage.noise_std, remarks=remarks)
 
 
 def _from_jpeg_file(
@@ -122,39 +154,48 @@ def _from_jpeg_file(
     return coefficients, ("the measurement is the file's own coefficients",)
 
 
-def simulated(
-    picture: Picture, task: str, noise: float | None, key: PRNGKey
-) -> Problem:
-    """The problem of a clean picture damaged on purpose.
+def damage_to_do(size: tuple[int, int], task: str, noise: float | None) -> Damage:
+    """How to damage a clean picture on purpose.
 
-    The picture is cropped where the task needs sides that are multiples of a factor.
+    The operator is for the picture's top left part where the task needs sides that are
+    multiples of a factor.
 
     Args:
-      picture: the clean picture, in [-1, 1].
+      size: height and width of the picture.
       task: how to damage it, as `parse` takes it.
       noise: standard deviation of noise to add, in units of a [0, 1] image.
-      key: of the noise.
 
     Raises:
       ValueError: if the task does not suit the picture, or cannot have noise.
     """
     factor = enlargement(task)
-    height, width = (n - n % factor for n in picture.shape[:2])
+    height, width = (n - n % factor for n in size)
     remarks = ()
-    if (height, width) != picture.shape[:2]:
+    if (height, width) != size:
         remarks = (f"cropped to {height} x {width}, multiples of {factor}",)
-        picture = picture[:height, :width]
-    operator = parse(task, picture.shape)
-    y = operator.apply(jnp.asarray(picture))
-    if not noise:
-        return Problem(operator, y, 0.0, picture, remarks)
-    if not operator.linear:
+    operator = parse(task, (height, width, 3))
+    if noise and not operator.linear:
         raise ValueError(
             f"{task!r} is not linear, so its pseudoinverse cannot allow for noise; "
             "leave out --noise"
         )
-    noise_std = 2 * noise
-    y = y + noise_std * jax.random.normal(key, y.shape)
+    return Damage(operator, 2 * (noise or 0.0), remarks)
+
+
+def simulated(picture: Picture, damage: Damage, key: PRNGKey) -> Problem:
+    """The problem of a clean picture damaged on purpose.
+
+    Args:
+      picture: the clean picture, in [-1, 1].
+      damage: what to do to it.
+      key: of the noise.
+    """
+    operator, noise_std, remarks = damage
+    height, width, _ = operator.image_shape
+    picture = picture[:height, :width]
+    y = operator.apply(jnp.asarray(picture))
+    if noise_std:
+        y = y + noise_std * jax.random.normal(key, y.shape)
     return Problem(operator, y, noise_std, picture, remarks)
 
 
@@ -180,6 +221,16 @@ def fit_prior(prior: Prior, image_shape: ImageShape, tile: int | None) -> Prior:
     return prior if tile is None else tiled(prior, tile, tile // OVERLAP)
 
 
+def device_memory() -> int:
+    """Bytes that each of this process's devices has; CPU devices share the host's."""
+    device = jax.local_devices()[0]
+    limit = (device.memory_stats() or {}).get("bytes_limit")
+    if limit is not None:
+        return limit
+    host = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return host // jax.local_device_count()
+
+
 def check_memory(prior: Prior, image_shape: ImageShape) -> None:
     """Refuse a picture that cannot fit, before anything is compiled.
 
@@ -188,10 +239,7 @@ def check_memory(prior: Prior, image_shape: ImageShape) -> None:
     """
     if not hasattr(prior, "attention_bytes"):
         return
-    device = jax.devices()[0]
-    memory = (device.memory_stats() or {}).get("bytes_limit")
-    if memory is None:
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    memory = device_memory()
     needed = prior.attention_bytes(image_shape)
     if needed > memory:
         # Attention grows with the fourth power of the side.
@@ -208,43 +256,91 @@ class Restored(NamedTuple):
     """A restoration fit to be a file.
 
     Attributes:
-      picture: the image, clipped to [-1, 1].
+      pixels: the image in 8 bits.
+      finite: False if the sampler left the finite numbers.
+      off: how far the pixels are from the measurement; see `disagreement`.
       trace: what the sampler did.
     """
 
-    picture: Picture
+    pixels: UInt8[AnyArray, "H W C"]
+    finite: Bool[AnyArray, ""]
+    off: Float[AnyArray, ""]
     trace: Trace
+
+    @property
+    def picture(self) -> Picture:
+        """The image in [-1, 1]."""
+        return from_uint8(self.pixels)
+
+
+def restored(
+    prior: Prior,
+    operator: Operator,
+    y: Measurement,
+    key: PRNGKey,
+    *,
+    exact: bool,
+    **options: Any,
+) -> Restored:
+    """A restoration that, if it is to be exact, agrees with the measurement.
+
+    Args:
+      prior: the diffusion model.
+      operator: how the measurement was made.
+      y: the measurement.
+      key: the picture's own `jax.random` key.
+      exact: whether y has no noise, so that it is to be kept.
+      **options: as `restore` takes them.
+    """
+    image, trace = restore(prior, operator, y, key, trace=True, **options)
+    return _settled(operator, y, image, trace, exact=exact)
+
+
+@partial(jax.jit, static_argnames="exact")
+def _settled(
+    operator: Operator, y: Measurement, image: Image, trace: Trace, *, exact: bool
+) -> Restored:
+    finite = jnp.isfinite(image).all()
+    for _ in range(CLIP_ROUNDS if exact else 0):
+        image = project(operator, y, jnp.clip(image, -1, 1))
+    pixels = jnp.rint((jnp.clip(image, -1, 1) + 1) * 127.5).astype(jnp.uint8)
+    again = operator.apply(pixels / jnp.float32(127.5) - 1)
+    if operator.linear:
+        off = root_mean_square(jax.tree.map(jnp.subtract, again, y)) / 2
+    else:
+        differ = jax.tree.map(lambda a, b: jnp.ravel(a != b), again, y)
+        off = jnp.mean(jnp.concatenate(jax.tree.leaves(differ)))
+    return Restored(pixels, finite, off, trace)
 
 
 def restore_picture(
     prior: Prior, problem: Problem, key: PRNGKey, **options: Any
 ) -> Restored:
-    """A restoration that agrees with what was measured without noise.
-
-    Args:
-      prior: the diffusion model.
-      problem: what to restore.
-      key: the picture's own `jax.random` key.
-      **options: as `restore` takes them.
+    """A restoration of one picture; see `restored`.
 
     Raises:
       ValueError: as `restore`, or if the sampler leaves the finite numbers.
     """
     operator, y, noise_std = problem[:3]
-    image, trace = restore(
-        prior, operator, y, key, noise_std=noise_std, trace=True, **options
+    exact = noise_std == 0
+    made = restored(
+        prior, operator, y, key, exact=exact, noise_std=noise_std, **options
     )
-    if not jnp.isfinite(image).all():
-        guidance = options.get("guidance", "pseudoinverse")
-        weight = options.get("weight") or default_weight(guidance)
-        raise ValueError(
-            f"the restoration is not finite: the weight {weight!r} is unstable with "
-            "this prior and task; 'adaptive' with more steps is the safest"
-        )
-    if noise_std == 0:
-        for _ in range(CLIP_ROUNDS):
-            image = project(operator, y, jnp.clip(image, -1, 1))
-    return Restored(np.clip(np.asarray(image), -1, 1), trace)
+    if not made.finite:
+        raise ValueError(not_finite(**options))
+    return made
+
+
+def not_finite(
+    guidance: str = "pseudoinverse", weight: str | None = None, **others: Any
+) -> str:
+    """What to tell a user whose restoration left the finite numbers."""
+    del others
+    return (
+        f"the restoration is not finite: the weight "
+        f"{weight or default_weight(guidance)!r} is unstable with this prior and task; "
+        "'adaptive' with more steps is the safest"
+    )
 
 
 class Statistics(NamedTuple):
@@ -264,19 +360,20 @@ def statistics(samples: Sequence[Picture]) -> Statistics:
     return Statistics(np.mean(samples, axis=0), np.std(samples, axis=0, ddof=1))
 
 
-def disagreement(problem: Problem, image: Picture) -> str:
-    """How far an image, rounded as in a file, is from the measurement, in words."""
-    rounded = to_uint8(image) / np.float32(127.5) - 1
-    again, y = problem.operator.apply(jnp.asarray(rounded)), problem.y
-    if problem.operator.linear:
-        off = float(root_mean_square(jax.tree.map(jnp.subtract, again, y))) / 2
-        own = f"its noise is {problem.noise_std / 2:.4f}"
-        if problem.noise_std == 0:
-            own = f"rounding a picture to 8 bits is {ROUNDING_STD / 2:.4f}"
-        return f"{off:.4f} root mean square, on a scale from 0 to 1 ({own})"
-    pairs = zip(jax.tree.leaves(again), jax.tree.leaves(y), strict=True)
-    equal = np.mean(np.concatenate([np.ravel(a == b) for a, b in pairs]))
-    return f"{1 - equal:.2%} of the measured values differ"
+def disagreement(problem: Problem, off: float) -> str:
+    """How far a restoration, in 8 bits, is from the measurement, in words.
+
+    Args:
+      problem: what was restored.
+      off: for linear operators the root mean square of the difference, on a scale from
+        0 to 1; for others the share of measured values that differ.
+    """
+    if not problem.operator.linear:
+        return f"{off:.2%} of the measured values differ"
+    own = f"its noise is {problem.noise_std / 2:.4f}"
+    if problem.noise_std == 0:
+        own = f"rounding a picture to 8 bits is {ROUNDING_STD / 2:.4f}"
+    return f"{off:.4f} root mean square, on a scale from 0 to 1 ({own})"
 
 
 def _picture_shape(operator: Operator) -> ImageShape:
@@ -285,11 +382,11 @@ def _picture_shape(operator: Operator) -> ImageShape:
     return jax.eval_shape(lambda x: operator.to_picture(operator.apply(x)), image).shape
 
 
-def _amplification(operator: Operator, y: Measurement) -> float:
+def _amplification(operator: Operator) -> float:
     """How much larger random errors of y are after the pseudoinverse."""
-    error = jax.random.normal(jax.random.key(0), jnp.shape(y))
+    error = jax.random.normal(jax.random.key(0), operator.measurement_shape)
     return float(root_mean_square(operator.pinv(error)) / root_mean_square(error))
 
 
-def _size(shape: ImageShape) -> str:
+def _size(shape: tuple[int, ...]) -> str:
     return f"{shape[0]} x {shape[1]} pixels"

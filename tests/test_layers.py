@@ -8,20 +8,23 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "pigdm_jax"
 
 # Lowest first. A module imports from lower layers alone, so a prior no operator and an
-# operator no prior; the files of operators/ also import each
-# other, and so do those of training/.
+# operator no prior; the files of operators/ also import each other, and so do those of
+# training/ and folder/.
 LAYERS = [
     {"types"},
-    {"schedule", "convolution", "io", "metrics"},
+    {"schedule", "convolution", "io", "metrics", "hosts", "compilation"},
     {"unet"},
     {"prior", "operators"},
     {"checkpoint", "guidance", "posterior", "tiled"},
     {"sampler"},
     {"restore"},
     {"photos", "figures", "parallel"},
-    {"training"},
+    {"request", "training"},
+    {"folder"},
+    {"console"},
     {"cli"},
 ]
+FAMILIES = ("operators", "training", "folder")
 LAYER = {name: i for i, names in enumerate(LAYERS) for name in names}
 FILES = [p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py"]
 
@@ -42,5 +45,9 @@ def test_modules_import_from_lower_layers_alone(path):
         if package == "pigdm_convert":
             assert part == "cli"
         elif package == "pigdm_jax":
-            same_family = rest[0] == part and part in ("operators", "training")
+            same_family = rest[0] == part and part in (
+                "operators",
+                "training",
+                "folder",
+            )
             assert LAYER[rest[0]] < LAYER[part] or same_family, module

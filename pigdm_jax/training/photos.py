@@ -12,8 +12,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
+from pigdm_jax.io import SUFFIXES
+
 Pixels = UInt8[np.ndarray, "_ _ 3"]
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 HALVINGS = 2
 
 

@@ -1,0 +1,1 @@
+"""Folders of pictures: listed, grouped by shape, restored in batches, journalled."""

@@ -1,0 +1,46 @@
+"""A folder job in a process of its own: to be killed, or to be one of two hosts.
+
+python tests/folder_job.py FOLDER OUT SECONDS_A_BATCH [PORT PROCESS]
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from pigdm_jax import from_denoiser, make_mesh, operators, restore_batch
+from pigdm_jax.folder.job import Job, run
+from pigdm_jax.hosts import Hosts
+from pigdm_jax.request import Request
+
+# Believes every image to be mid-grey.
+GREY = from_denoiser(lambda x, t: 0.1 * x)
+REQUEST = Request("super_resolution:2,box", steps=3)
+
+
+def job(folder, out, **changes):
+    given = {"request": REQUEST, "batch": 2, "tell": lambda line: None} | changes
+    return Job(prior=GREY, folder=Path(folder), out=Path(out), **given)
+
+
+def batch_over(mesh):
+    """Five images by `restore_batch`."""
+    ys = jax.random.uniform(jax.random.key(3), (5, 4, 4, 3), minval=-1)
+    keys = jax.random.split(jax.random.key(4), 5)
+    operator = operators.super_resolution((8, 8, 3), 2)
+    return restore_batch(GREY, operator, ys, keys, mesh=mesh, steps=5)
+
+
+def main(folder, out, seconds, port=None, process=None):
+    if port is not None:
+        Hosts(True, f"localhost:{port}", 2, int(process)).join()
+        images = batch_over(make_mesh())
+        own = np.stack([np.asarray(s.data) for s in images.addressable_shards])
+        np.save(Path(out).with_name(f"shards-{process}.npy"), own)
+    run(job(folder, out, report=lambda done, count: time.sleep(float(seconds))))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

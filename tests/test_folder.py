@@ -1,0 +1,313 @@
+"""Folders: every picture restored, whatever happens on the way."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from folder_job import GREY, REQUEST, batch_over, job
+from PIL import Image
+
+from pigdm_jax import from_denoiser, make_mesh
+from pigdm_jax.folder import job as job_module
+from pigdm_jax.folder.job import run
+from pigdm_jax.folder.memory import largest_batch
+from pigdm_jax.io import digest, read_image
+from pigdm_jax.parallel import BatchProgram
+from pigdm_jax.photos import restore_picture
+from pigdm_jax.request import Request
+
+SCRIPT = Path(__file__).with_name("folder_job.py")
+
+
+def save(path, height=8, width=12, seed=0, **how):
+    rng = np.random.default_rng(seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = rng.integers(60, 200, (height, width, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(path, **how)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Seven pictures of two sizes, in two folders."""
+    for i in range(5):
+        save(tmp_path / f"in/{i}.png", seed=i)
+    save(tmp_path / "in/more/5.jpg", seed=5)
+    save(tmp_path / "in/more/tall.png", 10, 6, seed=6)
+    return tmp_path / "in"
+
+
+def lines(out, name="manifest.jsonl"):
+    return [json.loads(line) for line in (out / name).read_text().splitlines()]
+
+
+def pictures(out):
+    return {
+        path.relative_to(out).as_posix(): path.read_bytes()
+        for path in sorted(out.rglob("*.png"))
+    }
+
+
+def start(*words, **environment):
+    environment |= {"PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.Popen(
+        [sys.executable, SCRIPT, *map(str, words)], env=os.environ | environment
+    )
+
+
+def test_every_picture_gets_what_it_would_get_alone(folder, tmp_path):
+    summary = run(job(folder, tmp_path / "out"))
+    assert (summary.restored, summary.failed, summary.compilations) == (7, 0, 2)
+    made = pictures(tmp_path / "out")
+    names = ["0.png", "1.png", "2.png", "3.png", "4.png", "more/5.png", "more/tall.png"]
+    assert sorted(made) == names
+    for line in lines(tmp_path / "out"):
+        path = folder / line["input"]
+        assert line["digest"] == digest(path) and line["settings"]["steps"] == 3
+        picture = read_image(path)
+        damage = REQUEST.damage(picture.shape[:2], path)
+        noise_key, key = REQUEST.keys(line["digest"])
+        problem = REQUEST.problem(picture, damage, noise_key, path)
+        alone = restore_picture(
+            GREY, problem, jax.random.fold_in(key, 0), **REQUEST.options
+        )
+        with Image.open(tmp_path / "out" / line["output"]) as written:
+            off = np.abs(np.asarray(written, int) - np.asarray(alone.pixels, int))
+        # Another program rounds its sums otherwise, and a pixel may sit on a half.
+        assert off.max() <= 1 and (off > 0).mean() < 0.005
+        assert abs(line["off"] - float(alone.off)) < 1e-5
+
+
+def test_other_batches_give_the_same(folder, tmp_path):
+    run(job(folder, tmp_path / "two"))
+    run(job(folder, tmp_path / "five", batch=5))
+    run(job(folder, tmp_path / "auto", batch=None))
+    two = pictures(tmp_path / "two")
+    for other in ("five", "auto"):
+        images = pictures(tmp_path / other)
+        assert two.keys() == images.keys()
+        for name in two:
+            a, b = (read_image(tmp_path / x / name) for x in ("two", other))
+            assert np.abs(a - b).max() < 1.01 / 127.5
+
+
+def test_a_second_run_does_only_what_is_missing(folder, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    first = run(job(folder, out))
+    made = pictures(out)
+    monkeypatch.setattr(job_module, "compile_group", None)
+    again = run(job(folder, out))
+    assert (again.restored, again.skipped, first.restored) == (0, 7, 7)
+    monkeypatch.undo()
+    (out / "1.png").unlink()
+    (out / "3.png").write_bytes(made["3.png"][:-5])
+    save(folder / "2.png", seed=99)
+    third = run(job(folder, out))
+    assert (third.restored, third.skipped) == (3, 4)
+    now = pictures(out)
+    assert now.pop("2.png") != made.pop("2.png") and now == made
+
+
+@pytest.mark.parametrize("moments", [(1, 3), (2, 4), (0,)])
+def test_a_killed_job_goes_on_and_ends_the_same(folder, tmp_path, moments):
+    """Killed when so many pictures are there."""
+    out = tmp_path / "out"
+    for moment in moments:
+        process = start(folder, out, 0.3)
+        while len(pictures(out)) < moment or not out.exists():
+            time.sleep(0.01)
+            assert process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    # What power loss can leave behind: half a line, half a temporary file.
+    with open(out / "manifest.jsonl", "a") as file:
+        file.write('{"input": "4.p')
+    (out / ".4.123.tmp.png").write_bytes(b"half")
+    run(job(folder, out))
+    whole = run(job(folder, tmp_path / "whole"))
+    assert whole.restored == 7
+    assert pictures(out) == pictures(tmp_path / "whole")
+    inputs = [line["input"] for line in lines(out) if not line["error"]]
+    assert len(set(inputs)) == 7 and not list(out.glob(".*"))
+
+
+def test_ctrl_c_keeps_what_is_done(folder, tmp_path):
+    def interrupt(done, count):
+        if done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(job(folder, tmp_path / "out", report=interrupt))
+    done = lines(tmp_path / "out")
+    assert len(done) == len(pictures(tmp_path / "out")) > 0
+    assert run(job(folder, tmp_path / "out")).skipped == len(done)
+
+
+def test_broken_pictures_cost_a_line_each(folder, tmp_path):
+    whole = (folder / "1.png").read_bytes()
+    (folder / "1.png").write_bytes(whole[: len(whole) - 80])
+    (folder / "zero.png").write_bytes(b"")
+    told = []
+    summary = run(job(folder, tmp_path / "out", tell=told.append))
+    assert (summary.restored, summary.failed) == (6, 2)
+    errors = {x["input"]: x["error"] for x in lines(tmp_path / "out") if x["error"]}
+    assert "cannot be decoded" in errors["1.png"]
+    assert "not a picture" in errors["zero.png"]
+    assert any(line.startswith("zero.png: ") for line in told)
+    (folder / "1.png").write_bytes(whole)
+    again = run(job(folder, tmp_path / "out"))
+    assert (again.restored, again.skipped, again.failed) == (1, 6, 1)
+    run(job(folder, tmp_path / "whole"))
+    assert pictures(tmp_path / "out") == pictures(tmp_path / "whole")
+
+
+def test_results_that_are_not_finite_cost_a_line_each(folder, tmp_path):
+    broken = from_denoiser(lambda x, t: x / (t - 499.0) * np.inf)
+    changed = job(folder, tmp_path / "out")
+    summary = run(changed.__class__(**vars(changed) | {"prior": broken}))
+    assert (summary.restored, summary.failed) == (0, 7)
+    assert "not finite" in lines(tmp_path / "out")[0]["error"]
+
+
+def test_many_sizes_are_padded_to_few(tmp_path):
+    for i in range(6):
+        save(tmp_path / f"in/{i}.png", 9 + i, 11 + i, seed=i)
+    request = Request("denoise", noise=0.1, steps=2)
+    made = job(tmp_path / "in", tmp_path / "out", pad=16, request=request)
+    summary = run(made)
+    assert (summary.restored, summary.compilations) == (6, 1)
+    for line in lines(tmp_path / "out"):
+        with Image.open(tmp_path / "out" / line["output"]) as picture:
+            side = 9 + int(line["input"][0])
+            assert picture.size == (side + 2, side) == (line["width"], line["height"])
+    scored = job(
+        tmp_path / "in",
+        tmp_path / "scored",
+        pad=16,
+        request=Request("super_resolution:2,box", simulate=True, steps=2),
+    )
+    run(scored)
+    for line in lines(tmp_path / "scored"):
+        assert 5 < line["psnr"] < 60 and -1 < line["ssim"] <= 1
+
+
+def test_operators_may_differ_from_file_to_file(tmp_path):
+    for i in range(4):
+        save(tmp_path / f"in/{i}.jpg", 16, 16, i, quality=30 + 10 * i, subsampling=0)
+        mask = np.full((16, 16), 255, np.uint8)
+        mask[i : i + 5] = 0
+        save(tmp_path / f"photos/{i}.png", 16, 16, i)
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        Image.fromarray(mask).save(tmp_path / f"masks/{i}.png")
+    save(tmp_path / "in/other.jpg", 16, 16, 9, quality=50, subsampling=2)
+    summary = run(
+        job(tmp_path / "in", tmp_path / "out", request=Request("jpeg", steps=2))
+    )
+    assert (summary.restored, summary.compilations) == (5, 2)
+    task = f"inpaint:{tmp_path}/masks/{{stem}}.png"
+    run(job(tmp_path / "photos", tmp_path / "filled", request=Request(task, steps=2)))
+    for i in range(4):
+        before, after = (
+            read_image(tmp_path / place / f"{i}.png") for place in ("photos", "filled")
+        )
+        kept = np.ones(16, bool)
+        kept[i : i + 5] = False
+        np.testing.assert_array_equal(before[kept], after[kept])
+        assert np.abs(before[~kept] - after[~kept]).max() > 0.1
+
+
+def test_names_that_would_collide_are_kept_apart(tmp_path):
+    save(tmp_path / "in/a.png")
+    save(tmp_path / "in/a.jpg", seed=1)
+    run(job(tmp_path / "in", tmp_path / "out"))
+    assert sorted(pictures(tmp_path / "out")) == ["a.jpg.png", "a.png.png"]
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"request": Request("sharpen")}, "no operator 'sharpen'"),
+        ({"request": Request("denoise")}, "needs the noise level"),
+        ({"request": Request("denoise", noise=3.0)}, "standard deviation for pixels"),
+        ({"batch": 0}, "--batch must be at least 1"),
+        ({"pad": 0}, "--pad must be at least 1"),
+        ({"pad": 8, "request": Request("jpeg")}, "not for JPEG headers"),
+    ],
+)
+def test_a_bad_job_is_answered_before_anything_is_made(
+    folder, tmp_path, changes, message
+):
+    with pytest.raises(ValueError, match=message):
+        run(job(folder, tmp_path / "out", **changes))
+    assert not (tmp_path / "out").exists()
+
+
+def test_outputs_that_cannot_be_written_are_said_first(folder, tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="is the input"):
+        run(job(folder, folder))
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="cannot write to"):
+        run(job(folder, tmp_path / "file"))
+    full = shutil.disk_usage(tmp_path)._replace(free=100)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
+    with pytest.raises(ValueError, match="need 0 MB or more"):
+        run(job(folder, tmp_path / "out"))
+
+
+def test_other_settings_are_not_mixed_in(folder, tmp_path):
+    run(job(folder, tmp_path / "out"))
+    with pytest.raises(ValueError, match="holds restorations with steps 3, not 4"):
+        run(job(folder, tmp_path / "out", request=Request(REQUEST.task, steps=4)))
+
+
+def fake(prior, count):
+    """A program that needs 10 bytes and 3 more for each image."""
+    return Sized(count, 10 + 3 * count)
+
+
+class Sized(BatchProgram):
+    """A program of which only the size is known."""
+
+    def __new__(cls, count, device_bytes):
+        return super().__new__(cls, count, device_bytes, *[None] * 4)
+
+
+@pytest.mark.parametrize("memory, count", [(1000, 8), (31.5 / 0.85, 7), (14 / 0.85, 1)])
+def test_the_largest_batch_that_fits_is_found(monkeypatch, memory, count):
+    monkeypatch.setattr("pigdm_jax.folder.memory.device_memory", lambda: memory)
+    assert largest_batch(fake, GREY, 100).program.count == count
+
+
+def test_a_picture_that_does_not_fit_is_said(monkeypatch):
+    monkeypatch.setattr("pigdm_jax.folder.memory.device_memory", lambda: 12)
+    with pytest.raises(ValueError, match="restore it in windows"):
+        largest_batch(fake, GREY, 100)
+
+
+def test_two_hosts_share_a_folder_and_a_batch(folder, tmp_path):
+    """Two processes with two devices each, by jax.distributed."""
+    port = 20000 + os.getpid() % 20000
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    hosts = [start(folder, tmp_path / "out", 0, port, i, **flags) for i in range(2)]
+    assert [host.wait(200) for host in hosts] == [0, 0]
+    by = [lines(tmp_path / "out", f"manifest{x}.jsonl") for x in ("", "-1")]
+    assert sorted(len(part) for part in by) == [3, 4]
+    assert {x["input"] for x in by[0]}.isdisjoint(x["input"] for x in by[1])
+    run(job(folder, tmp_path / "one"))
+    one, two = pictures(tmp_path / "one"), pictures(tmp_path / "out")
+    assert one.keys() == two.keys()
+    for name in one:
+        a, b = (read_image(tmp_path / x / name) for x in ("one", "out"))
+        assert np.abs(a - b).max() < 1.01 / 127.5
+    # A later run, by one process, reads both manifests.
+    assert run(job(folder, tmp_path / "out")).skipped == 7
+    shards = [np.load(tmp_path / f"shards-{i}.npy") for i in range(2)]
+    together = np.concatenate(shards).reshape(-1, 8, 8, 3)[:5]
+    np.testing.assert_allclose(together, batch_over(make_mesh()), atol=1e-5)
