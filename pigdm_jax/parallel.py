@@ -75,8 +75,9 @@ def restore_batch(
     Each image gets what `restore` would give it alone, up to the rounding of float32
     sums: its neighbours, its place in the batch and the number of devices do not
     matter. Where a mesh spans several processes, each passes the whole batch and holds
-    its devices' part of the result. A batch that the devices do not divide is filled up with copies of its last
-    image, which are dropped. Compiled once for each B, shape and set of words.
+    its devices' part of the result. A batch that the devices do not divide is filled up
+    with copies of its last image, which are dropped. Compiled once for each B, shape
+    and set of words.
 
     Args:
       prior: the diffusion model; placed by `place_prior`, or it is here.
