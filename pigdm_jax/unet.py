@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from pigdm_jax.convolution import convolve
+from pigdm_jax.normalise import normalise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,15 +73,34 @@ class UNetConfig:
         return 3 if self.in_channels == 6 else self.in_channels
 
 
-def group_norm(name: str) -> nn.GroupNorm:
-    """Group norm as the original has it: 32 groups, epsilon 1e-5, in float32."""
-    return nn.GroupNorm(
-        num_groups=32,
-        epsilon=1e-5,
-        dtype=jnp.float32,
-        use_fast_variance=False,
-        name=name,
-    )
+class Norm(nn.Module):
+    """Group norm as the original has it: 32 groups, epsilon 1e-5, in float32.
+
+    Attributes:
+      silu: whether SiLU follows.
+    """
+
+    silu: bool = False
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "b *n c"],
+        film: tuple[Float[Array, "b c"], Float[Array, "b c"]] | None = None,
+    ) -> Float[Array, "b *n c"]:
+        """The normalised input; `film` scales by 1 + film[0] and shifts by film[1]."""
+        batch, *_, channels = x.shape
+        scale = self.param("scale", nn.initializers.ones, (channels,))
+        shift = self.param("bias", nn.initializers.zeros, (channels,))
+        scale, shift = (
+            jnp.broadcast_to(a.astype(jnp.float32), (batch, channels))
+            for a in (scale, shift)
+        )
+        if film is not None:
+            by, to = film
+            scale, shift = scale * (1 + by), shift * (1 + by) + to
+        flat = x.astype(jnp.float32).reshape(batch, -1, channels)
+        return normalise(flat, scale, shift, self.silu).reshape(x.shape)
 
 
 def conv(channels: int, size: int, dtype: Any, name: str) -> nn.Conv:
@@ -97,8 +117,8 @@ def conv(channels: int, size: int, dtype: Any, name: str) -> nn.Conv:
 
 def _convolve(x: Array, kernel: Array, strides: Any, padding: Any, **kwargs: Any):
     """`convolve` under the signature that `nn.Conv` calls; the rest are defaults."""
-    del strides, kwargs
-    return convolve(x, kernel, tuple(padding))
+    del strides, padding, kwargs
+    return convolve(x, kernel)
 
 
 def timestep_embedding(t: Float[Array, " b"], width: int) -> Float[Array, "b width"]:
@@ -133,7 +153,7 @@ class ResBlock(nn.Module):
         self, x: Float[Array, "b h w c"], emb: Float[Array, "b e"]
     ) -> Float[Array, "b h2 w2 c2"]:
         """The block's output; `emb` is the timestep's (and label's) embedding."""
-        h = nn.silu(group_norm("in_layers_0")(x)).astype(self.dtype)
+        h = Norm(silu=True, name="in_layers_0")(x).astype(self.dtype)
         if self.resample is not None:
             change = halve if self.resample == "down" else double
             h, x = change(h), change(x)
@@ -142,14 +162,13 @@ class ResBlock(nn.Module):
         scale_shift = self.config.use_scale_shift_norm
         width = 2 * self.channels if scale_shift else self.channels
         emb = nn.Dense(width, dtype=self.dtype, name="emb_layers_1")(nn.silu(emb))
-        emb = emb[:, None, None, :].astype(jnp.float32)
-        norm = group_norm("out_layers_0")
+        emb = emb.astype(jnp.float32)
+        norm = Norm(silu=True, name="out_layers_0")
         if scale_shift:
-            scale, shift = jnp.split(emb, 2, axis=-1)
-            h = norm(h) * (1 + scale) + shift
+            h = norm(h, tuple(jnp.split(emb, 2, axis=-1)))
         else:
-            h = norm(h + emb)
-        h = nn.silu(h).astype(self.dtype)
+            h = norm(h + emb[:, None, None, :])
+        h = h.astype(self.dtype)
         h = conv(self.channels, 3, self.dtype, "out_layers_3")(h)
 
         if x.shape[-1] != self.channels:
@@ -169,7 +188,7 @@ class AttentionBlock(nn.Module):
         """The input with attention added."""
         b, height, width, c = x.shape
         tokens = x.reshape(b, height * width, c)
-        normed = group_norm("norm")(tokens).astype(self.dtype)
+        normed = Norm(name="norm")(tokens).astype(self.dtype)
         qkv = nn.Dense(3 * c, dtype=self.dtype, name="qkv")(normed)
         heads = self.num_heads
         if self.new_order:
@@ -292,7 +311,7 @@ class UNet(nn.Module):
                     h = self._resample("up", channels, f"{block}_{position}")(h, emb)
                 index += 1
 
-        h = nn.silu(group_norm("out_0")(h))
+        h = Norm(silu=True, name="out_0")(h)
         out = conv(cfg.out_channels, 3, self.dtype, "out_2")
         return out(h.astype(self.dtype)).astype(jnp.float32)
 

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "pigdm_jax"
 # training/ and folder/.
 LAYERS = [
     {"types"},
-    {"schedule", "convolution", "io", "metrics", "hosts", "compilation"},
+    {"schedule", "convolution", "normalise", "io", "metrics", "hosts", "compilation"},
     {"unet"},
     {"prior", "operators"},
     {"checkpoint", "guidance", "posterior", "tiled"},

@@ -13,13 +13,14 @@ import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, PyTree
 
 from pigdm_jax.folder.listing import Entry, Listing, Shape, list_folder, share_of
 from pigdm_jax.folder.manifest import Manifest
 from pigdm_jax.folder.memory import Fit, largest_batch
 from pigdm_jax.folder.results import Loaded, Results
 from pigdm_jax.io import digest, read_image
-from pigdm_jax.operators import enlargement
+from pigdm_jax.operators import Operator, enlargement
 from pigdm_jax.parallel import BatchProgram, compile_batch, make_mesh
 from pigdm_jax.photos import Damage, check_memory, fit_prior, not_finite, restored
 from pigdm_jax.prior import Prior
@@ -240,24 +241,27 @@ def _restore_group(
         if not good:
             continue
         spare = next(iter(good.values()))
-        made = _start(job, program, [good.get(i, spare) for i in range(size)])
+        inputs = _stacked(job, [good.get(i, spare) for i in range(size)])
+        started = time.perf_counter()
+        made = program(*inputs)
+        under_way = good, made, results.watched(made, started)
         if previous is not None:
             results.accept(*previous)
         job.report(results.written + results.failed + len(finished), count)
-        previous = good, made, results.watched(made)
+        previous = under_way
     if previous is not None:
         results.accept(*previous)
 
 
-def _start(job: Job, program: BatchProgram, rows: list[Loaded]) -> object:
-    """Start a batch; what it returns is ready later."""
+def _stacked(job: Job, rows: list[Loaded]) -> tuple[Operator | None, PyTree, Array]:
+    """Operators, unless they are shared, measurements and keys of a batch."""
     problems = [row.problem for row in rows]
     stack = partial(jax.tree.map, lambda *leaves: np.stack(leaves))
     operators = None
     if job.request.own_operators:
         operators = stack(*(problem.operator for problem in problems))
     ys = stack(*(problem.y for problem in problems))
-    return program(operators, ys, jnp.stack([row.key for row in rows]))
+    return operators, ys, jnp.stack([row.key for row in rows])
 
 
 def _load(job: Job, damage: Damage, shape: Shape, entry: Entry) -> Loaded:

@@ -75,9 +75,8 @@ class Results:
         self.writing: list[Future] = []
         self.written, self.failed, self.device_seconds = 0, 0, 0.0
 
-    def watched(self, made: Restored) -> Future:
-        """The seconds that a batch just started takes, once it is done."""
-        started = time.perf_counter()
+    def watched(self, made: Restored, started: float) -> Future:
+        """The seconds that a batch, started then, takes once the last one is done."""
 
         def wait() -> float:
             jax.block_until_ready(made)
