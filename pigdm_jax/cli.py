@@ -26,7 +26,7 @@ from pigdm_jax.console import (
 from pigdm_jax.figures import check_can_plot, plot_traces, side_by_side, spread_map
 from pigdm_jax.folder.job import Job, compile_group, list_checked
 from pigdm_jax.folder.job import run as run_folder
-from pigdm_jax.hosts import Hosts
+from pigdm_jax.hosts import Hosts, device_for_each_core
 from pigdm_jax.io import digest, read_image, write_picture
 from pigdm_jax.operators.registry import REGISTRY, usage
 from pigdm_jax.photos import (
@@ -84,6 +84,8 @@ def restore(
         given. The figure goes beside it.
     """
     request.check()
+    if image.is_dir():
+        device_for_each_core()
     hosts.join()
     kept = keep_compiled(cache)
     if image.is_dir():
@@ -125,6 +127,7 @@ def compile_ahead(
         raise ValueError("--cache none keeps nothing; leave it out")
     began = time.perf_counter()
     if image.is_dir():
+        device_for_each_core()
         job = _job(image, request, batch, pad, None)
         for shape, entries in list_checked(job).groups.items():
             compile_group(job, shape, entries)

@@ -221,25 +221,32 @@ def fit_prior(prior: Prior, image_shape: ImageShape, tile: int | None) -> Prior:
     return prior if tile is None else tiled(prior, tile, tile // OVERLAP)
 
 
-def device_memory() -> int:
-    """Bytes that each of this process's devices has; CPU devices share the host's."""
-    device = jax.local_devices()[0]
-    limit = (device.memory_stats() or {}).get("bytes_limit")
+def device_memory(sharing: int = 1) -> int:
+    """Bytes that a device has.
+
+    Args:
+      sharing: how many CPU devices are at work on the host's memory.
+    """
+    limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
     if limit is not None:
         return limit
-    host = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return host // jax.local_device_count()
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // sharing
 
 
-def check_memory(prior: Prior, image_shape: ImageShape) -> None:
+def check_memory(prior: Prior, image_shape: ImageShape, sharing: int = 1) -> None:
     """Refuse a picture that cannot fit, before anything is compiled.
+
+    Args:
+      prior: the diffusion model.
+      image_shape: of the restoration.
+      sharing: how many CPU devices are at work on the host's memory.
 
     Raises:
       ValueError: if a UNet's attention alone would need more memory than there is.
     """
     if not hasattr(prior, "attention_bytes"):
         return
-    memory = device_memory()
+    memory = device_memory(sharing)
     needed = prior.attention_bytes(image_shape)
     if needed > memory:
         # Attention grows with the fourth power of the side.

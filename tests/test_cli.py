@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from PIL import Image
 from torch_files import flat_state, legacy
 
@@ -14,6 +16,8 @@ from pigdm_jax import cli
 def run(tmp_path, monkeypatch, capsys):
     """Runs the command in an empty folder: (status, what it printed)."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path.with_name("kept")))
+    reset_cache()
 
     def call(*words):
         monkeypatch.setattr("sys.argv", ["pigdm", *map(str, words)])
@@ -27,7 +31,9 @@ def run(tmp_path, monkeypatch, capsys):
         captured = capsys.readouterr()
         return status, captured.out + captured.err
 
-    return call
+    yield call
+    jax.config.update("jax_compilation_cache_dir", None)
+    reset_cache()
 
 
 @pytest.fixture
@@ -108,6 +114,31 @@ def test_a_jpeg_file_is_restored_as_its_header_tells(run, photo, tmp_path):
     assert size("old-restored.png") == (32, 32)
 
 
+def test_a_folder_is_restored_and_gone_on_with(run, photo):
+    Path("in/more").mkdir(parents=True)
+    for name in ("a.png", "more/b.png"):
+        (Path("in") / name).write_bytes(photo.read_bytes())
+    words = ("in", "--task", "inpaint:center,8", "--steps", "2", "--cache", "kept")
+    status, text = run("compile", *words, "--batch", "2")
+    assert status == 0 and "ready in" in text and any(Path("kept").iterdir())
+    status, text = run("restore", *words, "--batch", "2")
+    assert status == 0, text
+    assert "2 pictures to 32 x 32: batches of" in text and "2 restored in" in text
+    assert size("in-restored/more/b.png") == (32, 32)
+    Path("in/broken.png").write_bytes(b"no picture")
+    status, text = run("restore", *words, "--batch", "2")
+    assert status == 1 and "2 were finished before" in text
+    assert 'see "error" in in-restored/manifest.jsonl' in text
+    assert "broken.png: in/broken.png is not a picture" in text
+
+
+def test_a_picture_is_compiled_ahead(run, photo):
+    words = (photo, "--task", "inpaint:center,8", "--cache", "kept")
+    assert "ready in" in run("compile", *words)[1]
+    assert any(Path("kept").iterdir())
+    assert "keeps nothing" in run("compile", *words[:-1], "none")[1]
+
+
 def test_info_lists_what_there_is(run):
     status, text = run("info")
     assert status == 0
@@ -149,6 +180,8 @@ BAD = {
     "no jpeg": (["photo.png", "--task", "jpeg"], "is no JPEG file"),
     "steps": (["photo.png", "--task", "jpeg:9", "--steps", "0"], "steps must be"),
     "eta": (["photo.png", "--task", "jpeg:9", "--eta", "2"], "eta must be"),
+    "half a host": (["photo.png", "--task", "jpeg:9", "--process", "1"], "go together"),
+    "folder's samples": ([".", "--task", "jpeg:9", "--samples", "2"], "not a folder"),
     "samples": (["photo.png", "--task", "jpeg:9", "--samples", "0"], "at least 1"),
     "ending": (["photo.png", "--task", "jpeg:9", "--out", "x.jpg"], ".png"),
     "folder": (["photo.png", "--task", "jpeg:9", "--out", "no/x.png"], "no folder"),

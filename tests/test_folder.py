@@ -281,14 +281,14 @@ class Sized(BatchProgram):
 
 @pytest.mark.parametrize("memory, count", [(1000, 8), (31.5 / 0.85, 7), (14 / 0.85, 1)])
 def test_the_largest_batch_that_fits_is_found(monkeypatch, memory, count):
-    monkeypatch.setattr("pigdm_jax.folder.memory.device_memory", lambda: memory)
-    assert largest_batch(fake, GREY, 100).program.count == count
+    monkeypatch.setattr("pigdm_jax.folder.memory.device_memory", lambda devices: memory)
+    assert largest_batch(fake, GREY, 100, 1).program.count == count
 
 
 def test_a_picture_that_does_not_fit_is_said(monkeypatch):
-    monkeypatch.setattr("pigdm_jax.folder.memory.device_memory", lambda: 12)
+    monkeypatch.setattr("pigdm_jax.folder.memory.device_memory", lambda devices: 12)
     with pytest.raises(ValueError, match="restore it in windows"):
-        largest_batch(fake, GREY, 100)
+        largest_batch(fake, GREY, 100, 1)
 
 
 def test_two_hosts_share_a_folder_and_a_batch(folder, tmp_path):

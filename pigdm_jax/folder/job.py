@@ -22,13 +22,22 @@ from pigdm_jax.folder.results import Loaded, Results
 from pigdm_jax.io import digest, read_image
 from pigdm_jax.operators import Operator, enlargement
 from pigdm_jax.parallel import BatchProgram, compile_batch, make_mesh
-from pigdm_jax.photos import Damage, check_memory, fit_prior, not_finite, restored
+from pigdm_jax.photos import (
+    Damage,
+    check_memory,
+    device_memory,
+    fit_prior,
+    not_finite,
+    restored,
+)
 from pigdm_jax.prior import Prior
 from pigdm_jax.request import Request
 
 READERS = 8
 # Restored photos as PNG files take at least this share of their pixels' bytes.
 PNG_SHARE = 0.4
+# Weights may take this much of the memory that each core has.
+WEIGHTS_SHARE = 0.1
 
 
 class Summary(NamedTuple):
@@ -175,8 +184,27 @@ def compile_group(
     damage = job.request.damage(shape.size, entries[0].path)
     image_shape = damage.operator.image_shape
     prior = fit_prior(job.prior, image_shape, job.request.tile)
-    check_memory(prior, image_shape)
-    mesh = make_mesh(devices=jax.local_devices())
+    choices = _devices(prior)
+    for devices in choices:
+        try:
+            check_memory(prior, image_shape, len(devices))
+            fit = _fitted(job, damage, prior, len(entries), devices)
+            break
+        except ValueError:
+            if devices is choices[-1]:
+                raise
+    height, width, _ = image_shape
+    job.tell(f"{len(entries)} pictures to {height} x {width}: {fit.remark}")
+    for remark in damage.remarks:
+        job.tell(f"note: {remark}")
+    return fit.program, damage
+
+
+def _fitted(
+    job: Job, damage: Damage, prior: Prior, most: int, devices: list[jax.Device]
+) -> Fit:
+    """The program for as many pictures as are wanted, or as fit."""
+    mesh = make_mesh(devices=devices)
 
     def compile_for(prior: Prior, count: int) -> BatchProgram:
         return compile_batch(
@@ -191,15 +219,22 @@ def compile_group(
         )
 
     if job.batch is None:
-        fit = largest_batch(compile_for, prior, len(entries))
-    else:
-        program = compile_for(prior, min(job.batch, len(entries)))
-        fit = Fit(program, f"batches of {program.count}")
-    height, width, _ = image_shape
-    job.tell(f"{len(entries)} pictures to {height} x {width}: {fit.remark}")
-    for remark in damage.remarks:
-        job.tell(f"note: {remark}")
-    return fit.program, damage
+        return largest_batch(compile_for, prior, most, len(devices))
+    program = compile_for(prior, min(job.batch, most))
+    return Fit(program, f"batches of {program.count}")
+
+
+def _devices(prior: Prior) -> list[list[jax.Device]]:
+    """This process's devices; of a CPU's also one alone, if they do not fit together.
+
+    Each has a copy of the weights.
+    """
+    devices = jax.local_devices()
+    if devices[0].platform != "cpu" or len(devices) == 1:
+        return [devices]
+    weights = sum(np.size(leaf) * 4 for leaf in jax.tree.leaves(prior))
+    light = weights < WEIGHTS_SHARE * device_memory(len(devices))
+    return [devices, devices[:1]] if light else [devices[:1]]
 
 
 def _restore_group(

@@ -33,7 +33,10 @@ class Fit(NamedTuple):
 
 
 def largest_batch(
-    compile_for: Callable[[Prior, int], BatchProgram], prior: Prior, most: int
+    compile_for: Callable[[Prior, int], BatchProgram],
+    prior: Prior,
+    most: int,
+    devices: int,
 ) -> Fit:
     """The largest batch whose program fits into memory, rematerialised if that pays.
 
@@ -41,12 +44,13 @@ def largest_batch(
       compile_for: compiles for a prior and a number of images.
       prior: the diffusion model.
       most: no more images than this.
+      devices: how many the program is for.
 
     Raises:
       ValueError: if a single image does not fit.
     """
-    limit = USABLE * device_memory()
-    devices, kind = jax.local_device_count(), jax.default_backend()
+    limit = USABLE * device_memory(devices)
+    kind = jax.default_backend()
     most = min(most, devices * MOST.get(kind, MOST_ELSEWHERE))
     busy = min(most, devices * BUSY.get(kind, BUSY_ELSEWHERE))
     program, recomputes = _shrunk(compile_for, prior, most, limit), False
