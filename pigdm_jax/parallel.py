@@ -15,7 +15,7 @@ from pigdm_jax.operators.base import Operator
 from pigdm_jax.prior import Prior
 from pigdm_jax.restore import check_request, restore
 from pigdm_jax.sampler import Trace
-from pigdm_jax.types import AnyArray
+from pigdm_jax.types import AnyArray, Measurement
 
 BATCH, MODEL = "batch", "model"
 # Arrays smaller than this are not worth spreading over devices.
@@ -181,8 +181,7 @@ def compile_batch(
     Raises:
       ValueError: as `restore`.
     """
-    like = jax.eval_shape(lambda: operator.apply(jnp.zeros(operator.image_shape)))
-    y = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
+    y = blank_measurement(operator)
     check_request(prior, operator, y, **options)
     count += -count % mesh.shape[BATCH]
     key = jax.eval_shape(lambda: jax.random.key(0))
@@ -210,6 +209,12 @@ def compile_batch(
         - sizes.alias_size_in_bytes
     )
     return BatchProgram(count, device_bytes, compiled, arguments, traced, mesh)
+
+
+def blank_measurement(operator: Operator) -> Measurement:
+    """A measurement of the operator's kind and shape, of zeros."""
+    like = jax.eval_shape(lambda: operator.apply(jnp.zeros(operator.image_shape)))
+    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
 
 
 @partial(jax.jit, static_argnames=("words", "restore_one", "out"))

@@ -21,7 +21,12 @@ from pigdm_jax.folder.memory import Fit, largest_batch
 from pigdm_jax.folder.results import Loaded, Results
 from pigdm_jax.io import digest, read_image
 from pigdm_jax.operators import Operator, enlargement
-from pigdm_jax.parallel import BatchProgram, compile_batch, make_mesh
+from pigdm_jax.parallel import (
+    BatchProgram,
+    blank_measurement,
+    compile_batch,
+    make_mesh,
+)
 from pigdm_jax.photos import (
     Damage,
     check_memory,
@@ -32,6 +37,7 @@ from pigdm_jax.photos import (
 )
 from pigdm_jax.prior import Prior
 from pigdm_jax.request import Request
+from pigdm_jax.restore import check_request
 
 READERS = 8
 # Restored photos as PNG files take at least this share of their pixels' bytes.
@@ -120,7 +126,8 @@ def run(job: Job) -> Summary:
                     program, damage = compile_group(job, shape, entries)
                 except ValueError as error:
                     for entry in entries:
-                        results.fail(entry, str(error))
+                        if entry not in finished:
+                            results.fail(entry, str(error))
                     continue
                 finally:
                     compile_seconds += time.perf_counter() - before
@@ -164,13 +171,25 @@ def list_checked(job: Job) -> Listing:
     errors = []
     for shape, entries in listing.groups.items():
         try:
-            job.request.damage(shape.size, entries[0].path)
+            _check_group(job, shape, entries)
             return listing
         except ValueError as error:
             errors.append(error)
     if errors:
         raise errors[0]
     return listing
+
+
+def _check_group(job: Job, shape: Shape, entries: Sequence[Entry]) -> None:
+    """Refuse what `restore` would refuse.
+
+    Raises:
+      ValueError: in one sentence.
+    """
+    operator, noise_std, _ = job.request.damage(shape.size, entries[0].path)
+    prior = fit_prior(job.prior, operator.image_shape, job.request.tile)
+    y = blank_measurement(operator)
+    check_request(prior, operator, y, noise_std=noise_std, **job.request.options)
 
 
 def compile_group(
