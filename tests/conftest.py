@@ -10,6 +10,7 @@ from beartype import BeartypeConf, beartype
 check = beartype(conf=BeartypeConf(is_pep484_tower=True))
 jaxtyping.install_import_hook(["pigdm_jax", "pigdm_convert"], "conftest.check")
 
+import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
@@ -24,6 +25,13 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"the reference data is not at {SHARED}")
     return SHARED
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_programs():
+    """Gigabytes of compiled programs, which other test files do not run."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture
