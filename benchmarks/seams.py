@@ -21,6 +21,7 @@ import pigdm_jax as pj
 from pigdm_jax.tiled import window_starts
 
 WIDTH, HEIGHT = 1024, 768
+FACTOR = 2
 
 
 def photo(path: Path) -> np.ndarray:
@@ -39,9 +40,12 @@ def border_energy(image: np.ndarray, tile: int, overlap: int) -> float:
         steps = np.moveaxis(np.diff(image, axis=axis) ** 2, axis, 0).mean((1, 2))
         starts = window_starts(image.shape[axis], tile, overlap)
         borders = np.unique([*(starts[1:] - 1), *(starts[:-1] + tile - 1)])
-        mask = np.isin(np.arange(len(steps)), borders)
+        at = np.arange(len(steps))
+        mask = np.isin(at, borders)
         across.append(steps[mask])
-        elsewhere.append(steps[~mask])
+        # Borders lie between the measurement's pixels, where steps are larger anyway.
+        alike = np.isin(at % FACTOR, borders % FACTOR)
+        elsewhere.append(steps[alike & ~mask])
     return float(np.mean(np.concatenate(across)) / np.mean(np.concatenate(elsewhere)))
 
 
@@ -56,7 +60,7 @@ def main() -> None:
     args = parser.parse_args()
 
     x = photo(args.photo)
-    operator = pj.operators.super_resolution(x.shape, 2, "box")
+    operator = pj.operators.super_resolution(x.shape, FACTOR, "box")
     y = operator.apply(jnp.asarray(x))
     inner = pj.load_prior(args.prior)
     print("| overlap | border energy, of the original's | PSNR | seconds |")
