@@ -1,10 +1,10 @@
 """Group norm, its scale and shift, and SiLU as one function with its own derivative.
 
 They are most of a UNet's time outside of its convolutions. Written out, XLA's CPU
-backend makes some ten passes over the image of them and of their derivative, several of
-which are sums over rows that it does not vectorise (`benchmarks/normalise.py`). Here
-statistics are sums over each channel's pixels, which on CPUs are matrix products, and
-everything after them is one multiplication and one addition for each channel.
+backend makes many passes over the image of them and of their derivative, several of
+which are sums over rows that it does not vectorise. Here statistics are sums over each
+channel's pixels, which on CPUs are matrix products, and everything after them is one
+multiplication and one addition for each channel.
 """
 
 from functools import partial

@@ -1,7 +1,7 @@
 """Batches over devices: a mesh, where arrays lie on it, and `restore_batch`."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -260,18 +260,19 @@ def _measures(operator: Operator, y: PyTree) -> bool:
         return False
 
 
+def operator_form(operator: Operator) -> Hashable:
+    """Kind and shapes; operators with the same can share a batch."""
+    leaves, kind = jax.tree.flatten(operator)
+    return kind, tuple(np.shape(leaf) for leaf in leaves)
+
+
 def _stacked(operators: Sequence[Operator]) -> Operator:
     """B operators as one with a first axis of B on every leaf.
 
     Raises:
       ValueError: if they are not of one kind and shape.
     """
-    kinds = {jax.tree.structure(operator) for operator in operators}
-    shapes = {
-        tuple(np.shape(leaf) for leaf in jax.tree.leaves(operator))
-        for operator in operators
-    }
-    if len(kinds) > 1 or len(shapes) > 1:
+    if len({operator_form(operator) for operator in operators}) > 1:
         raise ValueError(
             "the operators of a batch must be of one kind and shape; restore others in "
             "a batch of their own"

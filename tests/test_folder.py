@@ -49,9 +49,10 @@ def lines(out, name="manifest.jsonl"):
 
 
 def pictures(out):
+    """Those that are finished; one that is being written may be gone in a moment."""
     return {
         path.relative_to(out).as_posix(): path.read_bytes()
-        for path in sorted(out.rglob("*.png"))
+        for path in sorted(out.rglob("[!.]*.png"))
     }
 
 

@@ -26,6 +26,7 @@ from pigdm_jax.parallel import (
     blank_measurement,
     compile_batch,
     make_mesh,
+    operator_form,
 )
 from pigdm_jax.photos import (
     Damage,
@@ -352,12 +353,7 @@ def _check_alike(damage: Damage, other: Damage) -> None:
     Raises:
       ValueError: if kind, shape or noise differ from the others'.
     """
-
-    def form(damage: Damage) -> tuple:
-        leaves, kind = jax.tree.flatten(damage.operator)
-        return kind, [np.shape(leaf) for leaf in leaves]
-
-    if form(damage) != form(other):
+    if operator_form(damage.operator) != operator_form(other.operator):
         raise ValueError(
             "its operator is of another kind or size than the other pictures'; restore "
             "it by itself"

@@ -3,7 +3,6 @@
 import json
 import os
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 NAME = "manifest"
@@ -63,12 +62,7 @@ class Manifest:
             self._file.truncate(self.path.read_bytes().rfind(b"\n") + 1)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._file.close()
 
     def add(self, lines: list[dict[str, Any]]) -> None:

@@ -6,6 +6,7 @@ import grain
 import numpy as np
 from jaxtyping import Float
 
+from pigdm_jax.io import from_uint8
 from pigdm_jax.training.config import Phase
 from pigdm_jax.training.photos import Photo
 
@@ -29,7 +30,7 @@ def crop_of(photo: Photo, side: int, rng: np.random.Generator) -> dict[str, np.n
     crop = pixels[top : top + side, left : left + side]
     if rng.random() < 0.5:
         crop = crop[:, ::-1]
-    image: Float[np.ndarray, "side side 3"] = crop.astype(np.float32) / 127.5 - 1
+    image: Float[np.ndarray, "side side 3"] = from_uint8(crop)
     return {"image": image, "label": np.int32(photo.label)}
 
 
