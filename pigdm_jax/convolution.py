@@ -18,7 +18,7 @@ from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
 # Fewer windows or channels do not make up for the transforms.
-LEAST_WINDOWS, LEAST_CHANNELS = 1024, 32
+LEAST_WINDOWS, LEAST_CHANNELS = 256, 32
 
 # Of windows, of kernels and of products (Lavin and Gray, section 4.1).
 WINDOW = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]])

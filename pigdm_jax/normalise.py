@@ -1,16 +1,20 @@
 """Group norm, its scale and shift, and SiLU as one function with its own derivative.
 
-They are most of a UNet's time outside of its convolutions. Written out, XLA's CPU
-backend makes many passes over the image of them and of their derivative, several of
-which are sums over rows that it does not vectorise. Here statistics are sums over each
-channel's pixels, which on CPUs are matrix products, and everything after them is one
-multiplication and one addition for each channel.
+They are most of a UNet's time outside of its convolutions. What XLA's CPU backend makes
+of them written out is slow for two reasons, and two linear primitives, each the other's
+transpose, avoid them. It does not vectorise sums over rows: `pixel_sum` is a matrix
+product there. And it computes what belongs to a channel again for every pixel, along
+with the pixel's own arithmetic: `pixel_spread` has it finished before.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
 GROUPS = 32
@@ -37,19 +41,20 @@ def normalise(
 
 def _evaluated(x: Array, scale: Array, shift: Array, silu: bool) -> tuple[Array, ...]:
     """The output, and what its derivative needs."""
-    centred = x - _per_group(_mean(x))[:, None]
+    pixels = x.shape[1]
+    centred = x - pixel_spread(_per_group(_mean(x)), pixels)
     inverse = jax.lax.rsqrt(_per_group(_mean(jnp.square(centred))) + EPSILON)
-    before = centred * (inverse * scale)[:, None] + shift[:, None]
+    factor = pixel_spread(inverse * scale, pixels)
+    before = centred * factor + pixel_spread(shift, pixels)
     out = before * jax.nn.sigmoid(before) if silu else before
-    return out, centred, inverse, before
+    return out, centred, inverse, factor, before
 
 
 @partial(normalise.defjvp, symbolic_zeros=True)
 def _tangent(
     silu: bool, primals: tuple[Array, ...], tangents: tuple
 ) -> tuple[Array, Array]:
-    scale = primals[1]
-    out, centred, inverse, before = _evaluated(*primals, silu)
+    out, centred, inverse, factor, before = _evaluated(*primals, silu)
     by_x, by_scale, by_shift = (
         None if isinstance(t, jax.custom_derivatives.SymbolicZero) else t
         for t in tangents
@@ -59,12 +64,12 @@ def _tangent(
     if by_x is not None:
         mean = _per_group(_mean(by_x))
         along = inverse**2 * _per_group(_mean(by_x * centred))
-        inner = by_x - _spread(mean, pixels) - centred * _spread(along, pixels)
-        tangent += (inverse * scale)[:, None] * inner
+        inner = by_x + pixel_spread(-mean, pixels)
+        tangent += factor * (inner + centred * pixel_spread(-along, pixels))
     if by_scale is not None:
-        tangent += centred * _spread(inverse * by_scale, pixels)
+        tangent += centred * pixel_spread(inverse * by_scale, pixels)
     if by_shift is not None:
-        tangent += _spread(by_shift, pixels)
+        tangent += pixel_spread(by_shift, pixels)
     if silu:
         sigmoid = jax.nn.sigmoid(before)
         tangent *= sigmoid * (1 + before * (1 - sigmoid))
@@ -73,20 +78,7 @@ def _tangent(
 
 def _mean(x: Float[Array, "b n c"]) -> Float[Array, "b c"]:
     """The mean over pixels."""
-
-    def product(x: Array) -> Array:
-        each = jnp.full(x.shape[:2], 1 / x.shape[1], x.dtype)
-        return jax.lax.dot_general(x, each, (((1,), (1,)), ((0,), (0,))))
-
-    return jax.lax.platform_dependent(
-        x, cpu=product, default=lambda x: jnp.mean(x, axis=1)
-    )
-
-
-def _spread(values: Float[Array, "b c"], pixels: int) -> Float[Array, "b n c"]:
-    """Every pixel gets the value: the transpose of a sum, and so a product too."""
-    ones = jnp.ones((values.shape[0], pixels, 1), values.dtype)
-    return jax.lax.dot_general(ones, values[:, None], (((2,), (1,)), ((0,), (0,))))
+    return pixel_sum(x) * (1 / x.shape[1])
 
 
 def _per_group(values: Float[Array, "b c"]) -> Float[Array, "b c"]:
@@ -94,5 +86,72 @@ def _per_group(values: Float[Array, "b c"]) -> Float[Array, "b c"]:
     size = values.shape[-1] // GROUPS
     if size == 1:
         return values
-    groups = values.reshape(-1, GROUPS, size).mean(-1)
-    return jnp.repeat(groups, size, axis=-1)
+    member = np.repeat(np.eye(GROUPS, dtype=np.float32), size, axis=0)
+    product = partial(jnp.matmul, precision="highest")
+    return product(product(values, member / size), member.T)
+
+
+_pixel_sum, _pixel_spread = Primitive("pixel_sum"), Primitive("pixel_spread")
+
+
+def pixel_sum(x: Float[Array, "b n c"]) -> Float[Array, "b c"]:
+    """The sum over pixels."""
+    return _pixel_sum.bind(x)
+
+
+def pixel_spread(values: Float[Array, "b c"], pixels: int) -> Float[Array, "b n c"]:
+    """The same value for every pixel."""
+    return _pixel_spread.bind(values, pixels=pixels)
+
+
+def _product(x: Array) -> Array:
+    ones = jnp.ones((x.shape[0], 1, x.shape[1]), x.dtype)
+    return jax.lax.dot_general(ones, x, (((2,), (1,)), ((0,), (0,))))[:, 0]
+
+
+def _broadcast(values: Array, pixels: int) -> Array:
+    batch, channels = values.shape
+    return jnp.broadcast_to(values[:, None], (batch, pixels, channels))
+
+
+def _finished_broadcast(values: Array, pixels: int) -> Array:
+    return _broadcast(jax.lax.optimization_barrier(values), pixels)
+
+
+def _define(
+    primitive: Primitive,
+    shape: Callable[..., tuple[int, ...]],
+    transpose: Callable[..., list[Array]],
+    lower: Callable[..., Array],
+    lower_on_cpu: Callable[..., Array],
+) -> None:
+    """Rules of a linear function of images, one image like the other."""
+
+    def batched(arguments: tuple, axes: tuple, **how: int) -> tuple[Array, int]:
+        x = jnp.moveaxis(arguments[0], axes[0], 0)
+        out = primitive.bind(x.reshape(-1, *x.shape[2:]), **how)
+        return out.reshape(*x.shape[:2], *out.shape[1:]), 0
+
+    primitive.def_impl(jax.jit(primitive.bind, static_argnames="pixels"))
+    primitive.def_abstract_eval(lambda x, **how: x.update(shape=shape(*x.shape, **how)))
+    ad.deflinear2(primitive, transpose)
+    batching.primitive_batchers[primitive] = batched
+    for fun, platform in ((lower, None), (lower_on_cpu, "cpu")):
+        rule = mlir.lower_fun(fun, multiple_results=False)
+        mlir.register_lowering(primitive, rule, platform=platform)
+
+
+_define(
+    _pixel_sum,
+    lambda b, n, c: (b, c),
+    lambda cotangent, x: [pixel_spread(cotangent, x.aval.shape[1])],
+    partial(jnp.sum, axis=1),
+    _product,
+)
+_define(
+    _pixel_spread,
+    lambda b, c, pixels: (b, pixels, c),
+    lambda cotangent, values, pixels: [pixel_sum(cotangent)],
+    _broadcast,
+    _finished_broadcast,
+)
