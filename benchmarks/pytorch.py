@@ -16,6 +16,7 @@ convolutions; the ceiling is a matrix product of 4096 x 4096 in the same process
 import argparse
 import functools
 import json
+import os
 import platform
 import resource
 import sys
@@ -299,7 +300,8 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, help="with --model: a golden one")
     parser.add_argument("--model", default="256x256_diffusion_uncond")
     parser.add_argument("--side", type=int, default=64)
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--one-device", action="store_true")
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--codes", nargs="+", help="of PyTorch's; all if not given")
@@ -307,15 +309,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file to add the figures to")
     args = parser.parse_args()
 
-    device_for_each_core()
-    cores = jax.local_device_count()
+    if args.batch > 1 and not args.one_device:
+        device_for_each_core()
+    cores = len(os.sched_getaffinity(0))
     torch.set_num_threads(cores)
     prior = prior_from(args)
-    print(f"{platform.machine()}, {jax.devices()[0].device_kind}, {cores} devices")
-    rows = []
-    for batch in args.batches:
-        print(f"\nbatch {batch}, {args.side} x {args.side}, {args.steps} steps")
-        rows += compare(args, prior, batch)
+    print(f"{platform.machine()}, {jax.devices()[0].device_kind}, {cores} cores")
+    print(f"batch {args.batch}, {args.side} x {args.side}, {args.steps} steps")
+    rows = compare(args, prior, args.batch)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"\npeak memory of all together {peak:.1f} GiB")
     if args.out:

@@ -1,7 +1,10 @@
-"""Compiled programs kept on disk, so that a second start need not compile."""
+"""How programs are compiled, and that they are kept for a second start."""
 
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import platformdirs
@@ -27,3 +30,46 @@ def keep_compiled(place: str | None) -> Path | None:
     # The small programs around the large one add up to seconds too.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     return folder
+
+
+@functools.cache
+def compiler_options() -> dict[str, str]:
+    """What to tell XLA besides its defaults; nothing where it does not know the option.
+
+    On CPUs, matrix products by Eigen: YNNPACK's keep fewer cores busy, and one picture
+    takes a third longer with them (`benchmarks/pytorch.py`).
+    """
+    options = {"xla_cpu_experimental_ynn_fusion_type": ""}
+    if jax.default_backend() != "cpu":
+        return {}
+    try:
+        jax.jit(lambda: 0, compiler_options=options).lower().compile()
+    except jax.errors.JaxRuntimeError:
+        return {}
+    return options
+
+
+def tuned_jit(fun: Callable[..., Any], **words: Any) -> Callable[..., Any]:
+    """`jax.jit` with `compiler_options`, which under another `jit` are that one's.
+
+    Args:
+      fun: the function.
+      **words: as `jax.jit` takes them.
+
+    Returns:
+      The function; its `lower` is that of `jax.jit`, to be compiled with the options.
+    """
+    inner = jax.jit(fun, **words)
+
+    @functools.cache
+    def outer() -> Callable[..., Any]:
+        return jax.jit(fun, compiler_options=compiler_options(), **words)
+
+    @functools.wraps(fun)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        leaves = jax.tree.leaves((args, kwargs))
+        traced = any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
+        return (inner if traced else outer())(*args, **kwargs)
+
+    call.lower = inner.lower
+    return call

@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, PyTree
 
+from pigdm_jax.compilation import compiler_options, tuned_jit
 from pigdm_jax.operators.base import Operator
 from pigdm_jax.prior import Prior
 from pigdm_jax.restore import check_request, restore
@@ -193,14 +194,15 @@ def compile_batch(
     )
     traced, words = _sorted_out(operator, options)
     arguments = (_placed(prior, mesh), None if own_operators else operator)
-    compiled = _run_batch.lower(
+    program = _run_batch.lower(
         *arguments,
         mapped,
         traced,
         words=words,
         restore_one=restore_one,
         out=_over_batch(mesh),
-    ).compile()
+    )
+    compiled = program.compile(compiler_options())
     sizes = compiled.memory_analysis()
     device_bytes = (
         sizes.argument_size_in_bytes
@@ -217,7 +219,7 @@ def blank_measurement(operator: Operator) -> Measurement:
     return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
 
 
-@partial(jax.jit, static_argnames=("words", "restore_one", "out"))
+@partial(tuned_jit, static_argnames=("words", "restore_one", "out"))
 def _run_batch(
     prior: Prior,
     shared: Operator | None,

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
 
+from pigdm_jax.compilation import tuned_jit
 from pigdm_jax.guidance import (
     LINEAR_PULLS,
     PULLS,
@@ -149,7 +150,7 @@ def restore(
     return image, record._replace(consistency=_consistency(operator, y))
 
 
-@partial(jax.jit, static_argnames=("weight", "guidance", "sampler", "clip"))
+@partial(tuned_jit, static_argnames=("weight", "guidance", "sampler", "clip"))
 def _advance(
     prior: Prior,
     operator: Operator,
