@@ -1,16 +1,17 @@
 r"""Restoration in PyTorch and here: the same weights, operator, steps and batch.
 
     pip install torch azula
-    python benchmarks/pytorch.py --prior photos-64 --side 64 --batches 1 8 --steps 4
+    python benchmarks/pytorch.py --prior photos-64 --side 64 --batch 8 --steps 20
     python benchmarks/pytorch.py --shared ../shared --model 256x256_diffusion_uncond \
-        --side 256 --batches 1 --steps 1 --rounds 3
+        --side 256 --batch 1 --steps 1 --rounds 3
 
 4x box super-resolution without noise. First every code restores the same measurements
 from the same noise at eta = 0, and has to give the same images; then they take turns,
-and the figures are medians over the rounds. On CPUs ours has a device for each core, as
-`pigdm restore` has for folders. `--shared` fills the original configuration with the
-weights of the golden files. FLOPs are those that XLA counts in a guided step with plain
-convolutions; the ceiling is a matrix product of 4096 x 4096 in the same process.
+and the figures are medians over the rounds. On CPUs several images have a device for
+each core here, as `pigdm restore` has for folders. `--shared` fills the original
+configuration with the weights of the golden files. FLOPs are those that XLA counts in a
+guided step with plain convolutions; the ceiling is a matrix product of 4096 x 4096 in
+the same process.
 """
 
 import argparse
@@ -25,13 +26,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 import pigdm_jax as pj
-import pigdm_jax.convolution
+from pigdm_jax.bench import matrix_ceiling, step_flops
 from pigdm_jax.hosts import device_for_each_core
 from pigdm_jax.parallel import compile_batch
 
@@ -171,35 +171,6 @@ class Azula:
         return sampler(x)
 
 
-def flops_of_step(prior: pj.Prior, shape: tuple[int, ...]) -> float:
-    """Of one evaluation and its vector-Jacobian product, with plain convolutions."""
-
-    def step(x: jax.Array) -> jax.Array:
-        out, vjp = jax.vjp(lambda x: prior(x, 500.0), x)
-        return vjp(out)[0]
-
-    least = pigdm_jax.convolution.LEAST_WINDOWS
-    pigdm_jax.convolution.LEAST_WINDOWS = np.inf
-    try:
-        return jax.jit(step).lower(jnp.zeros(shape)).compile().cost_analysis()["flops"]
-    finally:
-        pigdm_jax.convolution.LEAST_WINDOWS = least
-        jax.clear_caches()
-
-
-def ceiling() -> float:
-    """FLOP/s of a large matrix product in float32."""
-    a = jnp.ones((4096, 4096))
-    product = jax.jit(lambda a: a @ a)
-    product(a).block_until_ready()
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        product(a).block_until_ready()
-        times.append(time.perf_counter() - start)
-    return 2 * 4096**3 / min(times)
-
-
 def compare(args: argparse.Namespace, prior: pj.Prior, batch: int) -> list[dict]:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     shape = (args.side, args.side, prior.net.config.image_channels)
@@ -260,8 +231,8 @@ def compare(args: argparse.Namespace, prior: pj.Prior, batch: int) -> list[dict]
             start = time.perf_counter()
             run()
             seconds[name].append(time.perf_counter() - start)
-    flops = batch * args.steps * flops_of_step(prior, shape)
-    top = ceiling()
+    flops = batch * args.steps * step_flops(prior, shape)
+    top = matrix_ceiling()
     best = min(np.median(s) for name, s in seconds.items() if name != "pigdm_jax")
     rows = []
     print(

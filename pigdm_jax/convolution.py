@@ -4,8 +4,8 @@
 every platform and in every loop. On CPUs large enough 3 x 3 convolutions are Winograd's
 F(2 x 2, 3 x 3): 16 matrix products of 4 x 4 windows' transforms in the place of 36,
 from 64 channels 1.3 to 1.5 times as fast (`benchmarks/convolution.py`), to the same
-rounding. The gradient's transforms of the kernel are those of the convolution in another
-order, and transforms of weights are taken once, outside of the sampler's loop.
+rounding. The gradient needs the same transforms of the kernel in another order, and
+those of weights are taken once, outside of the sampler's loop.
 
 Reference: Lavin and Gray 2016, Fast Algorithms for Convolutional Neural Networks.
 """

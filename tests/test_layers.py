@@ -19,7 +19,7 @@ LAYERS = [
     {"sampler"},
     {"restore"},
     {"photos", "figures", "parallel"},
-    {"request", "training"},
+    {"request", "training", "bench"},
     {"folder"},
     {"console"},
     {"cli"},
