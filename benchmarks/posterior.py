@@ -3,16 +3,19 @@
     python benchmarks/posterior.py gaussian --reference ../shared/reference
     python benchmarks/posterior.py mixture --reference ../shared/reference
     python benchmarks/posterior.py published --reference ../shared/reference
+    python benchmarks/posterior.py few --reference ../shared/reference
 
 `gaussian` and `mixture` run every method at every number of steps and eta, and give the
 error of mean and covariance and the sliced Wasserstein-1 distance to the exact
 posterior, with standard errors over seeds; `gaussian` also holds the output against its
 own law, which the reference knows. `published` repeats the 27 problems of B. Dowling,
 "Sequential Monte Carlo Guided Diffusion Sampling for General Optimisation", MSc thesis,
-Imperial College London, 2024, table A.1, with that table's sampler and with ours.
+Imperial College London, 2024, table A.1, with that table's sampler and with ours;
+`few` has only ours, at few evaluations.
 """
 
 import argparse
+import itertools
 import json
 from collections.abc import Iterator
 from functools import partial
@@ -25,6 +28,7 @@ import numpy as np
 
 import pigdm_jax as pj
 from pigdm_jax.guidance import PULLS, guide
+from pigdm_jax.methods import SAMPLERS
 from pigdm_jax.operators import separable
 from pigdm_jax.operators.base import Operator
 from pigdm_jax.sampler import ddim_coefficients, step_table
@@ -34,7 +38,8 @@ ETAS = (0.0, 0.5, 1.0)
 SEEDS, DRAWS = 4, 1000
 DIRECTIONS = 1000
 
-# What `restore` is asked for; scale 0 leaves the prior unguided.
+# Guidance, weight and scale that `restore` is asked for; scale 0 leaves the prior
+# unguided.
 METHODS = {
     "unguided": ("pseudoinverse", "adaptive", 0.0),
     "reconstruction, vdm": ("reconstruction", "vdm", 1.0),
@@ -44,6 +49,8 @@ METHODS = {
     "PiGDM, posterior": ("pseudoinverse", "posterior", 1.0),
     "moment, posterior": ("moment", "posterior", 1.0),
 }
+FEW = (10, 20, 50)
+FEW_ETAS = (0.0, 0.5, 1.0)
 
 
 class Problem(NamedTuple):
@@ -103,7 +110,10 @@ def exact_draws(problem: Problem, key: jax.Array, count: int) -> jax.Array:
     return draws.reshape(count, -1)
 
 
-@partial(jax.jit, static_argnames=("count", "steps", "guidance", "weight"))
+@partial(
+    jax.jit,
+    static_argnames=("count", "steps", "guidance", "weight", "sampler", "spacing"),
+)
 def restored_draws(
     problem: Problem,
     key: jax.Array,
@@ -113,6 +123,8 @@ def restored_draws(
     guidance: str,
     weight: str,
     scale: float,
+    sampler: str = "ddim",
+    spacing: str = "uniform",
 ) -> jax.Array:
     def one(key):
         return pj.restore(
@@ -126,6 +138,8 @@ def restored_draws(
             guidance=guidance,
             weight=weight,
             scale=scale,
+            sampler=sampler,
+            spacing=spacing,
         )
 
     return jax.vmap(one)(jax.random.split(key, count)).reshape(count, -1)
@@ -319,6 +333,29 @@ def run_published(reference: Path) -> list[dict]:
     return rows
 
 
+def run_few(reference: Path) -> list[dict]:
+    """The same problems by few evaluations: every sampler, spacing and eta."""
+    columns = {"ddim, uniform, posterior, eta 1, 100": ("ddim", "uniform", 1.0, 100)}
+    for steps, sampler, spacing, eta in itertools.product(
+        FEW, SAMPLERS, ("uniform", "quadratic"), FEW_ETAS
+    ):
+        if sampler != "conjugate" or eta == 0:
+            name = f"{sampler}, {spacing}, posterior, eta {eta:g}, {steps}"
+            columns[name] = (sampler, spacing, eta, steps)
+    rows = []
+    for name, record, problem in mixture_problems(reference, pj.Schedule.linear()):
+        row = {"problem": name, "published": record["published_sliced_w1"]}
+        for column, (sampler, spacing, eta, steps) in columns.items():
+            options = ("pseudoinverse", "posterior", 1.0, sampler, spacing)
+            draws = restored_draws(
+                problem, jax.random.key(0), SEEDS * DRAWS, steps, eta, *options
+            )
+            row[column] = with_error(distances(problem, draws))
+        rows.append(row)
+    summarise(rows, list(columns))
+    return rows
+
+
 def summarise(rows: list[dict], names: list[str]) -> None:
     published = np.array([row["published"] for row in rows])
     print("\n| sampler | mean | geometric mean | median ratio to published |", end="")
@@ -339,7 +376,7 @@ def summarise(rows: list[dict], names: list[str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("table", choices=("gaussian", "mixture", "published"))
+    parser.add_argument("table", choices=("gaussian", "mixture", "published", "few"))
     parser.add_argument("--reference", type=Path, required=True)
     parser.add_argument("--steps", type=int, nargs="+", default=STEPS)
     parser.add_argument("--problems", type=int, nargs="+", help="only these, from 0")
@@ -350,6 +387,8 @@ def main() -> None:
     print(f"{device}; {SEEDS} seeds of {DRAWS} draws, {DIRECTIONS} directions\n")
     if args.table == "published":
         rows = run_published(args.reference)
+    elif args.table == "few":
+        rows = run_few(args.reference)
     else:
         cases = list(
             gaussian_problems(args.reference)

@@ -6,6 +6,7 @@ measurement came about, `restore` samples an image that fits both.
 
 from pigdm_jax import operators
 from pigdm_jax.checkpoint import load_prior, save_prior, shipped_priors
+from pigdm_jax.compilation import compiler_options
 from pigdm_jax.guidance import measurement_residual, project
 from pigdm_jax.io import read_image, write_picture
 from pigdm_jax.metrics import psnr, ssim
@@ -31,6 +32,7 @@ __all__ = [
     "Trace",
     "UNet",
     "UNetConfig",
+    "compiler_options",
     "exact_posterior",
     "from_denoiser",
     "from_velocity",

@@ -400,11 +400,8 @@ def train(
       config: the rest.
       hosts: who shares the work.
     """
-    for package in ("optax", "tensorboardX"):
-        if importlib.util.find_spec(package) is None:
-            raise ValueError(
-                f"training needs {package}: pip install 'pigdm-jax[train]'"
-            )
+    if importlib.util.find_spec("tensorboardX") is None:
+        raise ValueError("training needs tensorboardX: pip install 'pigdm-jax[train]'")
     from pigdm_jax.training.loop import train as run
 
     hosts.join()

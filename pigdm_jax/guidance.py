@@ -93,7 +93,7 @@ def transpose_pull(
 ) -> Image:
     """V = H^T (y - H x0): reconstruction guidance (Ho et al. 2022, equation 7)."""
     del step, noise_variance
-    return _adjoint(operator)(_residual(operator, y, denoised.x0))
+    return _adjoint(operator)(measurement_difference(operator, y, denoised.x0))
 
 
 def moment_pull(
@@ -122,7 +122,7 @@ def moment_pull(
         spread = operator.apply(denoised.vjp(adjoint(u)))
         return jax.tree.map(lambda s, leaf: scale * s + damping * leaf, spread, u)
 
-    residual = _residual(operator, y, denoised.x0)
+    residual = measurement_difference(operator, y, denoised.x0)
     u, _ = jax.scipy.sparse.linalg.gmres(
         system,
         residual,
@@ -143,7 +143,8 @@ PULLS: dict[str, Pull] = {
 LINEAR_PULLS = ("reconstruction", "moment")
 
 
-def _residual(operator: Operator, y: Measurement, x: Image) -> Measurement:
+def measurement_difference(operator: Operator, y: Measurement, x: Image) -> Measurement:
+    """The difference y - h(x)."""
     return jax.tree.map(jnp.subtract, y, operator.apply(x))
 
 
@@ -151,7 +152,7 @@ def _pinv_residual(
     operator: Operator, y: Measurement, x: Image, damping: Damping
 ) -> Image:
     if operator.linear:
-        return operator.pinv(_residual(operator, y, x), damping)
+        return operator.pinv(measurement_difference(operator, y, x), damping)
     return operator.pinv(y) - operator.pinv(operator.apply(x))
 
 
@@ -171,7 +172,7 @@ def root_mean_square(y: Measurement) -> Scalar:
 
 def measurement_residual(operator: Operator, y: Measurement, x: Image) -> Scalar:
     """Root mean square of y - h(x), in the measurement's own units."""
-    return root_mean_square(_residual(operator, y, x))
+    return root_mean_square(measurement_difference(operator, y, x))
 
 
 def denoise(prior: Prior, x_t: Image, step: Step) -> Denoised:

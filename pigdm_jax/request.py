@@ -7,6 +7,8 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
+from pigdm_jax.guidance import PULLS, WEIGHTS
+from pigdm_jax.methods import METHODS, SAMPLERS
 from pigdm_jax.photos import (
     Damage,
     Picture,
@@ -35,7 +37,11 @@ class Request:
       prior: a shipped prior, or a folder that `pigdm convert` or `pigdm train` made.
       label: class index, for a prior with classes.
       steps: evaluations of the network; more take longer.
-      eta: 0 to 1, how much of the noise is fresh in every step.
+      method: pigdm, or another to compare it with.
+      sampler: of pigdm: the paper's ddim, second-order multistep, or conjugate, which
+        integrates exactly what is linear.
+      eta: 0 to 1, how much of the noise is fresh in every step; the method's own if
+        not given.
       weight: of the guidance; adaptive if not given, posterior for moment.
       guidance: the paper's pseudoinverse; reconstruction, by the transpose; or moment,
         with the network's own covariance at several times the cost.
@@ -53,9 +59,11 @@ class Request:
     prior: str = "photos-64"
     label: int | None = None
     steps: int = 100
-    eta: float = 1.0
-    weight: Literal["adaptive", "algorithm1", "vdm", "posterior"] | None = None
-    guidance: Literal["pseudoinverse", "reconstruction", "moment"] = "pseudoinverse"
+    method: Literal["pigdm", *METHODS] = "pigdm"
+    sampler: Literal[*SAMPLERS] = "ddim"
+    eta: float | None = None
+    weight: Literal[*WEIGHTS] | None = None
+    guidance: Literal[*PULLS] = "pseudoinverse"
     start: int | None = None
     tile: int | None = None
     seed: int = 0
@@ -116,7 +124,7 @@ class Request:
     @property
     def options(self) -> dict[str, Any]:
         """The words and numbers that `pigdm_jax.restore` takes as they are."""
-        names = ("steps", "eta", "weight", "guidance", "start")
+        names = ("steps", "method", "sampler", "eta", "weight", "guidance", "start")
         return {name: getattr(self, name) for name in names}
 
 

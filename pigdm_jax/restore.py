@@ -1,9 +1,9 @@
 """Restore an image: check the request, then run the sampler, jitted."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,16 +16,19 @@ from pigdm_jax.guidance import (
     PULLS,
     WEIGHTS,
     default_weight,
-    guide,
     measurement_residual,
 )
+from pigdm_jax.methods import METHODS, PIGDM, SAMPLERS
+from pigdm_jax.methods.base import Method, Problem
+from pigdm_jax.methods.rule import Rule
 from pigdm_jax.operators import chain, crop
-from pigdm_jax.operators.base import Operator
+from pigdm_jax.operators.base import Operator, Spectrum
 from pigdm_jax.prior import Prior
 from pigdm_jax.sampler import (
-    SAMPLERS,
+    State,
     StepTable,
     Trace,
+    ddim_coefficients,
     run,
     starting_sample,
     step_table,
@@ -39,12 +42,14 @@ def restore(
     y: Measurement,
     key: PRNGKey,
     *,
+    method: str = "pigdm",
     steps: int = 100,
-    eta: Number = 1.0,
+    eta: Number | None = None,
     noise_std: Number = 0.0,
     weight: str | None = None,
     scale: Number = 1.0,
     data_variance: Number = 1.0,
+    lam: Number = 0.0,
     start: int | None = None,
     init: str | Image | None = None,
     spacing: str = "uniform",
@@ -54,7 +59,7 @@ def restore(
     trace: bool = False,
     on_step: Callable[[int], None] | None = None,
 ) -> Image | tuple[Image, Trace]:
-    """One sample of the image behind a measurement, by Algorithm 1 of the paper.
+    """One sample of the image behind a measurement, by PiGDM or another method.
 
     Pure and jitted: it compiles once for each shape, number of steps and set of words,
     not again for another image, mask, kernel, key, eta or noise level. Batches come
@@ -68,23 +73,33 @@ def restore(
       operator: how the measurement was made.
       y: the measurement, as `operator.apply` gives it.
       key: the image's own `jax.random` key; same key, same image, whatever the batch.
-      steps: evaluations of the network (NFE), each with one vector-Jacobian product.
-      eta: 0 (deterministic DDIM) to 1 (DDPM-like).
+      method: "pigdm", or one to compare it with: "reconstruction", "dps", "ddrm",
+        "ddnm", "diffpir", "red_diff", "snips", "pnp" or "ccdf" (a file each in
+        `pigdm_jax.methods`).
+      steps: evaluations of the network (NFE); with "pigdm", "dps" and "reconstruction"
+        each has one vector-Jacobian product.
+      eta: 0 (deterministic DDIM) to 1 (DDPM-like); None is the method's own, 1 for
+        "pigdm". Some methods have none.
       noise_std: standard deviation of the measurement's noise, sigma_y, in units of
         the [-1, 1] image: twice that of a [0, 1] image. Linear operators only.
       weight: "adaptive" (the paper's), "algorithm1", "vdm" or "posterior"; None is
         "posterior" with moment guidance, which needs no heuristic, else "adaptive".
-      scale: a further factor on the weight, w_r of "vdm".
+      scale: a further factor on the weight, w_r of "vdm"; the strength of the other
+        methods, 1 being their papers'.
       data_variance: d in r_t^2 = sigma_t^2 d / (sigma_t^2 + d).
+      lam: lambda of the conjugate sampler, from 0 to 1.
       start: begin at this noise level (1 .. T) instead of T, from `init` with the
-        level's noise added: the CCDF start of the paper's appendix B.
+        level's noise added: the CCDF start of the paper's appendix B. "pnp" and "ccdf"
+        begin late by themselves.
       init: "pinv" (the default when `start` is given), "upsample" (the measurement
         enlarged linearly) or an image in [-1, 1].
       spacing: of the noise levels, "uniform" or "quadratic" (denser at low noise).
       guidance: "pseudoinverse"; "reconstruction" (transpose instead); or "moment"
         (the network's own covariance of x0 instead of r_t^2 I: nearer the posterior,
         at up to ten more vector-Jacobian products a step).
-      sampler: "ddim".
+      sampler: "ddim" (the paper's); "multistep" (second order); or "conjugate" (what is
+        linear integrated exactly; eta 0, linear operators). All three are of "pigdm",
+        as are `weight`, `guidance` and `clip`.
       clip: clip x0_hat to [-1, 1], outside of the gradient.
       trace: also return the per-step `Trace`.
       on_step: called after every step with its number, 1 .. steps, for a progress bar;
@@ -99,11 +114,12 @@ def restore(
 
     Reference: Song, Vahdat, Mardani, Kautz, ICLR 2023.
     """
-    weight = default_weight(guidance) if weight is None else weight
+    words = _Words(method, guidance, weight or default_weight(guidance), sampler, clip)
     levels = check_request(
         prior,
         operator,
         y,
+        method=method,
         steps=steps,
         eta=eta,
         noise_std=noise_std,
@@ -112,10 +128,13 @@ def restore(
         spacing=spacing,
         guidance=guidance,
         sampler=sampler,
+        clip=clip,
     )
+    chosen = words.method
     image_shape = operator.image_shape
     working = working_shape(prior, image_shape)
-    start_image = _starting_image(operator, y, start, init, noise_std)
+    late = start is not None or chosen.start is not None
+    start_image = _starting_image(operator, y, late, init, noise_std)
     if working != image_shape:
         height, width = image_shape[:2]
         if start_image is not None:
@@ -123,88 +142,104 @@ def restore(
             start_image = jnp.pad(start_image, pad, mode="edge")
         operator = chain(crop(working, height, width), operator)
 
-    numbers = (eta, noise_std, scale, data_variance)
-    alpha_bar = prior.schedule.alpha_bar_at_level[levels[-1]]
+    eta = (chosen.eta or 0.0) if eta is None else eta
     y = jax.tree.map(partial(jnp.asarray, dtype=jnp.float32), y)
-    advance = partial(
-        _advance,
+    numbers = (noise_std, eta, scale, lam)
+    problem = Problem(
         prior,
         operator,
         y,
-        key,
         *(jnp.asarray(number, jnp.float32) for number in numbers),
-        weight=weight,
-        guidance=guidance,
-        sampler=sampler,
-        clip=clip,
     )
+    alpha_bar = prior.schedule.alpha_bar_at_level[levels[-1]]
     x = starting_sample(key, working, alpha_bar, start_image)
     table = step_table(prior.schedule, levels)
+    data_variance = jnp.asarray(data_variance, jnp.float32)
+    state = _begin(problem, x, table, data_variance, words=words)
+    advance = partial(_advance, problem, key, data_variance, words=words)
     if on_step is None:
-        image, record = advance(x, table)
+        state, record = advance(state, table)
     else:
-        image, record = _step_by_step(advance, x, table, on_step)
-    image = image[: image_shape[0], : image_shape[1]]
+        state, record = _step_by_step(advance, state, table, on_step)
+    image = chosen.image(state)[: image_shape[0], : image_shape[1]]
     if not trace:
         return image
     return image, record._replace(consistency=_consistency(operator, y))
 
 
-@partial(tuned_jit, static_argnames=("weight", "guidance", "sampler", "clip"))
-def _advance(
-    prior: Prior,
-    operator: Operator,
-    y: Measurement,
-    key: PRNGKey,
-    eta: Scalar,
-    noise_std: Scalar,
-    scale: Scalar,
-    data_variance: Scalar,
+class _Words(NamedTuple):
+    """The words that choose a method, known when it is compiled."""
+
+    name: str
+    guidance: str
+    weight: str
+    sampler: str
+    clip: bool
+
+    @property
+    def method(self) -> Method:
+        if self.name != PIGDM:
+            return METHODS[self.name]
+        rule = Rule(PULLS[self.guidance], WEIGHTS[self.weight], self.clip)
+        return SAMPLERS[self.sampler](rule)
+
+
+@partial(jax.jit, static_argnames="words")
+def _begin(
+    problem: Problem,
     x: Image,
     table: StepTable,
+    data_variance: Scalar,
     *,
-    weight: str,
-    guidance: str,
-    sampler: str,
-    clip: bool,
-) -> tuple[Image, Trace]:
-    """Take the steps of a table, from a sample at the noise level of its first row."""
-    pull = PULLS[guidance]
+    words: _Words,
+) -> State:
+    """What the first step begins with."""
+    first = jax.tree.map(itemgetter(0), table)
+    step = ddim_coefficients(first, problem.eta, data_variance)
+    return words.method.begin(problem, x, step)
+
+
+@partial(tuned_jit, static_argnames="words")
+def _advance(
+    problem: Problem,
+    key: PRNGKey,
+    data_variance: Scalar,
+    state: State,
+    table: StepTable,
+    *,
+    words: _Words,
+) -> tuple[State, Trace]:
+    """Take the steps of a table, from a state at the noise level of its first row."""
     return run(
-        lambda x_t, step: guide(
-            prior, operator, y, x_t, step, noise_std**2, pull, clip
-        ),
-        x,
+        partial(words.method.step, problem),
+        state,
         key,
         table,
-        eta=eta,
+        eta=problem.eta,
         data_variance=data_variance,
-        weight=WEIGHTS[weight],
-        scale=scale,
-        sampler=sampler,
     )
 
 
 def _step_by_step(
-    advance: Callable[[Image, StepTable], tuple[Image, Trace]],
-    x: Image,
+    advance: Callable[[State, StepTable], tuple[State, Trace]],
+    state: State,
     table: StepTable,
     on_step: Callable[[int], None],
-) -> tuple[Image, Trace]:
+) -> tuple[State, Trace]:
     """The same steps, one call each: one program for any number of them.
 
     A callback inside the program would keep it out of JAX's compilation cache.
     """
-    if isinstance(x, jax.core.Tracer):
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(state)):
         raise ValueError("on_step is called between steps, so not under jit or vmap")
     records = []
     for i in range(len(table.index)):
         row = jax.tree.map(itemgetter(slice(i, i + 1)), table)
-        x, record = advance(x, row)
+        state, record = advance(state, row)
         records.append(record)
-        jax.block_until_ready(x)
+        jax.block_until_ready(state)
         on_step(i + 1)
-    return x, jax.tree.map(lambda *rows: jnp.concatenate(rows), *records)
+    return state, jax.tree.map(lambda *rows: jnp.concatenate(rows), *records)
 
 
 @jax.jit
@@ -237,13 +272,13 @@ def working_shape(prior: Prior, image_shape: ImageShape) -> ImageShape:
 def _starting_image(
     operator: Operator,
     y: Measurement,
-    start: int | None,
+    late: bool,
     init: str | Image | None,
     noise_std: Any,
 ) -> Image | None:
     """The image to start from, or None for pure noise."""
     if init is None:
-        if start is None:
+        if not late:
             return None
         init = "pinv"
     if not isinstance(init, str):
@@ -272,14 +307,16 @@ def check_request(
     operator: Operator,
     y: Measurement,
     *,
+    method: str = "pigdm",
     steps: int = 100,
-    eta: Number = 1.0,
+    eta: Number | None = None,
     noise_std: Number = 0.0,
     weight: str | None = None,
     start: int | None = None,
     spacing: str = "uniform",
     guidance: str = "pseudoinverse",
     sampler: str = "ddim",
+    clip: bool = False,
     **others: Any,
 ) -> Int[np.ndarray, " n_plus_1"]:
     """Refuse what makes no sense, before anything is computed.
@@ -293,23 +330,94 @@ def check_request(
       ValueError: in one sentence.
     """
     del others
-    weight = default_weight(guidance) if weight is None else weight
-    _check_words(weight=weight, guidance=guidance, sampler=sampler)
+    _check_word("method", method, (PIGDM, *METHODS))
+    _check_word("guidance", guidance, PULLS)
+    _check_word("sampler", sampler, SAMPLERS)
+    words = _Words(method, guidance, weight or default_weight(guidance), sampler, clip)
+    _check_word("weight", words.weight, WEIGHTS)
+    if method != PIGDM:
+        _check_none_of_pigdm(method, weight, guidance, sampler, clip)
+    elif sampler == "conjugate":
+        _check_conjugate(words)
+    chosen = words.method
+    name = method if method != PIGDM else f"the {sampler} sampler"
     _check_measurement(operator, y)
+    _check_operator(name, chosen, operator)
     _check_noise(operator, noise_std, guidance)
-    _check_range("eta", eta, 0, 1)
+    _check_noise_of_method(name, chosen, operator, noise_std)
+    if eta is not None:
+        _check_range("eta", eta, 0, 1)
+        if chosen.eta is None and not isinstance(eta, jax.core.Tracer) and np.any(eta):
+            raise ValueError(f"eta plays no part in {name}; leave it out")
     working_shape(prior, operator.image_shape)
+    if start is None and chosen.start is not None:
+        start = max(round(chosen.start * prior.schedule.num_steps), steps)
     return prior.schedule.levels(steps, start, spacing)
 
 
-def _check_words(weight: str, guidance: str, sampler: str) -> None:
-    for name, value, known in (
-        ("weight", weight, WEIGHTS),
-        ("guidance", guidance, PULLS),
-        ("sampler", sampler, SAMPLERS),
-    ):
-        if value not in known:
-            raise ValueError(f"{name} is one of {', '.join(known)}; got {value!r}")
+def _check_word(name: str, value: str, known: Iterable[str]) -> None:
+    if value not in known:
+        raise ValueError(f"{name} is one of {', '.join(known)}; got {value!r}")
+
+
+def _check_none_of_pigdm(
+    method: str, weight: str | None, guidance: str, sampler: str, clip: bool
+) -> None:
+    """Other methods guide and step in their own way."""
+    given = {
+        "weight": weight is not None,
+        "guidance": guidance != "pseudoinverse",
+        "sampler": sampler != "ddim",
+        "clip": clip,
+    }
+    for name, is_given in given.items():
+        if is_given:
+            raise ValueError(f"{name} is pigdm's; {method} has its own, leave it out")
+
+
+def _check_conjugate(words: _Words) -> None:
+    if words.guidance != "pseudoinverse" or words.clip:
+        raise ValueError(
+            "the conjugate sampler integrates pseudoinverse guidance, without clip; "
+            "use 'ddim' or 'multistep' for others"
+        )
+    if words.weight not in ("adaptive", "posterior"):
+        raise ValueError(
+            "the conjugate sampler's weight is adaptive or posterior, got "
+            f"{words.weight!r}"
+        )
+
+
+def _check_operator(name: str, method: Method, operator: Operator) -> None:
+    """Refuse an operator that a method cannot do anything with."""
+    if method.needs == "linear" and not operator.linear:
+        raise ValueError(f"{name} needs a linear operator; use ddim of pigdm")
+    if method.needs == "differentiable" and not operator.differentiable:
+        raise ValueError(
+            f"{name} needs a measurement with a gradient, and this one rounds; use "
+            "pigdm"
+        )
+    if method.needs == "spectrum" and _spectrum(operator) is None:
+        raise ValueError(
+            f"{name} needs an operator whose singular values are known; use pigdm"
+        )
+
+
+def _spectrum(operator: Operator) -> Spectrum | None:
+    return operator.spectrum if operator.linear else None
+
+
+def _check_noise_of_method(
+    name: str, method: Method, operator: Operator, noise_std: Any
+) -> None:
+    traced = isinstance(noise_std, jax.core.Tracer)
+    if not traced and not np.any(np.asarray(noise_std)):
+        return
+    if method.noise == "spectrum" and _spectrum(operator) is None:
+        raise ValueError(
+            f"a noise level with {name} needs an operator whose singular values are "
+            "known; use ddim of pigdm"
+        )
 
 
 def _check_measurement(operator: Operator, y: Measurement) -> None:

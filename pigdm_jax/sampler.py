@@ -1,17 +1,20 @@
-"""The sampling loop: a scan over noise levels, one network evaluation a step."""
+"""The sampling loop: a scan over noise levels, one evaluation of the prior a step."""
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from pigdm_jax.guidance import Guided, Step, Weight
+from pigdm_jax.guidance import Step
 from pigdm_jax.schedule import Schedule
 from pigdm_jax.types import Image, ImageShape, Number, PRNGKey, Scalar
+
+State = Any
+"""What a method hands from step to step: a pytree, mostly the noisy sample itself."""
 
 
 class StepTable(NamedTuple):
@@ -61,14 +64,6 @@ def ddim_coefficients(row: StepTable, eta: Scalar, data_variance: Scalar) -> Ste
     return Step(row.t, row.a_t, row.b_t, row.a_s, row.b_s, c1, c2, r2)
 
 
-def ddim_step(guided: Guided, step: Step, z: Image) -> Image:
-    """x_s = sqrt(a_s) x0 + c1 z + c2 eps, before any guidance."""
-    return jnp.sqrt(step.a_s) * guided.x0 + step.c1 * z + step.c2 * guided.eps
-
-
-SAMPLERS = {"ddim": ddim_step}
-
-
 class Trace(NamedTuple):
     """What happened in each of the n steps, noisiest first.
 
@@ -100,40 +95,46 @@ def starting_sample(
     return jnp.sqrt(alpha_bar) * init + jnp.sqrt(1 - alpha_bar) * z
 
 
+class Stepped(NamedTuple):
+    """What one step of a method made.
+
+    Attributes:
+      state: what the next step begins with.
+      x0: the prior's prediction.
+      residual: root mean square of y - h(x0).
+      correction: what the measurement added.
+    """
+
+    state: State
+    x0: Image
+    residual: Scalar
+    correction: Image
+
+
 def run(
-    guide: Callable[[Image, Step], Guided],
-    x: Image,
+    advance: Callable[[State, Step, PRNGKey], Stepped],
+    state: State,
     key: PRNGKey,
     table: StepTable,
     *,
     eta: Scalar,
     data_variance: Scalar,
-    weight: Weight,
-    scale: Scalar,
-    sampler: str = "ddim",
-) -> tuple[Image, Trace]:
-    """Run the loop from a noisy sample to a clean image.
+) -> tuple[State, Trace]:
+    """Run the loop over the noise levels of a table.
 
     Args:
-      guide: evaluates prior and operator at (x_t, step).
-      x: the sample at the noisiest level.
-      key: the image's key; step i uses fold_in(key, i).
+      advance: a method's step.
+      state: what it begins with.
+      key: the image's key; step i has fold_in(key, i).
       table: the steps.
       eta: 0 (deterministic) to 1.
       data_variance: of r_t^2.
-      weight: what the gradient is multiplied by.
-      scale: a further factor, w_r of the "vdm" weight.
-      sampler: a name in `SAMPLERS`.
     """
-    take_step = SAMPLERS[sampler]
 
-    def body(x_t: Image, row: StepTable) -> tuple[Image, Trace]:
+    def body(state: State, row: StepTable) -> tuple[State, Trace]:
         step = ddim_coefficients(row, eta, data_variance)
-        guided = guide(x_t, step)
-        z = jax.random.normal(jax.random.fold_in(key, row.index), x_t.shape)
-        correction = weight(step, scale) * guided.gradient
-        x_s = take_step(guided, step, z) + correction
-        rms = [jnp.sqrt(jnp.mean(a**2)) for a in (guided.x0, correction)]
-        return x_s, Trace(row.t, guided.residual, *rms)
+        made = advance(state, step, jax.random.fold_in(key, row.index))
+        rms = [jnp.sqrt(jnp.mean(a**2)) for a in (made.x0, made.correction)]
+        return made.state, Trace(row.t, made.residual, *rms)
 
-    return jax.lax.scan(body, x, table)
+    return jax.lax.scan(body, state, table)

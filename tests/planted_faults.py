@@ -131,9 +131,9 @@ FAULTS = [
     ),
     Fault(
         "DDIM step with a_t for a_s",
-        "sampler.py",
-        "return jnp.sqrt(step.a_s) * guided.x0",
-        "return jnp.sqrt(step.a_t) * guided.x0",
+        "methods/base.py",
+        "return jnp.sqrt(step.a_s) * x0 + step.c1",
+        "return jnp.sqrt(step.a_t) * x0 + step.c1",
     ),
     Fault(
         "network step off by one",
@@ -161,9 +161,9 @@ FAULTS = [
     ),
     Fault(
         "noise level not squared",
-        "restore.py",
-        "prior, operator, y, x_t, step, noise_std**2, pull, clip",
-        "prior, operator, y, x_t, step, noise_std, pull, clip",
+        "methods/rule.py",
+        "problem.noise_std**2,",
+        "problem.noise_std,",
     ),
 ]
 

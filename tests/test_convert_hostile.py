@@ -288,7 +288,7 @@ def test_missing_files_and_folders_are_answered(tmp_path):
 def test_programs_and_networks_of_real_pytorch_are_refused(tmp_path):
     torch = pytest.importorskip("torch")
     path = tmp_path / "program.pt"
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns((DeprecationWarning, FutureWarning)):
         torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path)
     assert "TorchScript" in refused(path)
     for new_format in (True, False):

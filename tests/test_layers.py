@@ -8,8 +8,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "pigdm_jax"
 
 # Lowest first. A module imports from lower layers alone, so a prior no operator and an
-# operator no prior; the files of operators/ also import each other, and so do those of
-# training/ and folder/.
+# operator no prior; the files of a family's folder also import each other.
 LAYERS = [
     {"types"},
     {"schedule", "convolution", "normalise", "io", "metrics", "hosts", "compilation"},
@@ -17,6 +16,7 @@ LAYERS = [
     {"prior", "operators"},
     {"checkpoint", "guidance", "posterior", "tiled"},
     {"sampler"},
+    {"methods"},
     {"restore"},
     {"photos", "figures", "parallel"},
     {"request", "training", "bench"},
@@ -24,7 +24,7 @@ LAYERS = [
     {"console"},
     {"cli"},
 ]
-FAMILIES = ("operators", "training", "folder")
+FAMILIES = ("operators", "methods", "training", "folder")
 LAYER = {name: i for i, names in enumerate(LAYERS) for name in names}
 FILES = [p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py"]
 
@@ -45,9 +45,5 @@ def test_modules_import_from_lower_layers_alone(path):
         if package == "pigdm_convert":
             assert part == "cli"
         elif package == "pigdm_jax":
-            same_family = rest[0] == part and part in (
-                "operators",
-                "training",
-                "folder",
-            )
+            same_family = rest[0] == part and part in FAMILIES
             assert LAYER[rest[0]] < LAYER[part] or same_family, module

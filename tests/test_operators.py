@@ -115,6 +115,40 @@ def test_measuring_the_pseudoinverse_gives_the_measurement(make, shape):
     leaves_close(again, y, 0 if not operator.linear else 2e-3)
 
 
+WITHOUT_SPECTRUM = ("kernel_zero", "kernel_reflect", "motion-", "linear", "mask_then")
+
+
+@pytest.mark.parametrize("make, shape", cases(LINEAR, COLOUR))
+def test_singular_values_make_the_operator_diagonal(make, shape, request):
+    operator = make(shape)
+    spectrum = operator.spectrum
+    name = request.node.callspec.id
+    assert (spectrum is None) == name.startswith(WITHOUT_SPECTRUM)
+    if spectrum is None:
+        return
+    x, z = image(shape), image(shape, 1)
+    kept = spectrum.synthesise(spectrum.analyse(x))
+    # V V^T is a projection, V^T is V's transpose, and H+ lies within.
+    again = spectrum.synthesise(spectrum.analyse(kept))
+    np.testing.assert_allclose(again, kept, atol=1e-5)
+    np.testing.assert_allclose(
+        jnp.sum(kept * z),
+        jnp.sum(kept * spectrum.synthesise(spectrum.analyse(z))),
+        atol=1e-4,
+    )
+    matrix = dense(operator)
+    flat = np.asarray(x, np.float64).ravel()
+    measured = spectrum.synthesise(spectrum.values**2 * spectrum.analyse(x))
+    # Singular values that count as 0 are left out.
+    expected = matrix.T @ matrix @ flat
+    np.testing.assert_allclose(measured.ravel(), expected, atol=2e-5)
+    pinv = operator.pinv(operator.apply(x))
+    inside = spectrum.synthesise(
+        jnp.where(spectrum.values > 0, spectrum.analyse(pinv), 0)
+    )
+    np.testing.assert_allclose(inside, pinv, atol=2e-3)
+
+
 @pytest.mark.parametrize("make, shape", cases(LINEAR, COLOUR))
 def test_linear_operators_equal_their_dense_matrices(make, shape):
     operator = make(shape)

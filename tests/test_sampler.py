@@ -5,6 +5,7 @@ in float64: for each of the four weights, at any eta.
 """
 
 import json
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,10 @@ import pytest
 
 from pigdm_jax import Schedule, gaussian_prior, restore
 from pigdm_jax import operators as ops
-from pigdm_jax.guidance import PULLS, WEIGHTS, guide
+from pigdm_jax.guidance import PULLS, WEIGHTS
+from pigdm_jax.methods.base import Problem
+from pigdm_jax.methods.pigdm import pigdm
+from pigdm_jax.methods.rule import Rule
 from pigdm_jax.sampler import run, step_table
 
 RULES = sorted(WEIGHTS)
@@ -55,24 +59,18 @@ def outputs(prior, operator, y, starts, keys, steps, eta, **options):
     options = defaults | options
     table = step_table(prior.schedule, prior.schedule.levels(steps))
 
+    numbers = (options["noise_std"], eta, 1.0, 0.0)
+    problem = Problem(prior, operator, jnp.asarray(y), *map(jnp.float32, numbers))
+    method = pigdm(Rule(PULLS[options["guidance"]], WEIGHTS[options["weight"]]))
+
     def one(x, key):
         return run(
-            lambda x_t, step: guide(
-                prior,
-                operator,
-                y,
-                x_t,
-                step,
-                options["noise_std"] ** 2,
-                PULLS[options["guidance"]],
-            ),
+            partial(method.step, problem),
             x,
             key,
             table,
-            eta=jnp.float32(eta),
+            eta=problem.eta,
             data_variance=jnp.float32(options["data_variance"]),
-            weight=WEIGHTS[options["weight"]],
-            scale=jnp.float32(1),
         )[0]
 
     return jax.jit(jax.vmap(one))(starts, keys)

@@ -2,11 +2,13 @@
 
 import abc
 import dataclasses
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Inexact
 
 from pigdm_jax.types import Image, ImageShape, Measurement
 from pigdm_jax.types import Number as Damping
@@ -30,6 +32,23 @@ def operator_class(cls: type) -> type:
     return jax.tree_util.register_dataclass(
         dataclasses.dataclass(frozen=True, eq=False)(cls)
     )
+
+
+class Spectrum(NamedTuple):
+    """A linear operator where it is diagonal, H = U diag(values) V^T.
+
+    Coefficients are the image's along the columns of V. Columns that H does not measure
+    may be missing, or be there with a value of 0.
+
+    Attributes:
+      values: singular values, of a shape that broadcasts to the coefficients'.
+      analyse: V^T x of an image x; complex where V is the Fourier transform.
+      synthesise: V k of coefficients k.
+    """
+
+    values: Float[Array, "..."]
+    analyse: Callable[[Image], Inexact[Array, "..."]]
+    synthesise: Callable[[Inexact[Array, "..."]], Image]
 
 
 class Operator(abc.ABC):
@@ -65,6 +84,23 @@ class Operator(abc.ABC):
         Raises:
           ValueError: if a non-linear operator is given a damping.
         """
+
+    @property
+    def spectrum(self) -> Spectrum | None:
+        """The singular value decomposition; None where it is not known."""
+        if self.tight is None:
+            return None
+        root = np.sqrt(self.tight)
+        return Spectrum(
+            jnp.float32(root),
+            lambda x: self.apply(x) / root,
+            lambda k: self.pinv(k) * root,
+        )
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether the gradient of h tells how the measurement changes."""
+        return self.linear
 
     @property
     def measurement_shape(self) -> Any:

@@ -13,6 +13,7 @@ from pigdm_jax.operators.base import (
     Image,
     ImageShape,
     Operator,
+    Spectrum,
     check_image_shape,
     operator_class,
     static_field,
@@ -29,7 +30,7 @@ RTOL = 1e-4
 class CircularBlur(Operator):
     """Convolution on a torus, diagonal under the Fourier transform; made by `blur`."""
 
-    spectrum: Any  # H x (W // 2 + 1), complex
+    transform: Any  # of the kernel, H x (W // 2 + 1), complex
     rtol: float = static_field()
     image_shape: ImageShape = static_field()
 
@@ -37,16 +38,29 @@ class CircularBlur(Operator):
 
     def apply(self, x: Image) -> Image:
         """The blurred image."""
-        return self._filter(x, self.spectrum)
+        return self._filter(x, self.transform)
 
     def pinv(self, y: Image, damping: Damping = 0.0) -> Image:
         """Divides by the spectrum, where it is above rtol times its largest value."""
-        size = jnp.abs(self.spectrum)
-        phase = jnp.conj(self.spectrum) / jnp.where(size > 0, size, 1)
+        size = jnp.abs(self.transform)
+        phase = jnp.conj(self.transform) / jnp.where(size > 0, size, 1)
         return self._filter(y, phase * spectral_gain(size, damping, self.rtol))
 
-    def _filter(self, x: Image, spectrum: Complex[Array, "H half_W"]) -> Image:
-        transformed = jnp.fft.rfft2(x, axes=(0, 1)) * spectrum[..., None]
+    @property
+    def spectrum(self) -> Spectrum:
+        """Frequencies; of each pair of opposite ones one is there."""
+        size = jnp.abs(self.transform)
+        kept = size > self.rtol * jnp.max(size)
+        return Spectrum(
+            jnp.where(kept, size, 0)[..., None],
+            lambda x: jnp.fft.rfft2(x, axes=(0, 1), norm="ortho"),
+            lambda k: jnp.fft.irfft2(
+                k, s=self.image_shape[:2], axes=(0, 1), norm="ortho"
+            ),
+        )
+
+    def _filter(self, x: Image, transform: Complex[Array, "H half_W"]) -> Image:
+        transformed = jnp.fft.rfft2(x, axes=(0, 1)) * transform[..., None]
         return jnp.fft.irfft2(transformed, s=self.image_shape[:2], axes=(0, 1))
 
 
@@ -54,8 +68,7 @@ class CircularBlur(Operator):
 class PaddedBlur(Operator):
     """Convolution of a padded image; inverted iteratively; made by `blur`."""
 
-    # Of the kernel on the padded image's torus.
-    spectrum: Any
+    transform: Any  # of the kernel, on the padded image's torus
     pad: tuple[tuple[int, int], tuple[int, int]] = static_field()
     mode: str = static_field()
     image_shape: ImageShape = static_field()
@@ -65,7 +78,7 @@ class PaddedBlur(Operator):
     def apply(self, x: Image) -> Image:
         """The blurred image."""
         padded = jnp.pad(x, (*self.pad, (0, 0)), mode=self.mode)
-        transformed = jnp.fft.rfft2(padded, axes=(0, 1)) * self.spectrum[..., None]
+        transformed = jnp.fft.rfft2(padded, axes=(0, 1)) * self.transform[..., None]
         blurred = jnp.fft.irfft2(transformed, s=padded.shape[:2], axes=(0, 1))
         (top, _), (left, _) = self.pad
         height, width, _ = self.image_shape
@@ -114,8 +127,8 @@ def blur(
             f"a boundary is one of {', '.join(PAD_MODES)}; got {boundary!r}"
         )
     if boundary == "circular":
-        spectrum = torus_spectrum(kernel, image_shape[:2])
-        return CircularBlur(spectrum, float(rtol), image_shape)
+        transform = torus_transform(kernel, image_shape[:2])
+        return CircularBlur(transform, float(rtol), image_shape)
     factors = rank_one(kernel)
     if factors is not None:
         rows, columns = (
@@ -126,8 +139,8 @@ def blur(
     kh, kw = kernel.shape
     pad = ((kh // 2, (kh - 1) // 2), (kw // 2, (kw - 1) // 2))
     padded = [n + sum(p) for n, p in zip(image_shape, pad, strict=False)]
-    spectrum = torus_spectrum(kernel, (padded[0], padded[1]))
-    return PaddedBlur(spectrum, pad, PAD_MODES[boundary], image_shape)
+    transform = torus_transform(kernel, (padded[0], padded[1]))
+    return PaddedBlur(transform, pad, PAD_MODES[boundary], image_shape)
 
 
 def uniform_blur(
@@ -235,7 +248,7 @@ def convolution_matrix(
     return matrix
 
 
-def torus_spectrum(
+def torus_transform(
     kernel: Float[np.ndarray, "kh kw"], size: tuple[int, int]
 ) -> Complex[Array, "H half_W"]:
     """The Fourier transform of a kernel centred at the origin of a torus."""

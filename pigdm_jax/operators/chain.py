@@ -8,6 +8,7 @@ from pigdm_jax.operators.base import (
     ImageShape,
     Measurement,
     Operator,
+    Spectrum,
     operator_class,
     refuse_damping,
     static_field,
@@ -35,6 +36,27 @@ class Chain(Operator):
         """The product of the parts' constants, if each has one."""
         constants = [part.tight for part in self.parts]
         return None if None in constants else math.prod(constants)
+
+    @property
+    def spectrum(self) -> Spectrum | None:
+        """That of the later parts, where the first is tight."""
+        first, rest = self.parts[0], self.parts[1:]
+        if not self.linear or first.tight is None or not rest:
+            return first.spectrum if self.linear and not rest else None
+        later = Chain(rest, rest[0].image_shape, True).spectrum
+        if later is None:
+            return None
+        root = math.sqrt(first.tight)
+        return Spectrum(
+            later.values * root,
+            lambda x: later.analyse(first.apply(x) / root),
+            lambda k: first.pinv(later.synthesise(k)) * root,
+        )
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether all parts are."""
+        return all(part.differentiable for part in self.parts)
 
     def pinv(self, y: Measurement, damping: Damping = 0.0) -> Image:
         """The exact (damped) pseudoinverse if linear, else the parts' in reverse.

@@ -51,6 +51,7 @@ class Nonlinear(Operator):
     image_shape: ImageShape = static_field()
 
     linear = False
+    differentiable = True
 
     def apply(self, x: Image) -> Measurement:
         """The first function."""

@@ -15,6 +15,7 @@ from pigdm_jax.operators.base import (
     Image,
     ImageShape,
     Operator,
+    Spectrum,
     check_image_shape,
     operator_class,
     static_field,
@@ -41,6 +42,11 @@ class Inpaint(Operator):
     def pinv(self, y: Image, damping: Damping = 0.0) -> Image:
         """The kept pixels over (1 + damping)."""
         return self.mask * y / (1 + damping)
+
+    @property
+    def spectrum(self) -> Spectrum:
+        """The pixels; hidden ones are left out by being 0."""
+        return Spectrum(jnp.float32(1), self.apply, self.pinv)
 
     def from_picture(self, picture: Image) -> Image:
         """The picture without whatever it shows where pixels are hidden."""

@@ -55,6 +55,7 @@ class Clip(Operator):
     limit: float = static_field()
 
     linear = False
+    differentiable = True
 
     def apply(self, x: Image) -> Image:
         """The clipped image."""
@@ -91,6 +92,7 @@ class CameraResponse(Operator):
     response: Response = static_field()
 
     linear = False
+    differentiable = True
 
     def apply(self, x: Image) -> Image:
         """The curve."""

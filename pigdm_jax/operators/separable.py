@@ -18,6 +18,7 @@ from pigdm_jax.operators.base import (
     Image,
     ImageShape,
     Operator,
+    Spectrum,
     check_image_shape,
     operator_class,
     static_field,
@@ -65,18 +66,39 @@ class Separable(Operator):
 
     def pinv(self, y: Float[AnyArray, "h w c"], damping: Damping = 0.0) -> Image:
         """Divides by singular values; those under rtol times the largest count as 0."""
-        values = jnp.ones((1, 1, 1))
         for axis, factor in enumerate(self.factors):
             if factor is not None:
                 y = along(factor.left.T, y, axis)
+        return self._synthesise(y * spectral_gain(self._values, damping, self.rtol))
+
+    @property
+    def spectrum(self) -> Spectrum:
+        """Products of the axes' singular vectors."""
+        values = self._values
+        kept = values > self.rtol * jnp.max(values)
+        return Spectrum(jnp.where(kept, values, 0), self._analyse, self._synthesise)
+
+    @property
+    def _values(self) -> Float[Array, "h w c"]:
+        values = jnp.ones((1, 1, 1))
+        for axis, factor in enumerate(self.factors):
+            if factor is not None:
                 shape = [1, 1, 1]
                 shape[axis] = -1
                 values = values * factor.values.reshape(shape)
-        y = y * spectral_gain(values, damping, self.rtol)
+        return values
+
+    def _analyse(self, x: Image) -> Float[Array, "h w c"]:
         for axis, factor in enumerate(self.factors):
             if factor is not None:
-                y = along(factor.right, y, axis)
-        return y
+                x = along(factor.right.T, x, axis)
+        return x
+
+    def _synthesise(self, k: Float[Array, "h w c"]) -> Image:
+        for axis, factor in enumerate(self.factors):
+            if factor is not None:
+                k = along(factor.right, k, axis)
+        return k
 
 
 def spectral_gain(

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Complex, Float
 from numpy.typing import ArrayLike
 
 from pigdm_jax.operators.base import (
@@ -13,6 +13,7 @@ from pigdm_jax.operators.base import (
     Image,
     ImageShape,
     Operator,
+    Spectrum,
     check_image_shape,
     operator_class,
     static_field,
@@ -75,12 +76,27 @@ class Fourier(NoPicture):
 
     def pinv(self, y: Float[Array, "H W C 2"], damping: Damping = 0.0) -> Image:
         """The real part of the inverse FFT, where k and -k share what either shows."""
-        opposite = jnp.roll(jnp.flip(self.mask, (0, 1)), 1, (0, 1))
-        # Eigenvalues of H^T H: a frequency counts half if its opposite is not measured.
-        seen = (self.mask + opposite) / 2
+        seen = self._seen
         gain = self.mask / jnp.where(seen > 0, seen + damping, 1)
-        spectrum = gain * jax.lax.complex(y[..., 0], y[..., 1])
-        return jnp.fft.ifft2(spectrum, axes=(0, 1), norm="ortho").real
+        return self._synthesise(gain * jax.lax.complex(y[..., 0], y[..., 1]))
+
+    @property
+    def spectrum(self) -> Spectrum:
+        """Frequencies."""
+        return Spectrum(
+            jnp.sqrt(self._seen),
+            lambda x: jnp.fft.fft2(x, axes=(0, 1), norm="ortho"),
+            self._synthesise,
+        )
+
+    @property
+    def _seen(self) -> Float[Array, "H W 1"]:
+        """Eigenvalues of H^T H: a frequency counts half if its opposite is hidden."""
+        opposite = jnp.roll(jnp.flip(self.mask, (0, 1)), 1, (0, 1))
+        return (self.mask + opposite) / 2
+
+    def _synthesise(self, k: Complex[Array, "H W C"]) -> Image:
+        return jnp.fft.ifft2(k, axes=(0, 1), norm="ortho").real
 
 
 def walsh_hadamard(

@@ -1,0 +1,245 @@
+"""The paper's tables on what can be had here: one command each.
+
+    python benchmarks/methods.py guidance --photos ../shared/data/eval/kodak
+    python benchmarks/methods.py steps --photos DIR --prior priors/mine --side 256
+
+guidance  pseudoinverse or transpose, adaptive or fixed weights (table 5)
+steps     eta by number of steps (tables 6 and 7)
+dps       DPS beside PiGDM over steps, step sizes, residuals (10 to 13, figure 17)
+nfe       every method: quality, evaluations and time (table 8)
+spectrum  singular values of the operators (figure 5)
+weights   the fixed weight over the adaptive one (figure 6)
+
+Photos are cropped to a square in the middle, shrunk by averaging to `--side`, and
+restored in one batch. Noiseless tasks end with `project`, as on the command line.
+"""
+
+import argparse
+import json
+import platform
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import pigdm_jax as pj
+from pigdm_jax.guidance import WEIGHTS
+from pigdm_jax.hosts import device_for_each_core
+from pigdm_jax.methods import METHODS
+from pigdm_jax.operators import parse
+from pigdm_jax.sampler import ddim_coefficients, step_table
+
+# The text that `pigdm restore --task` takes, and the noise on [0, 1] images.
+TASKS = {
+    "4x bicubic": ("super_resolution:4,bicubic", 0.0),
+    "deblurring": ("uniform_blur:9", 0.0),
+    "deblurring, noise 0.05": ("uniform_blur:9", 0.05),
+    "inpainting": ("inpaint:freeform", 0.0),
+    "4x bicubic, noise 0.05": ("super_resolution:4,bicubic", 0.05),
+}
+
+
+def square(path: Path, side: int) -> np.ndarray:
+    x = pj.read_image(path)
+    factor = min(x.shape[:2]) // side
+    if not factor:
+        raise SystemExit(f"{path} is smaller than {side} x {side} pixels")
+    size = factor * side
+    top, left = ((n - size) // 2 for n in x.shape[:2])
+    x = x[top : top + size, left : left + size]
+    return x.reshape(side, factor, side, factor, 3).mean((1, 3))
+
+
+class Bench:
+    """Photos, a prior, and the rows found so far."""
+
+    def __init__(self, args: argparse.Namespace):
+        self.prior = pj.load_prior(args.prior)
+        paths = sorted(args.photos.glob("*.png"))[: args.limit]
+        self.photos = jnp.stack([square(path, args.side) for path in paths])
+        self.table = args.table
+        self.out = args.out
+        where = f"{jax.devices()[0].device_kind} ({platform.machine()})"
+        print(
+            f"{args.prior}, {len(paths)} photos, {args.side} x {args.side}, {where}\n"
+        )
+
+    def measure(self, task: str) -> tuple:
+        text, noise = TASKS[task]
+        operator = parse(text, self.photos.shape[1:])
+        ys = jax.vmap(operator.apply)(self.photos)
+        ys = ys + 2 * noise * jax.random.normal(jax.random.key(1), ys.shape)
+        return operator, ys, noise
+
+    def score(self, operator, ys, images: jax.Array, noise: float) -> dict:
+        if not noise:
+            images = jax.vmap(lambda y, x: pj.project(operator, y, x))(ys, images)
+        return {
+            name: float(np.mean(jax.vmap(metric)(images, self.photos)))
+            for name, metric in (("psnr", pj.psnr), ("ssim", pj.ssim))
+        }
+
+    def restore(self, task: str, **options) -> dict:
+        """Restore all photos; prints and keeps a row."""
+        operator, ys, noise = self.measure(task)
+        keys = jax.random.split(jax.random.key(0), len(ys))
+
+        def run():
+            return jax.block_until_ready(
+                pj.restore_batch(
+                    self.prior,
+                    operator,
+                    ys,
+                    keys,
+                    noise_std=2 * noise,
+                    trace=True,
+                    **options,
+                )
+            )
+
+        run()
+        start = time.perf_counter()
+        images, trace = run()
+        seconds = time.perf_counter() - start
+        row = {
+            "table": self.table,
+            "task": task,
+            **options,
+            **self.score(operator, ys, images, noise),
+            "finite": bool(jnp.isfinite(images).all()),
+            "residual": np.mean(np.asarray(trace.residual), axis=0)[-1].item(),
+            "seconds": seconds / len(ys),
+        }
+        said = ", ".join(f"{k} {v}" for k, v in options.items())
+        print(
+            f"| {task} | {said} | {row['psnr']:.2f} / {row['ssim']:.3f} "
+            f"| {row['residual']:.4f} | {row['seconds']:.2f} |",
+            flush=True,
+        )
+        if self.out:
+            kept = json.loads(self.out.read_text()) if self.out.exists() else []
+            curve = np.mean(np.asarray(trace.residual), axis=0).tolist()
+            kept.append(row | {"curve": curve})
+            self.out.write_text(json.dumps(kept, indent=1) + "\n")
+        return row
+
+    def heading(self) -> None:
+        print("| task | options | PSNR / SSIM | last residual | s a photo |")
+        print("| --- | --- | --- | --- | --- |")
+
+
+def guidance(bench: Bench, counts: list[int]) -> None:
+    bench.heading()
+    for task in ("4x bicubic", "deblurring", "deblurring, noise 0.05"):
+        for n in counts:
+            for rule in ("pseudoinverse", "reconstruction"):
+                for weight in ("adaptive", "vdm"):
+                    bench.restore(task, steps=n, guidance=rule, weight=weight)
+
+
+def steps(bench: Bench, counts: list[int]) -> None:
+    bench.heading()
+    for task in ("4x bicubic", "inpainting"):
+        for n in counts:
+            for eta in (0.0, 0.5, 1.0):
+                bench.restore(task, steps=n, eta=eta)
+
+
+def dps(bench: Bench, counts: list[int]) -> None:
+    bench.heading()
+    for task in ("4x bicubic", "inpainting"):
+        for n in counts:
+            bench.restore(task, steps=n)
+            for scale in (0.3, 1.0, 3.0):
+                bench.restore(task, steps=n, method="dps", scale=scale)
+
+
+def nfe(bench: Bench, counts: list[int]) -> None:
+    bench.heading()
+    for task in ("4x bicubic", "4x bicubic, noise 0.05"):
+        for n in counts:
+            for sampler in ("ddim", "multistep", "conjugate"):
+                bench.restore(task, steps=n, sampler=sampler)
+            for method in METHODS:
+                bench.restore(task, steps=n, method=method)
+
+
+def spectrum(bench: Bench, counts: list[int]) -> None:
+    """Shares of the singular values, relative to the largest."""
+    del counts
+    shape = bench.photos.shape[1:]
+    quantiles = np.linspace(0, 100, 11)
+    print("| operator | " + " | ".join(f"{q:.0f} %" for q in quantiles) + " | zero |")
+    print("| --- " * (len(quantiles) + 2) + "|")
+    for text in (
+        "super_resolution:4,box",
+        "super_resolution:4,bicubic",
+        "uniform_blur:9",
+        "uniform_blur:9,zero",
+        "gaussian_blur:2",
+        "inpaint:freeform",
+        "grayscale",
+    ):
+        operator = parse(text, shape)
+        found = operator.spectrum
+        coefficients = jax.eval_shape(found.analyse, jnp.zeros(shape)).shape
+        values = np.sort(np.broadcast_to(found.values, coefficients).ravel())[::-1]
+        if text.startswith("inpaint"):
+            values = np.sort(np.asarray(operator.mask + jnp.zeros(shape)).ravel())[::-1]
+        values = np.concatenate([values, np.zeros(np.prod(shape) - values.size)])
+        shares = np.percentile(-values, quantiles) * -1 / values[0]
+        zero = np.mean(values <= 1e-6 * values[0])
+        cells = " | ".join(f"{v:.2g}" for v in shares)
+        print(f"| {text} | {cells} | {zero:.0%} |")
+
+
+def weights(bench: Bench, counts: list[int]) -> None:
+    """Each weight over the adaptive one, where the steps are."""
+    schedule = bench.prior.schedule
+    for n in counts:
+        table = step_table(schedule, schedule.levels(n))
+        step = ddim_coefficients(table, jnp.float32(1), jnp.float32(1))
+        print(f"\n{n} steps, eta 1; sigma_t = sqrt((1 - a_t) / a_t)\n")
+        print("| network step | sigma_t | " + " | ".join(WEIGHTS) + " |")
+        print("| --- " * (len(WEIGHTS) + 2) + "|")
+        found = {
+            name: np.asarray(weight(step, jnp.float32(1)))
+            for name, weight in WEIGHTS.items()
+        }
+        sigma = np.sqrt(step.b_t / step.a_t)
+        for i in np.linspace(0, n - 1, 10).round().astype(int):
+            cells = " | ".join(
+                f"{values[i] / found['adaptive'][i]:.3f}" for values in found.values()
+            )
+            print(f"| {table.t[i]:.0f} | {sigma[i]:.3f} | {cells} |")
+
+
+TABLES = {
+    "guidance": (guidance, [100]),
+    "steps": (steps, [20, 50, 100]),
+    "dps": (dps, [20, 100]),
+    "nfe": (nfe, [20, 100]),
+    "spectrum": (spectrum, []),
+    "weights": (weights, [20, 100]),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("table", choices=TABLES)
+    parser.add_argument("--photos", type=Path, required=True)
+    parser.add_argument("--prior", default="photos-64")
+    parser.add_argument("--side", type=int, default=64, help="of the squares")
+    parser.add_argument("--limit", type=int, help="only the first photos")
+    parser.add_argument("--steps", type=int, nargs="+", help="in the table's place")
+    parser.add_argument("--out", type=Path, help="JSON file to add the figures to")
+    args = parser.parse_args()
+    device_for_each_core()
+    table, usual = TABLES[args.table]
+    table(Bench(args), args.steps or usual)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+r"""PiGDM by a conjugate integrator: what is linear in the sample, integrated exactly.
+
+With u = x_t / sqrt(alpha_bar) and s = sqrt((1 - alpha_bar) / alpha_bar), guided
+sampling without fresh noise is du/ds = eps - p (1 + s^2) / s V + p sqrt(1 + s^2) T: the
+pull is V = h+(y) - P (u - s eps) with P = H^T (H H^T + sigma_y^2 / r_t^2 I)^-1 H, the
+network's own part T = (d eps / d x)^T V, and p = w ("posterior") or w (1 - alpha_bar)
+("adaptive"). For a singular value d, P has the eigenvalue
+
+    gamma(s) = d^2 s^2 / (sigma_y^2 + (d^2 + sigma_y^2) s^2),
+
+so that, with e = eps - lambda s / (1 + s^2) u taken for constant and q = p gamma, each
+coefficient obeys a scalar equation
+
+    du/ds = c u - c_y H+ y + (1 - q (1 + s^2)) e + p sqrt(1 + s^2) T,
+    c_y = q (1 + s^2) / s,    c = c_y + (1 - q (1 + s^2)) lambda s / (1 + s^2),
+
+whose factor E = exp(-integral of c from s_s to s) is known in closed form. What E is
+multiplied by is integrated by Gauss's rule, on nodes that gather where E begins to
+fall; inside the program, since sigma_y and w may be traced.
+
+Reference: Pandey, Yang, Mandt, "Fast samplers for inverse problems in iterative
+refinement models", NeurIPS 2024 (arXiv 2405.17673): their projection, w and lambda, in
+these variables; their start is `start=`.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from pigdm_jax.guidance import (
+    Step,
+    adaptive_weight,
+    denoise,
+    measurement_residual,
+    pseudoinverse_pull,
+)
+from pigdm_jax.methods.base import Coordinates, Method, Problem, join, split
+from pigdm_jax.methods.rule import Rule
+from pigdm_jax.operators.base import Spectrum
+from pigdm_jax.sampler import Stepped
+from pigdm_jax.types import AnyArray, Image, PRNGKey, Scalar
+
+# The first node lies at this share of the step, and s = 0 is taken for this share of s.
+SMALLEST = 1e-6
+
+
+class Coefficients(NamedTuple):
+    """What a step from s_t to s_s makes of each term, for one or many singular values.
+
+    Attributes:
+      sample: of u.
+      measured: of H+ y.
+      eps: of e.
+      network: of T.
+    """
+
+    sample: AnyArray
+    measured: AnyArray
+    eps: AnyArray
+    network: AnyArray
+
+
+def coefficients(
+    s_t: Scalar,
+    s_s: Scalar,
+    value: AnyArray,
+    noise_std: Scalar,
+    w: Scalar,
+    lam: Scalar,
+    adaptive: bool,
+) -> Coefficients:
+    """Integrate the equation of each coefficient over one step.
+
+    Args:
+      s_t: the noise before the step, over sqrt(alpha_bar).
+      s_s: the noise after it; 0 in the last.
+      value: the singular values d; 0 for what is not measured.
+      noise_std: sigma_y.
+      w: the strength of the guidance.
+      lam: lambda, the share of eps taken for linear: 1 is exact for a prior N(0, I).
+      adaptive: whether p = w (1 - alpha_bar) and not w.
+    """
+    s_s = jnp.maximum(s_s, SMALLEST * s_t)
+    d2, noise = value**2, noise_std**2
+    # What is not measured has c = lam s / (1 + s^2); the numbers below then cancel.
+    d2 = jnp.where(d2 > 0, d2, 1.0)
+    strength = jnp.where(value > 0, w, 0.0)
+    kappa = d2 + noise
+
+    def decay(s: AnyArray, gone: AnyArray) -> AnyArray:
+        """E at s; `gone` is s - s_s."""
+        wide = gone * (s + s_s)
+        growth = jnp.log1p(wide / (1 + s_s**2))
+        mixed = jnp.log1p(kappa * wide / (noise + kappa * s_s**2))
+        # Integrals over v = s^2 of v / (noise + kappa v) and of what p makes of it.
+        first = wide / kappa - noise / kappa**2 * mixed
+        if adaptive:
+            squared = d2 * wide / kappa - growth + noise**2 / kappa**2 * mixed
+            measured = d2 * first - lam * squared
+        else:
+            measured = d2 * (first + mixed / kappa) - lam * d2 * first
+        return jnp.exp(-0.5 * (strength * measured + lam * growth))
+
+    def p(s: AnyArray) -> AnyArray:
+        return w * s**2 / (1 + s**2) if adaptive else w
+
+    def share(s: AnyArray) -> AnyArray:
+        """1 - q (1 + s^2), what of eps is left where the pull sees it too."""
+        gamma = d2 * s**2 / (noise + kappa * s**2)
+        return jnp.where(value > 0, 1 - p(s) * gamma * (1 + s**2), 1.0)
+
+    # Integrals over E of what multiplies eps, of its linear part, and of T's factor.
+    width = s_t - s_s
+    sums = jnp.float32(0), jnp.float32(0), jnp.float32(0)
+    for node, weight in zip(*_graded(), strict=True):
+        s = s_s + node * width
+        left = share(s)
+        terms = (left, left * lam * s / (1 + s**2), p(s) * jnp.sqrt(1 + s**2))
+        part = weight * width * decay(s, node * width)
+        sums = tuple(sum_ + part * term for sum_, term in zip(sums, terms, strict=True))
+    kept = decay(s_t, width)
+    # The integral of E c is 1 - E, and c_y is c without its part in lambda.
+    measured = jnp.where(value > 0, 1 - kept - sums[1], 0.0)
+    return Coefficients(kept, measured, -sums[0], -sums[2])
+
+
+def _graded(count: int = 32) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes in (0, 1), dense towards 0, and the weights of their integral."""
+    x, weights = np.polynomial.legendre.leggauss(count)
+    half = -np.log(SMALLEST) / 2
+    nodes, weights = np.exp(half * (x - 1)), weights * half * np.exp(half * (x - 1))
+    # What is left at the end of the interval, where nothing changes.
+    return np.append(SMALLEST / 2, nodes), np.append(SMALLEST, weights)
+
+
+def conjugate(rule: Rule) -> Method:
+    """The method for the weights "adaptive" and "posterior"."""
+    adaptive = rule.weight is adaptive_weight
+
+    def advance(problem: Problem, x_t: Image, step: Step, key: PRNGKey) -> Stepped:
+        del key
+        operator, lam = problem.operator, problem.lam
+        denoised = denoise(problem.prior, x_t, step)
+        residual = measurement_residual(operator, problem.y, denoised.x0)
+        pull = pseudoinverse_pull(
+            operator, problem.y, denoised, step, problem.noise_std**2
+        )
+        root_t, sigma = jnp.sqrt(step.a_t), jnp.sqrt(step.b_t)
+        s_t, s_s = sigma / root_t, jnp.sqrt(step.b_s / step.a_s)
+        network = (pull - root_t * denoised.vjp(pull)) / sigma
+        u = x_t / root_t
+        e = denoised.eps - lam * sigma * x_t
+        spectrum = operator.spectrum or _projection(problem)
+        known = spectrum.analyse(operator.pinv(problem.y))
+        numbers = (problem.noise_std, problem.scale, lam, adaptive)
+        seen = coefficients(s_t, s_s, spectrum.values, *numbers)
+        unseen = coefficients(s_t, s_s, jnp.float32(0), *numbers)
+        terms = [split(spectrum, term) for term in (u, e, network)]
+        factors = [(seen[i], unseen[i]) for i in (0, 2, 3)]
+        moved = Coordinates(
+            seen.measured * known
+            + sum(k * t.measured for (k, _), t in zip(factors, terms, strict=True)),
+            sum(k * t.rest for (_, k), t in zip(factors, terms, strict=True)),
+        )
+        x_s = jnp.sqrt(step.a_s) * join(spectrum, moved)
+        free = jnp.sqrt(step.a_s) * (u + (s_s - s_t) * denoised.eps)
+        return Stepped(x_s, denoised.x0, residual, x_s - free)
+
+    return Method(advance, needs="linear", noise="spectrum", eta=None)
+
+
+def _projection(problem: Problem) -> Spectrum:
+    """Where no singular values are known: what is measured, all of it alike."""
+    operator = problem.operator
+    return Spectrum(
+        jnp.float32(1), lambda x: operator.pinv(operator.apply(x)), lambda k: k
+    )

@@ -1,0 +1,34 @@
+"""How PiGDM guides, whichever sampler takes the steps."""
+
+from typing import NamedTuple
+
+from pigdm_jax.guidance import Guided, Pull, Step, Weight, guide
+from pigdm_jax.methods.base import Problem
+from pigdm_jax.types import Image
+
+
+class Rule(NamedTuple):
+    """A guidance and its weight.
+
+    Attributes:
+      pull: how the residual becomes an image.
+      weight: what the gradient is multiplied by in a DDIM step.
+      clip: whether x0 is clipped to [-1, 1], outside of the gradient.
+    """
+
+    pull: Pull
+    weight: Weight
+    clip: bool = False
+
+    def evaluate(self, problem: Problem, x_t: Image, step: Step) -> Guided:
+        """One evaluation of the prior, with its gradient."""
+        return guide(
+            problem.prior,
+            problem.operator,
+            problem.y,
+            x_t,
+            step,
+            problem.noise_std**2,
+            self.pull,
+            self.clip,
+        )
