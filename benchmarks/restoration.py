@@ -93,6 +93,8 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--guidance", nargs="+", default=["pseudoinverse"])
     parser.add_argument("--weight", help="of the guidance, if not its default")
+    parser.add_argument("--sampler", default="ddim")
+    parser.add_argument("--spacing", default="uniform")
     parser.add_argument("--prior", default="photos-64")
     parser.add_argument("--out", type=Path, help="JSON file to add the figures to")
     args = parser.parse_args()
@@ -111,7 +113,13 @@ def main() -> None:
         args.steps, args.tasks, args.guidance
     ):
         task, noise = TASKS[name]
-        options = {"steps": steps, "guidance": guidance, "weight": args.weight}
+        options = {
+            "steps": steps,
+            "guidance": guidance,
+            "weight": args.weight,
+            "sampler": args.sampler,
+            "spacing": args.spacing,
+        }
         result = evaluate(prior, task, noise, photos, args.samples, **options)
         setting = {"task": name, "text": task, "samples": args.samples, **options}
         results.append({**setting, **result})

@@ -29,6 +29,7 @@ from pigdm_jax.folder.job import Job, compile_group, list_checked
 from pigdm_jax.folder.job import run as run_folder
 from pigdm_jax.hosts import Hosts, device_for_each_core
 from pigdm_jax.io import digest, read_image, write_picture
+from pigdm_jax.methods import describe
 from pigdm_jax.operators.registry import REGISTRY, usage
 from pigdm_jax.photos import (
     Problem,
@@ -277,7 +278,7 @@ def degrade(
 
 @app.command
 def info() -> None:
-    """List devices, priors, and operators with their parameters."""
+    """List devices, priors, methods, and operators with their parameters."""
     devices = Table("device", "kind", title="Devices", title_justify="left")
     for device in jax.devices():
         devices.add_row(str(device), device.device_kind)
@@ -285,13 +286,16 @@ def info() -> None:
     for name in shipped_priors():
         source = read_metadata(SHIPPED / name)["source"]
         priors.add_row(name, source.get("description", ""))
+    methods = Table("--method", "what it is", title="Methods", title_justify="left")
+    for name, line in describe().items():
+        methods.add_row(name, line)
     operators = Table(title="Operators", title_justify="left")
     operators.add_column("--task", overflow="fold")
     operators.add_column("what it does")
     for name, make in REGISTRY.items():
         doc = (make.__doc__ or "").split("\n")[0]
         operators.add_row(usage(name), doc)
-    for table in (devices, priors, operators):
+    for table in (devices, priors, methods, operators):
         console.print(table, soft_wrap=False)
     console.print(f"Compiled programs are kept in {keep_compiled(None)}")
 

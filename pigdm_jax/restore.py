@@ -97,9 +97,10 @@ def restore(
       guidance: "pseudoinverse"; "reconstruction" (transpose instead); or "moment"
         (the network's own covariance of x0 instead of r_t^2 I: nearer the posterior,
         at up to ten more vector-Jacobian products a step).
-      sampler: "ddim" (the paper's); "multistep" (second order); or "conjugate" (what is
-        linear integrated exactly; eta 0, linear operators). All three are of "pigdm",
-        as are `weight`, `guidance` and `clip`.
+      sampler: "ddim" (the paper's); "fitted" (for few steps: the prediction fitted to
+        the measurement, then noised anew); "multistep" (second order); or "conjugate"
+        (what is linear integrated exactly; eta 0, linear operators). All are of
+        "pigdm", as are `weight`, `guidance` and `clip`.
       clip: clip x0_hat to [-1, 1], outside of the gradient.
       trace: also return the per-step `Trace`.
       on_step: called after every step with its number, 1 .. steps, for a progress bar;

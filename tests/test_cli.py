@@ -144,6 +144,8 @@ def test_info_lists_what_there_is(run):
     assert status == 0
     for word in ("cpu:0", "photos-64", "super_resolution:FACTOR", "low_dynamic_range"):
         assert word in text
+    for word in ("pigdm", "reconstruction", "DiffPIR: half-quadratic", "red_diff"):
+        assert word in text
 
 
 def test_convert_reports_and_refuses(run, tmp_path):

@@ -11,9 +11,11 @@ from dense import dense
 
 from pigdm_jax import from_denoiser, gaussian_prior, measurement_residual, restore
 from pigdm_jax import operators as ops
-from pigdm_jax.methods import METHODS
+from pigdm_jax.guidance import PULLS, WEIGHTS
+from pigdm_jax.methods import METHODS, SAMPLERS
 from pigdm_jax.methods.base import Problem
 from pigdm_jax.methods.conjugate import coefficients
+from pigdm_jax.methods.rule import Rule
 from pigdm_jax.sampler import ddim_coefficients, step_table
 
 SHAPE = (4, 4, 1)
@@ -50,6 +52,12 @@ def step_at(prior, level, following, eta=0.5):
     return ddim_coefficients(row, jnp.float32(eta), jnp.float32(1))
 
 
+def method_named(name):
+    if name in METHODS:
+        return METHODS[name]
+    return SAMPLERS[name](Rule(PULLS["pseudoinverse"], WEIGHTS["adaptive"]))
+
+
 def draws(method, prior, operator, y, count, **options):
     keys = jax.random.split(KEY, count)
     run = partial(restore, prior, operator, y, method=method, **options)
@@ -77,7 +85,7 @@ def test_hidden_pixels_of_a_white_prior_keep_its_law(method, eta):
 SINGULAR = np.array([2.0, 1.0, 0.05, 0.0])
 
 
-@pytest.mark.parametrize("method", ["ddrm", "ddnm"])
+@pytest.mark.parametrize("method", ["ddrm", "ddnm", "fitted"])
 @pytest.mark.parametrize("noise_std", [0.0, 0.1])
 @pytest.mark.parametrize("level, following", [(900, 700), (300, 100), (60, 5)])
 def test_a_sample_keeps_its_noise_level(method, noise_std, level, following):
@@ -94,7 +102,7 @@ def test_a_sample_keeps_its_noise_level(method, noise_std, level, following):
         y = operator.apply(x0) + noise_std * measured
         x_t = jnp.sqrt(step.a_t) * x0 + jnp.sqrt(step.b_t) * noise
         given = problem(prior, operator, y, noise_std)
-        return METHODS[method].step(given, x_t, step, keys[2]).state
+        return method_named(method).step(given, x_t, step, keys[2]).state
 
     count = 20_000
     x_s = np.asarray(jax.jit(jax.vmap(one))(jax.random.split(KEY, count)), np.float64)
@@ -384,6 +392,36 @@ def test_a_projection_does_where_singular_values_are_unknown():
     np.testing.assert_allclose(one, two, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "operator",
+    [
+        ops.super_resolution(SHAPE, 2, "bicubic"),
+        ops.linear(SHAPE, ops.super_resolution(SHAPE, 2, "bicubic").apply),
+        ops.quantize(SHAPE, 2),
+    ],
+)
+def test_the_fitted_sampler_ends_at_a_noiseless_measurement(operator):
+    y = operator.apply(jnp.tanh(jnp.asarray(values(SHAPE))))
+    x = restore(rough_prior(), operator, y, KEY, sampler="fitted", steps=5)
+    assert measurement_residual(operator, y, x) < 1e-4
+
+
+def test_the_fitted_sampler_guides_what_is_hidden():
+    prior, operator = rough_prior(), ops.inpaint(SHAPE, MASK)
+    step = step_at(prior, 400, 300)
+    x_t, y = values(SHAPE, 2), operator.apply(jnp.asarray(values(SHAPE, 1)))
+    given = problem(prior, operator, y, eta=0.0)
+    made = method_named("fitted").step(given, jnp.asarray(x_t), step, KEY)
+    j, e = gaussian_step(step, rough_covariance())
+    flat, seen = x_t.ravel().astype(np.float64), MASK.ravel() == 1
+    pull = np.where(seen, np.asarray(y).ravel() - j @ flat, 0)
+    x0 = np.where(
+        seen, np.asarray(y).ravel(), j @ flat + np.sqrt(step.a_t) * j.T @ pull
+    )
+    expected = np.sqrt(step.a_s) * x0 + np.sqrt(step.b_s) * e @ flat
+    np.testing.assert_allclose(made.state.ravel(), expected, atol=1e-4)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_runs_in_a_batch_and_tells_its_steps(method):
     operator = ops.super_resolution(SHAPE, 2, "bicubic")
@@ -423,7 +461,7 @@ def test_words_that_do_not_go_together_are_refused(options, message):
         (ops.linear(SHAPE, lambda x: x), {"method": "ddrm"}, "singular values"),
         (
             ops.linear(SHAPE, lambda x: x),
-            {"method": "ddnm", "noise_std": 0.1},
+            {"sampler": "conjugate", "noise_std": 0.1},
             "singular values",
         ),
     ],

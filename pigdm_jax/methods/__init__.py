@@ -1,5 +1,6 @@
 """Restoration methods: PiGDM with its samplers, and others over the same priors."""
 
+import sys
 from collections.abc import Callable
 
 from pigdm_jax.methods.base import Method
@@ -9,6 +10,7 @@ from pigdm_jax.methods.ddnm import DDNM
 from pigdm_jax.methods.ddrm import DDRM
 from pigdm_jax.methods.diffpir import DIFFPIR
 from pigdm_jax.methods.dps import DPS
+from pigdm_jax.methods.fitted import fitted
 from pigdm_jax.methods.multistep import multistep
 from pigdm_jax.methods.pigdm import pigdm
 from pigdm_jax.methods.pnp import PNP
@@ -22,6 +24,7 @@ SAMPLERS: dict[str, Callable[[Rule], Method]] = {
     "ddim": pigdm,
     "multistep": multistep,
     "conjugate": conjugate,
+    "fitted": fitted,
 }
 """Of PiGDM, each for any rule."""
 
@@ -37,3 +40,11 @@ METHODS: dict[str, Method] = {
     "ccdf": CCDF,
 }
 """Besides PiGDM."""
+
+
+def describe() -> dict[str, str]:
+    """Every method in a line: the first of the file of its name."""
+    return {
+        name: (sys.modules[f"{__name__}.{name}"].__doc__ or "").split("\n")[0]
+        for name in (PIGDM, *METHODS)
+    }

@@ -1,7 +1,7 @@
 """DDNM and DDNM+: the prediction is replaced by its projection onto the measurement.
 
-Without noise any operator does, linear or not. With noise (DDNM+) each coefficient
-takes as much of the measurement as the level's noise covers.
+Without noise any operator does, linear or not. With noise (DDNM+) the coefficient of
+each singular value takes as much of the measurement as the level's noise covers.
 
 Reference: Wang, Yu, Zhang, "Zero-shot image restoration using denoising diffusion
 null-space model", ICLR 2023, equations 13, 14 and appendix I.
@@ -10,7 +10,7 @@ null-space model", ICLR 2023, equations 13, 14 and appendix I.
 import jax
 import jax.numpy as jnp
 
-from pigdm_jax.guidance import Step, project
+from pigdm_jax.guidance import Step
 from pigdm_jax.methods.base import (
     Coordinates,
     Method,
@@ -21,46 +21,57 @@ from pigdm_jax.methods.base import (
     split,
     stepped,
 )
+from pigdm_jax.methods.proximal import proximal
 from pigdm_jax.sampler import Stepped
 from pigdm_jax.types import Image, PRNGKey
 
 
 def step(problem: Problem, x_t: Image, step: Step, key: PRNGKey) -> Stepped:
-    """A DDIM step from the projected prediction, with the predicted noise as it is."""
+    """A DDIM step from the fitted prediction, with the predicted noise as it is."""
     denoised, residual = evaluate(problem, x_t, step)
     z = jax.random.normal(key, x_t.shape)
+    x_s, x0 = fit_and_noise(problem, denoised.x0, denoised.eps, z, step)
+    return stepped(x_s, denoised.x0, residual, x0)
+
+
+def fit_and_noise(
+    problem: Problem, x0: Image, eps: Image, z: Image, step: Step
+) -> tuple[Image, Image]:
+    """The sample at s from a prediction, and the prediction fitted to the measurement.
+
+    Where the operator's singular values are not known, noise is met by the proximal
+    step of DiffPIR instead.
+
+    Args:
+      problem: what is to be restored.
+      x0: the predicted clean image.
+      eps: the predicted noise.
+      z: fresh noise.
+      step: the numbers of the step.
+    """
     spectrum = problem.operator.spectrum if problem.operator.linear else None
-    c1, c2 = (jnp.sqrt(step.b_s) * c for c in _shares(problem.eta))
+    eta = problem.eta
+    c1, c2 = (jnp.sqrt(step.b_s) * c for c in (eta, jnp.sqrt(1 - eta**2)))
     if spectrum is None:
-        fitted = project(problem.operator, problem.y, denoised.x0)
-        x_s = jnp.sqrt(step.a_s) * fitted + c1 * z + c2 * denoised.eps
-        return stepped(x_s, denoised.x0, residual, fitted)
+        fitted = proximal(problem, x0, step.a_t / step.b_t)
+        return jnp.sqrt(step.a_s) * fitted + c1 * z + c2 * eps, fitted
     known = spectrum.analyse(problem.operator.pinv(problem.y))
-    x0, eps, z = (split(spectrum, image) for image in (denoised.x0, denoised.eps, z))
+    guess, eps, z = (split(spectrum, image) for image in (x0, eps, z))
     # The noise that a coefficient of H^+ y brings into x_s.
     brought = jnp.sqrt(step.a_s) * noise_in_spectrum(spectrum, problem.noise_std)
-    share = jnp.minimum(1, c2 / jnp.where(brought > 0, brought, 1))
-    share = jnp.where(brought**2 <= step.b_s, 1.0, share)
-    taken = x0.measured + share * (known - x0.measured)
-    fresh = jnp.where(
-        brought**2 <= step.b_s,
-        jnp.sqrt(jnp.maximum(step.b_s - brought**2, 0)),
-        c1,
-    )
-    # Only without noise is a measured coefficient free to keep the predicted noise.
-    noiseless = problem.noise_std == 0
-    fresh = jnp.where(noiseless | jnp.isinf(brought), c1, fresh)
-    kept = jnp.where(noiseless | jnp.isinf(brought), c2, 0.0)
-    fitted = join(spectrum, Coordinates(taken, x0.rest))
+    covered = brought**2 <= step.b_s
+    share = jnp.where(covered, 1.0, c2 / jnp.where(covered, 1.0, brought))
+    taken = guess.measured + share * (known - guess.measured)
+    rest = jnp.sqrt(jnp.maximum(step.b_s - brought**2, 0))
+    # The measured coefficients of noise-free data are as free as the hidden ones.
+    free = (problem.noise_std == 0) | jnp.isinf(brought)
+    fresh = jnp.where(covered & ~free, rest, c1)
+    kept = jnp.where(free, c2, 0.0)
+    fitted = join(spectrum, Coordinates(taken, guess.rest))
     noise = Coordinates(
         fresh * z.measured + kept * eps.measured, c1 * z.rest + c2 * eps.rest
     )
-    x_s = jnp.sqrt(step.a_s) * fitted + join(spectrum, noise)
-    return stepped(x_s, denoised.x0, residual, fitted)
+    return jnp.sqrt(step.a_s) * fitted + join(spectrum, noise), fitted
 
 
-def _shares(eta: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return eta, jnp.sqrt(1 - eta**2)
-
-
-DDNM = Method(step, noise="spectrum", eta=0.85)
+DDNM = Method(step, noise="yes", eta=0.85)
