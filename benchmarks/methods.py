@@ -27,7 +27,7 @@ import numpy as np
 import pigdm_jax as pj
 from pigdm_jax.guidance import WEIGHTS
 from pigdm_jax.hosts import device_for_each_core
-from pigdm_jax.methods import METHODS
+from pigdm_jax.methods import METHODS, SAMPLERS
 from pigdm_jax.operators import parse
 from pigdm_jax.sampler import ddim_coefficients, step_table
 
@@ -160,7 +160,7 @@ def nfe(bench: Bench, counts: list[int]) -> None:
     bench.heading()
     for task in ("4x bicubic", "4x bicubic, noise 0.05"):
         for n in counts:
-            for sampler in ("ddim", "multistep", "conjugate"):
+            for sampler in SAMPLERS:
                 bench.restore(task, steps=n, sampler=sampler)
             for method in METHODS:
                 bench.restore(task, steps=n, method=method)

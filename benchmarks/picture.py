@@ -13,6 +13,7 @@ from PIL import Image
 import pigdm_jax as pj
 from pigdm_jax.figures import side_by_side
 from pigdm_jax.photos import damage_to_do, restore_picture, simulated
+from pigdm_jax.request import Request
 
 PHOTOS = Path(__file__).parent / "photos"
 ROWS = [
@@ -29,7 +30,8 @@ def row(prior, name: str, task: str, noise: float | None) -> Image.Image:
     key = jax.random.key(0)
     photo = pj.read_image(PHOTOS / f"{name}.png")
     problem = simulated(photo, damage_to_do(photo.shape[:2], task, noise), key)
-    restored = restore_picture(prior, problem, key, steps=20).picture
+    options = Request(task).options
+    restored = restore_picture(prior, problem, key, **options).picture
     text = task if noise is None else f"{task}, noise {noise}"
     return side_by_side(
         {

@@ -49,8 +49,7 @@ METHODS = {
     "PiGDM, posterior": ("pseudoinverse", "posterior", 1.0),
     "moment, posterior": ("moment", "posterior", 1.0),
 }
-FEW = (10, 20, 50)
-FEW_ETAS = (0.0, 0.5, 1.0)
+FEW, FEW_ETAS = (10, 20), (0.0, 1.0)
 
 
 class Problem(NamedTuple):
