@@ -416,7 +416,7 @@ def test_the_fitted_sampler_guides_what_is_hidden():
     flat, seen = x_t.ravel().astype(np.float64), MASK.ravel() == 1
     pull = np.where(seen, np.asarray(y).ravel() - j @ flat, 0)
     x0 = np.where(
-        seen, np.asarray(y).ravel(), j @ flat + np.sqrt(step.a_t) * j.T @ pull
+        seen, np.asarray(y).ravel(), j @ flat + 2 * np.sqrt(step.a_t) * j.T @ pull
     )
     expected = np.sqrt(step.a_s) * x0 + np.sqrt(step.b_s) * e @ flat
     np.testing.assert_allclose(made.state.ravel(), expected, atol=1e-4)

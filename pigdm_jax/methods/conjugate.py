@@ -112,13 +112,14 @@ def coefficients(
 
     # Integrals over E of what multiplies eps, of its linear part, and of T's factor.
     width = s_t - s_s
-    sums = jnp.float32(0), jnp.float32(0), jnp.float32(0)
-    for node, weight in zip(*_graded(), strict=True):
-        s = s_s + node * width
-        left = share(s)
-        terms = (left, left * lam * s / (1 + s**2), p(s) * jnp.sqrt(1 + s**2))
-        part = weight * width * decay(s, node * width)
-        sums = tuple(sum_ + part * term for sum_, term in zip(sums, terms, strict=True))
+    nodes, weights = (
+        part.reshape(-1, *(1 for _ in jnp.shape(value))) for part in _graded()
+    )
+    s = s_s + nodes * width
+    left = share(s)
+    factors = (left, left * lam * s / (1 + s**2), p(s) * jnp.sqrt(1 + s**2))
+    parts = weights * width * decay(s, nodes * width)
+    sums = [jnp.sum(parts * factor, axis=0) for factor in factors]
     kept = decay(s_t, width)
     # The integral of E c is 1 - E, and c_y is c without its part in lambda.
     measured = jnp.where(value > 0, 1 - kept - sums[1], 0.0)
