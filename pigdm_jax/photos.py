@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from pigdm_jax.guidance import default_weight, project, root_mean_square
 from pigdm_jax.io import ROUNDING_STD, from_uint8, read_jpeg_coefficients
+from pigdm_jax.methods import PIGDM
 from pigdm_jax.operators import Operator, enlargement, parse
 from pigdm_jax.operators.chain import Chain
 from pigdm_jax.operators.jpeg import Coefficients
@@ -339,10 +340,18 @@ def restore_picture(
 
 
 def not_finite(
-    guidance: str = "pseudoinverse", weight: str | None = None, **others: Any
+    method: str = PIGDM,
+    guidance: str = "pseudoinverse",
+    weight: str | None = None,
+    **others: Any,
 ) -> str:
     """What to tell a user whose restoration left the finite numbers."""
     del others
+    if method != PIGDM:
+        return (
+            f"the restoration is not finite: {method} is unstable with this prior and "
+            f"task; {PIGDM!r} is the safest"
+        )
     return (
         f"the restoration is not finite: the weight "
         f"{weight or default_weight(guidance)!r} is unstable with this prior and task; "

@@ -89,6 +89,15 @@ def test_simulating_compares_and_draws_samples(run, photo):
         assert spread.mode == "L" and spread.getextrema()[1] == 255
 
 
+def test_other_methods_are_a_word_away(run, photo):
+    status, text = run(
+        *("restore", photo, "--task", "super_resolution:2,box", "--simulate"),
+        *("--method", "ddnm", "--steps", "2"),
+    )
+    assert status == 0, text
+    assert "off the measurement: 0.00" in text
+
+
 def test_a_mask_file_says_what_to_keep(run, photo, tmp_path):
     mask = Image.new("L", (32, 32), 255)
     mask.paste(0, (10, 10, 20, 20))
@@ -182,6 +191,11 @@ BAD = {
     "no jpeg": (["photo.png", "--task", "jpeg"], "is no JPEG file"),
     "steps": (["photo.png", "--task", "jpeg:9", "--steps", "0"], "steps must be"),
     "eta": (["photo.png", "--task", "jpeg:9", "--eta", "2"], "eta must be"),
+    "method": (["photo.png", "--task", "jpeg:9", "--method", "dps"], "a gradient"),
+    "method's sampler": (
+        "photo.png --task grayscale --method dps --sampler fitted".split(),
+        "sampler is pigdm's",
+    ),
     "half a host": (["photo.png", "--task", "jpeg:9", "--process", "1"], "go together"),
     "folder's samples": ([".", "--task", "jpeg:9", "--samples", "2"], "not a folder"),
     "samples": (["photo.png", "--task", "jpeg:9", "--samples", "0"], "at least 1"),

@@ -114,7 +114,7 @@ def run(job: Job) -> Summary:
     count = sum(map(len, mine.groups.values()))
     compilations, compile_seconds = 0, 0.0
     with manifest:
-        unstable = not_finite(job.request.guidance, job.request.weight)
+        unstable = not_finite(**job.request.options)
         results = Results(job.out, manifest, settings, unstable, job.tell)
         try:
             for entry, why in mine.broken.items():
