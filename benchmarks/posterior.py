@@ -15,7 +15,6 @@ Imperial College London, 2024, table A.1, with that table's sampler and with our
 """
 
 import argparse
-import itertools
 import json
 from collections.abc import Iterator
 from functools import partial
@@ -28,7 +27,6 @@ import numpy as np
 
 import pigdm_jax as pj
 from pigdm_jax.guidance import PULLS, guide
-from pigdm_jax.methods import SAMPLERS
 from pigdm_jax.operators import separable
 from pigdm_jax.operators.base import Operator
 from pigdm_jax.sampler import ddim_coefficients, step_table
@@ -49,7 +47,21 @@ METHODS = {
     "PiGDM, posterior": ("pseudoinverse", "posterior", 1.0),
     "moment, posterior": ("moment", "posterior", 1.0),
 }
-FEW, FEW_ETAS = (10, 20), (0.0, 1.0)
+# Weight, sampler, spacing, eta and steps.
+FEW = [
+    ("posterior", "ddim", "uniform", 1.0, 100),
+    ("posterior", "ddim", "quadratic", 1.0, 20),
+    ("posterior", "multistep", "uniform", 0.0, 20),
+    ("posterior", "multistep", "quadratic", 0.0, 20),
+    ("posterior", "multistep", "quadratic", 1.0, 20),
+    ("posterior", "conjugate", "uniform", 0.0, 20),
+    ("posterior", "conjugate", "quadratic", 0.0, 20),
+    ("posterior", "fitted", "quadratic", 1.0, 20),
+    ("posterior", "fitted", "quadratic", 0.0, 20),
+    ("adaptive", "fitted", "quadratic", 1.0, 20),
+    ("adaptive", "fitted", "quadratic", 0.5, 20),
+    ("adaptive", "fitted", "quadratic", 0.0, 20),
+]
 
 
 class Problem(NamedTuple):
@@ -333,25 +345,27 @@ def run_published(reference: Path) -> list[dict]:
 
 
 def run_few(reference: Path) -> list[dict]:
-    """The same problems by few evaluations: every sampler, spacing and eta."""
-    columns = {"ddim, uniform, posterior, eta 1, 100": ("ddim", "uniform", 1.0, 100)}
-    for steps, sampler, spacing, eta in itertools.product(
-        FEW, SAMPLERS, ("uniform", "quadratic"), FEW_ETAS
-    ):
-        if sampler != "conjugate" or eta == 0:
-            name = f"{sampler}, {spacing}, posterior, eta {eta:g}, {steps}"
-            columns[name] = (sampler, spacing, eta, steps)
+    """The same problems by few evaluations, beside PiGDM's 100."""
     rows = []
     for name, record, problem in mixture_problems(reference, pj.Schedule.linear()):
         row = {"problem": name, "published": record["published_sliced_w1"]}
-        for column, (sampler, spacing, eta, steps) in columns.items():
-            options = ("pseudoinverse", "posterior", 1.0, sampler, spacing)
+        for weight, sampler, spacing, eta, steps in FEW:
             draws = restored_draws(
-                problem, jax.random.key(0), SEEDS * DRAWS, steps, eta, *options
+                problem,
+                jax.random.key(0),
+                SEEDS * DRAWS,
+                steps,
+                eta,
+                "pseudoinverse",
+                weight,
+                1.0,
+                sampler,
+                spacing,
             )
+            column = f"{sampler}, {weight}, {spacing}, eta {eta:g}, {steps}"
             row[column] = with_error(distances(problem, draws))
         rows.append(row)
-    summarise(rows, list(columns))
+    summarise(rows, list(rows[0])[2:])
     return rows
 
 

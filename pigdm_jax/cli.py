@@ -178,12 +178,11 @@ def _problem(image: Path, request: Request) -> tuple[Problem, Prior, PRNGKey]:
     picture = read_image(image)
     noise_key, key = request.keys(digest(image))
     damage = request.damage(picture.shape[:2], image)
-    problem = request.problem(picture, damage, noise_key, image)
-    image_shape = problem.operator.image_shape
+    image_shape = damage.operator.image_shape
     prior = load_prior(request.prior, label=request.label)
     prior = fit_prior(prior, image_shape, request.tile)
     check_memory(prior, image_shape)
-    return problem, prior, key
+    return request.problem(picture, damage, noise_key, image), prior, key
 
 
 def _restore_file(
