@@ -189,7 +189,7 @@ def spectrum(bench: Bench, counts: list[int]) -> None:
         if text.startswith("inpaint"):
             values = np.sort(np.asarray(operator.mask + jnp.zeros(shape)).ravel())[::-1]
         values = np.concatenate([values, np.zeros(np.prod(shape) - values.size)])
-        shares = np.percentile(-values, quantiles) * -1 / values[0]
+        shares = np.percentile(values, 100 - quantiles) / values[0]
         zero = np.mean(values <= 1e-6 * values[0])
         cells = " | ".join(f"{v:.2g}" for v in shares)
         print(f"| {text} | {cells} | {zero:.0%} |")
