@@ -23,6 +23,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from restoration import middle
 
 import pigdm_jax as pj
 from pigdm_jax.guidance import WEIGHTS
@@ -46,10 +47,7 @@ def square(path: Path, side: int) -> np.ndarray:
     factor = min(x.shape[:2]) // side
     if not factor:
         raise SystemExit(f"{path} is smaller than {side} x {side} pixels")
-    size = factor * side
-    top, left = ((n - size) // 2 for n in x.shape[:2])
-    x = x[top : top + size, left : left + size]
-    return x.reshape(side, factor, side, factor, 3).mean((1, 3))
+    return middle(x, side, factor)
 
 
 class Bench:
@@ -186,8 +184,6 @@ def spectrum(bench: Bench, counts: list[int]) -> None:
         found = operator.spectrum
         coefficients = jax.eval_shape(found.analyse, jnp.zeros(shape)).shape
         values = np.sort(np.broadcast_to(found.values, coefficients).ravel())[::-1]
-        if text.startswith("inpaint"):
-            values = np.sort(np.asarray(operator.mask + jnp.zeros(shape)).ravel())[::-1]
         values = np.concatenate([values, np.zeros(np.prod(shape) - values.size)])
         shares = np.percentile(values, 100 - quantiles) / values[0]
         zero = np.mean(values <= 1e-6 * values[0])

@@ -38,11 +38,16 @@ TASKS = {
 }
 
 
-def photo(path: Path, side: int = 256) -> np.ndarray:
-    x = pj.read_image(path)
-    top, left = ((n - side) // 2 for n in x.shape[:2])
-    x = x[top : top + side, left : left + side]
-    return x.reshape(side // 2, 2, side // 2, 2, 3).mean((1, 3))
+def middle(x: np.ndarray, side: int, factor: int) -> np.ndarray:
+    """The square in the middle of a photo that averages to `side` pixels."""
+    size = factor * side
+    top, left = ((n - size) // 2 for n in x.shape[:2])
+    x = x[top : top + size, left : left + size]
+    return x.reshape(side, factor, side, factor, 3).mean((1, 3))
+
+
+def photo(path: Path) -> np.ndarray:
+    return middle(pj.read_image(path), 128, 2)
 
 
 def evaluate(

@@ -81,7 +81,7 @@ def pseudoinverse_pull(
     noise_variance: Number,
 ) -> Image:
     """V = h+(y) - h+(h(x0)), equations 7 (noisy), 8 and 9 of the paper in one."""
-    return _pinv_residual(operator, y, denoised.x0, noise_variance / step.r2)
+    return pinv_residual(operator, y, denoised.x0, noise_variance / step.r2)
 
 
 def transpose_pull(
@@ -93,7 +93,7 @@ def transpose_pull(
 ) -> Image:
     """V = H^T (y - H x0): reconstruction guidance (Ho et al. 2022, equation 7)."""
     del step, noise_variance
-    return _adjoint(operator)(measurement_difference(operator, y, denoised.x0))
+    return _adjoint(operator)(_residual(operator, y, denoised.x0))
 
 
 def moment_pull(
@@ -122,7 +122,7 @@ def moment_pull(
         spread = operator.apply(denoised.vjp(adjoint(u)))
         return jax.tree.map(lambda s, leaf: scale * s + damping * leaf, spread, u)
 
-    residual = measurement_difference(operator, y, denoised.x0)
+    residual = _residual(operator, y, denoised.x0)
     u, _ = jax.scipy.sparse.linalg.gmres(
         system,
         residual,
@@ -143,16 +143,16 @@ PULLS: dict[str, Pull] = {
 LINEAR_PULLS = ("reconstruction", "moment")
 
 
-def measurement_difference(operator: Operator, y: Measurement, x: Image) -> Measurement:
-    """The difference y - h(x)."""
+def _residual(operator: Operator, y: Measurement, x: Image) -> Measurement:
     return jax.tree.map(jnp.subtract, y, operator.apply(x))
 
 
-def _pinv_residual(
+def pinv_residual(
     operator: Operator, y: Measurement, x: Image, damping: Damping
 ) -> Image:
+    """The image h+(y) - h+(h(x)); the damping is for linear operators."""
     if operator.linear:
-        return operator.pinv(measurement_difference(operator, y, x), damping)
+        return operator.pinv(_residual(operator, y, x), damping)
     return operator.pinv(y) - operator.pinv(operator.apply(x))
 
 
@@ -172,7 +172,7 @@ def root_mean_square(y: Measurement) -> Scalar:
 
 def measurement_residual(operator: Operator, y: Measurement, x: Image) -> Scalar:
     """Root mean square of y - h(x), in the measurement's own units."""
-    return root_mean_square(measurement_difference(operator, y, x))
+    return root_mean_square(_residual(operator, y, x))
 
 
 def denoise(prior: Prior, x_t: Image, step: Step) -> Denoised:
@@ -230,7 +230,7 @@ def project(operator: Operator, y: Measurement, x: Image) -> Image:
       y: a noiseless measurement.
       x: an image.
     """
-    return x + _pinv_residual(operator, y, x, 0.0)
+    return x + pinv_residual(operator, y, x, 0.0)
 
 
 Weight = Callable[[Step, Scalar], Scalar]

@@ -22,7 +22,7 @@ from pigdm_jax.methods import METHODS, PIGDM, SAMPLERS
 from pigdm_jax.methods.base import Method, Problem
 from pigdm_jax.methods.rule import Rule
 from pigdm_jax.operators import chain, crop
-from pigdm_jax.operators.base import Operator, Spectrum
+from pigdm_jax.operators.base import Operator
 from pigdm_jax.prior import Prior
 from pigdm_jax.sampler import (
     State,
@@ -338,8 +338,6 @@ def check_request(
     _check_word("weight", words.weight, WEIGHTS)
     if method != PIGDM:
         _check_none_of_pigdm(method, weight, guidance, sampler, clip)
-    elif sampler == "conjugate":
-        _check_conjugate(words)
     chosen = words.method
     name = method if method != PIGDM else f"the {sampler} sampler"
     _check_measurement(operator, y)
@@ -376,19 +374,6 @@ def _check_none_of_pigdm(
             raise ValueError(f"{name} is pigdm's; {method} has its own, leave it out")
 
 
-def _check_conjugate(words: _Words) -> None:
-    if words.guidance != "pseudoinverse" or words.clip:
-        raise ValueError(
-            "the conjugate sampler integrates pseudoinverse guidance, without clip; "
-            "use 'ddim' or 'multistep' for others"
-        )
-    if words.weight not in ("adaptive", "posterior"):
-        raise ValueError(
-            "the conjugate sampler's weight is adaptive or posterior, got "
-            f"{words.weight!r}"
-        )
-
-
 def _check_operator(name: str, method: Method, operator: Operator) -> None:
     """Refuse an operator that a method cannot do anything with."""
     if method.needs == "linear" and not operator.linear:
@@ -398,14 +383,10 @@ def _check_operator(name: str, method: Method, operator: Operator) -> None:
             f"{name} needs a measurement with a gradient, and this one rounds; use "
             "pigdm"
         )
-    if method.needs == "spectrum" and _spectrum(operator) is None:
+    if method.needs == "spectrum" and operator.spectrum is None:
         raise ValueError(
             f"{name} needs an operator whose singular values are known; use pigdm"
         )
-
-
-def _spectrum(operator: Operator) -> Spectrum | None:
-    return operator.spectrum if operator.linear else None
 
 
 def _check_noise_of_method(
@@ -414,7 +395,7 @@ def _check_noise_of_method(
     traced = isinstance(noise_std, jax.core.Tracer)
     if not traced and not np.any(np.asarray(noise_std)):
         return
-    if method.noise == "spectrum" and _spectrum(operator) is None:
+    if method.noise_needs_spectrum and operator.spectrum is None:
         raise ValueError(
             f"a noise level with {name} needs an operator whose singular values are "
             "known; use ddim of pigdm"

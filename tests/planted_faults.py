@@ -66,8 +66,8 @@ FAULTS = [
     Fault(
         "damping without r_t",
         "guidance.py",
-        "    return _pinv_residual(operator, y, denoised.x0, noise_variance / step.r2)",
-        "    return _pinv_residual(operator, y, denoised.x0, noise_variance)",
+        "    return pinv_residual(operator, y, denoised.x0, noise_variance / step.r2)",
+        "    return pinv_residual(operator, y, denoised.x0, noise_variance)",
     ),
     Fault(
         "moment damping without r_t",

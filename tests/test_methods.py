@@ -16,7 +16,7 @@ from pigdm_jax.methods import METHODS, SAMPLERS
 from pigdm_jax.methods.base import Problem
 from pigdm_jax.methods.conjugate import coefficients
 from pigdm_jax.methods.rule import Rule
-from pigdm_jax.sampler import ddim_coefficients, step_table
+from pigdm_jax.sampler import ddim_coefficients, run, step_table
 
 SHAPE = (4, 4, 1)
 N = 16
@@ -61,7 +61,7 @@ def method_named(name):
 def draws(method, prior, operator, y, count, **options):
     keys = jax.random.split(KEY, count)
     run = partial(restore, prior, operator, y, method=method, **options)
-    return np.asarray(jax.vmap(lambda key: run(key))(keys), np.float64)
+    return np.asarray(jax.vmap(run)(keys), np.float64)
 
 
 MASK = np.indices((4, 4)).sum(0) % 2
@@ -248,16 +248,13 @@ def test_snips_draws_from_the_posterior():
     prior = white_prior()
     table = step_table(prior.schedule, prior.schedule.levels(1000))
     given, method = problem(prior, operator, y, noise_std), METHODS["snips"]
-    rows = [ddim_coefficients(table, jnp.float32(0), jnp.float32(1))]
+    first = step_at(prior, 1000, 999, eta=0.0)
 
     def one(key):
-        def body(state, row):
-            step, i = row
-            return method.step(given, state, step, jax.random.fold_in(key, i)).state, 0
-
-        first = jax.tree.map(lambda column: column[0], rows[0])
         state = method.begin(given, jax.random.normal(key, SHAPE), first)
-        return jax.lax.scan(body, state, (rows[0], table.index))[0].x
+        advance = partial(method.step, given)
+        numbers = {"eta": given.eta, "data_variance": jnp.float32(1)}
+        return run(advance, state, key, table, **numbers)[0].x
 
     x = np.asarray(jax.vmap(one)(jax.random.split(KEY, 2000)), np.float64)
     variance = 1 / (1 / VARIANCE + gain**2 / noise_std**2)

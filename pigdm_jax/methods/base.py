@@ -6,7 +6,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from pigdm_jax.guidance import Denoised, Step, denoise, measurement_residual
+from pigdm_jax.guidance import (
+    Denoised,
+    Step,
+    denoise,
+    measurement_residual,
+    pinv_residual,
+)
 from pigdm_jax.operators.base import Operator, Spectrum
 from pigdm_jax.prior import Prior
 from pigdm_jax.sampler import State, Stepped
@@ -50,8 +56,7 @@ class Method(NamedTuple):
       image: the restored image in the last state.
       needs: what the operator has to be: "linear", "spectrum" (linear, with known
         singular values), "differentiable", or "" for any.
-      noise: whether sigma_y plays a part: "yes" (for linear operators); "spectrum", for
-        those with known singular values; or "ignored".
+      noise_needs_spectrum: whether a noise level needs known singular values.
       eta: the default; None where eta plays no part.
       start: the default noise level to begin at, as a share of all; then from the
         pseudoinverse. None begins with pure noise.
@@ -61,7 +66,7 @@ class Method(NamedTuple):
     begin: Callable[[Problem, Image, Step], State] = sample_itself
     image: Callable[[State], Image] = lambda state: state
     needs: str = ""
-    noise: str = "ignored"
+    noise_needs_spectrum: bool = False
     eta: float | None = 1.0
     start: float | None = None
 
@@ -75,6 +80,16 @@ def evaluate(problem: Problem, x_t: Image, step: Step) -> tuple[Denoised, Scalar
 def stepped(state: Any, x0: Image, residual: Scalar, fitted: Image) -> Stepped:
     """The record of a step in which the measurement moved x0 to `fitted`."""
     return Stepped(state, x0, residual, fitted - x0)
+
+
+def proximal(problem: Problem, x0: Image, strength: Scalar) -> Image:
+    """argmin_x ||y - H x||^2 + sigma_y^2 strength ||x - x0||^2.
+
+    That is x0 + H^T (H H^T + sigma_y^2 strength I)^-1 (y - H x0); for a non-linear
+    operator, which has no noise, the projection x0 + h+(y) - h+(h(x0)).
+    """
+    damping = problem.noise_std**2 * strength
+    return x0 + pinv_residual(problem.operator, problem.y, x0, damping)
 
 
 class Coordinates(NamedTuple):

@@ -14,7 +14,7 @@ from pigdm_jax.types import Image, PRNGKey
 
 
 def step(problem: Problem, x_t: Image, step: Step, key: PRNGKey) -> Stepped:
-    """X <- x' - H^+ H x' + H^+ y_s, with y_s measured at the noise level of x'."""
+    """Put H^+ y_s in the place of H^+ H x', y_s measured at the noise level of x'."""
     denoised, residual = evaluate(problem, x_t, step)
     fresh, noise = (
         jax.random.normal(k, x_t.shape) for k in (key, jax.random.fold_in(key, 1))

@@ -31,11 +31,17 @@ import numpy as np
 from pigdm_jax.guidance import (
     Step,
     adaptive_weight,
-    denoise,
-    measurement_residual,
+    posterior_weight,
     pseudoinverse_pull,
 )
-from pigdm_jax.methods.base import Coordinates, Method, Problem, join, split
+from pigdm_jax.methods.base import (
+    Coordinates,
+    Method,
+    Problem,
+    evaluate,
+    join,
+    split,
+)
 from pigdm_jax.methods.rule import Rule
 from pigdm_jax.operators.base import Spectrum
 from pigdm_jax.sampler import Stepped
@@ -130,45 +136,61 @@ def _graded(count: int = 32) -> tuple[np.ndarray, np.ndarray]:
     """Nodes in (0, 1), dense towards 0, and the weights of their integral."""
     x, weights = np.polynomial.legendre.leggauss(count)
     half = -np.log(SMALLEST) / 2
-    nodes, weights = np.exp(half * (x - 1)), weights * half * np.exp(half * (x - 1))
+    nodes = np.exp(half * (x - 1))
+    weights = weights * half * nodes
     # What is left at the end of the interval, where nothing changes.
     return np.append(SMALLEST / 2, nodes), np.append(SMALLEST, weights)
 
 
 def conjugate(rule: Rule) -> Method:
-    """The method for the weights "adaptive" and "posterior"."""
+    """The method for pseudoinverse guidance, weighed "adaptive" or "posterior".
+
+    Raises:
+      ValueError: if the rule is another.
+    """
+    if rule.pull is not pseudoinverse_pull or rule.clip:
+        raise ValueError(
+            "the conjugate sampler integrates pseudoinverse guidance, without clip; "
+            "use 'ddim' or 'multistep' for others"
+        )
+    if rule.weight not in (adaptive_weight, posterior_weight):
+        raise ValueError(
+            "the conjugate sampler's weight is adaptive or posterior, got "
+            f"{rule.weight.__name__}"
+        )
     adaptive = rule.weight is adaptive_weight
 
     def advance(problem: Problem, x_t: Image, step: Step, key: PRNGKey) -> Stepped:
         del key
         operator, lam = problem.operator, problem.lam
-        denoised = denoise(problem.prior, x_t, step)
-        residual = measurement_residual(operator, problem.y, denoised.x0)
+        denoised, residual = evaluate(problem, x_t, step)
         pull = pseudoinverse_pull(
             operator, problem.y, denoised, step, problem.noise_std**2
         )
         root_t, sigma = jnp.sqrt(step.a_t), jnp.sqrt(step.b_t)
         s_t, s_s = sigma / root_t, jnp.sqrt(step.b_s / step.a_s)
         network = (pull - root_t * denoised.vjp(pull)) / sigma
-        u = x_t / root_t
-        e = denoised.eps - lam * sigma * x_t
         spectrum = operator.spectrum or _projection(problem)
+        u, e, t = (
+            split(spectrum, term)
+            for term in (x_t / root_t, denoised.eps - lam * sigma * x_t, network)
+        )
         known = spectrum.analyse(operator.pinv(problem.y))
         numbers = (problem.noise_std, problem.scale, lam, adaptive)
         seen = coefficients(s_t, s_s, spectrum.values, *numbers)
         unseen = coefficients(s_t, s_s, jnp.float32(0), *numbers)
-        terms = [split(spectrum, term) for term in (u, e, network)]
-        factors = [(seen[i], unseen[i]) for i in (0, 2, 3)]
         moved = Coordinates(
-            seen.measured * known
-            + sum(k * t.measured for (k, _), t in zip(factors, terms, strict=True)),
-            sum(k * t.rest for (_, k), t in zip(factors, terms, strict=True)),
+            seen.sample * u.measured
+            + seen.measured * known
+            + seen.eps * e.measured
+            + seen.network * t.measured,
+            unseen.sample * u.rest + unseen.eps * e.rest + unseen.network * t.rest,
         )
         x_s = jnp.sqrt(step.a_s) * join(spectrum, moved)
-        free = jnp.sqrt(step.a_s) * (u + (s_s - s_t) * denoised.eps)
+        free = jnp.sqrt(step.a_s) * (x_t / root_t + (s_s - s_t) * denoised.eps)
         return Stepped(x_s, denoised.x0, residual, x_s - free)
 
-    return Method(advance, needs="linear", noise="spectrum", eta=None)
+    return Method(advance, needs="linear", noise_needs_spectrum=True, eta=None)
 
 
 def _projection(problem: Problem) -> Spectrum:

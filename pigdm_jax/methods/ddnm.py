@@ -18,10 +18,10 @@ from pigdm_jax.methods.base import (
     evaluate,
     join,
     noise_in_spectrum,
+    proximal,
     split,
     stepped,
 )
-from pigdm_jax.methods.proximal import proximal
 from pigdm_jax.sampler import Stepped
 from pigdm_jax.types import Image, PRNGKey
 
@@ -49,7 +49,7 @@ def fit_and_noise(
       z: fresh noise.
       step: the numbers of the step.
     """
-    spectrum = problem.operator.spectrum if problem.operator.linear else None
+    spectrum = problem.operator.spectrum
     eta = problem.eta
     c1, c2 = (jnp.sqrt(step.b_s) * c for c in (eta, jnp.sqrt(1 - eta**2)))
     if spectrum is None:
@@ -74,4 +74,4 @@ def fit_and_noise(
     return jnp.sqrt(step.a_s) * fitted + join(spectrum, noise), fitted
 
 
-DDNM = Method(step, noise="yes", eta=0.85)
+DDNM = Method(step, eta=0.85)

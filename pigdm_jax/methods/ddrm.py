@@ -66,4 +66,4 @@ def step(problem: Problem, x_t: Image, step: Step, key: PRNGKey) -> Stepped:
     return stepped(x_s, denoised.x0, residual, fitted)
 
 
-DDRM = Method(step, begin, needs="spectrum", noise="yes", eta=0.85)
+DDRM = Method(step, begin, needs="spectrum", eta=0.85)

@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from pigdm_jax.guidance import Step
-from pigdm_jax.methods.base import Method, Problem, evaluate, stepped
-from pigdm_jax.methods.proximal import proximal
+from pigdm_jax.methods.base import Method, Problem, evaluate, proximal, stepped
 from pigdm_jax.sampler import Stepped
 from pigdm_jax.types import Image, PRNGKey
 
@@ -29,4 +28,4 @@ def step(problem: Problem, x_t: Image, step: Step, key: PRNGKey) -> Stepped:
     return stepped(x_s, denoised.x0, residual, fitted)
 
 
-DIFFPIR = Method(step, noise="yes", eta=0.55)
+DIFFPIR = Method(step, eta=0.55)

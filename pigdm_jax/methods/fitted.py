@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from pigdm_jax.guidance import Step
-from pigdm_jax.methods.base import Method, Problem
+from pigdm_jax.methods.base import Method, Problem, stepped
 from pigdm_jax.methods.ddnm import fit_and_noise
 from pigdm_jax.methods.rule import Rule
 from pigdm_jax.sampler import Stepped
@@ -37,6 +37,6 @@ def fitted(rule: Rule) -> Method:
         x0 = guided.x0 + correction * guided.gradient
         z = jax.random.normal(key, x_t.shape)
         x_s, x0 = fit_and_noise(problem, x0, guided.eps, z, step)
-        return Stepped(x_s, guided.x0, guided.residual, x0 - guided.x0)
+        return stepped(x_s, guided.x0, guided.residual, x0)
 
-    return Method(advance, noise="yes")
+    return Method(advance)

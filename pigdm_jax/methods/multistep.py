@@ -61,4 +61,4 @@ def multistep(rule: Rule) -> Method:
         memory = Memory(x_s, x0, width)
         return Stepped(memory, guided.x0, guided.residual, correction)
 
-    return Method(advance, begin, image=lambda memory: memory.x, noise="yes")
+    return Method(advance, begin, image=lambda memory: memory.x)

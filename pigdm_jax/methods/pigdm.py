@@ -23,4 +23,4 @@ def pigdm(rule: Rule) -> Method:
         x_s = ddim(guided.x0, guided.eps, step, z) + correction
         return Stepped(x_s, guided.x0, guided.residual, correction)
 
-    return Method(advance, noise="yes")
+    return Method(advance)

@@ -12,8 +12,7 @@ algorithm 1. `scale` is its lambda over 0.23.
 import jax.numpy as jnp
 
 from pigdm_jax.guidance import Step
-from pigdm_jax.methods.base import Method, Problem, evaluate, stepped
-from pigdm_jax.methods.proximal import proximal
+from pigdm_jax.methods.base import Method, Problem, evaluate, proximal, stepped
 from pigdm_jax.sampler import Stepped
 from pigdm_jax.types import Image, PRNGKey
 
@@ -37,4 +36,4 @@ def step(problem: Problem, x: Image, step: Step, key: PRNGKey) -> Stepped:
     return stepped(fitted, denoised.x0, residual, fitted)
 
 
-PNP = Method(step, begin, noise="yes", eta=None, start=0.15)
+PNP = Method(step, begin, eta=None, start=0.15)

@@ -8,6 +8,4 @@ from pigdm_jax.guidance import transpose_pull, vdm_weight
 from pigdm_jax.methods.pigdm import pigdm
 from pigdm_jax.methods.rule import Rule
 
-RECONSTRUCTION = pigdm(Rule(transpose_pull, vdm_weight))._replace(
-    needs="linear", noise="ignored"
-)
+RECONSTRUCTION = pigdm(Rule(transpose_pull, vdm_weight))._replace(needs="linear")

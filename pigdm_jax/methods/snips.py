@@ -44,7 +44,7 @@ def begin(problem: Problem, x: Image, first: Step) -> Chain:
 
 
 def step(problem: Problem, state: Chain, step: Step, key: PRNGKey) -> Stepped:
-    """X <- x + c A score + sqrt(2 c A) z with a step size A for each coefficient."""
+    """Add c A score + sqrt(2 c A) z, with a step size A for each coefficient."""
     variance = step.b_t / step.a_t
     denoised, residual = evaluate(problem, jnp.sqrt(step.a_t) * state.x, step)
     spectrum, size = problem.operator.spectrum, SIZE * problem.scale
@@ -72,6 +72,4 @@ def step(problem: Problem, state: Chain, step: Step, key: PRNGKey) -> Stepped:
     return stepped(Chain(sample, fitted), denoised.x0, residual, fitted)
 
 
-SNIPS = Method(
-    step, begin, image=lambda chain: chain.x0, needs="spectrum", noise="yes", eta=None
-)
+SNIPS = Method(step, begin, image=lambda chain: chain.x0, needs="spectrum", eta=None)

@@ -18,7 +18,7 @@ from pigdm_jax.operators.base import (
     operator_class,
     static_field,
 )
-from pigdm_jax.operators.separable import separable, spectral_gain
+from pigdm_jax.operators.separable import separable, spectral_gain, truncated
 from pigdm_jax.operators.solve import pinv_by_conjugate_gradients
 
 # What numpy.pad calls each boundary.
@@ -49,10 +49,8 @@ class CircularBlur(Operator):
     @property
     def spectrum(self) -> Spectrum:
         """Frequencies; of each pair of opposite ones one is there."""
-        size = jnp.abs(self.transform)
-        kept = size > self.rtol * jnp.max(size)
         return Spectrum(
-            jnp.where(kept, size, 0)[..., None],
+            truncated(jnp.abs(self.transform), self.rtol)[..., None],
             lambda x: jnp.fft.rfft2(x, axes=(0, 1), norm="ortho"),
             lambda k: jnp.fft.irfft2(
                 k, s=self.image_shape[:2], axes=(0, 1), norm="ortho"

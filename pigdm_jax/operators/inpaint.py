@@ -45,8 +45,8 @@ class Inpaint(Operator):
 
     @property
     def spectrum(self) -> Spectrum:
-        """The pixels; hidden ones are left out by being 0."""
-        return Spectrum(jnp.float32(1), self.apply, self.pinv)
+        """The pixels."""
+        return Spectrum(self.mask, lambda x: x, lambda k: k)
 
     def from_picture(self, picture: Image) -> Image:
         """The picture without whatever it shows where pixels are hidden."""

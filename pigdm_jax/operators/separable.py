@@ -74,9 +74,8 @@ class Separable(Operator):
     @property
     def spectrum(self) -> Spectrum:
         """Products of the axes' singular vectors."""
-        values = self._values
-        kept = values > self.rtol * jnp.max(values)
-        return Spectrum(jnp.where(kept, values, 0), self._analyse, self._synthesise)
+        values = truncated(self._values, self.rtol)
+        return Spectrum(values, self._analyse, self._synthesise)
 
     @property
     def _values(self) -> Float[Array, "h w c"]:
@@ -101,11 +100,17 @@ class Separable(Operator):
         return k
 
 
+def truncated(values: Float[Array, "..."], rtol: float) -> Float[Array, "..."]:
+    """Singular values; 0 for those at most rtol times the largest."""
+    return jnp.where(values > rtol * jnp.max(values), values, 0)
+
+
 def spectral_gain(
     values: Float[Array, "..."], damping: Damping, rtol: float
 ) -> Float[Array, "..."]:
     """S / (s^2 + damping), and 0 where s is at most rtol times the largest."""
-    kept = values > rtol * jnp.max(values)
+    values = truncated(values, rtol)
+    kept = values > 0
     return jnp.where(kept, values / jnp.where(kept, values**2 + damping, 1), 0)
 
 
