@@ -30,6 +30,7 @@ from pigdm_jax.guidance import WEIGHTS
 from pigdm_jax.hosts import device_for_each_core
 from pigdm_jax.methods import METHODS, SAMPLERS
 from pigdm_jax.operators import parse
+from pigdm_jax.parallel import compile_batch
 from pigdm_jax.sampler import ddim_coefficients, step_table
 
 # The text that `pigdm restore --task` takes, and the noise on [0, 1] images.
@@ -57,6 +58,8 @@ class Bench:
         self.prior = pj.load_prior(args.prior)
         paths = sorted(args.photos.glob("*.png"))[: args.limit]
         self.photos = jnp.stack([square(path, args.side) for path in paths])
+        self.tasks = args.tasks
+        self.mesh = pj.make_mesh()
         self.table = args.table
         self.out = args.out
         where = f"{jax.devices()[0].device_kind} ({platform.machine()})"
@@ -84,22 +87,17 @@ class Bench:
         operator, ys, noise = self.measure(task)
         keys = jax.random.split(jax.random.key(0), len(ys))
 
-        def run():
-            return jax.block_until_ready(
-                pj.restore_batch(
-                    self.prior,
-                    operator,
-                    ys,
-                    keys,
-                    noise_std=2 * noise,
-                    trace=True,
-                    **options,
-                )
-            )
-
-        run()
+        program = compile_batch(
+            self.prior,
+            operator,
+            len(ys),
+            mesh=self.mesh,
+            noise_std=2 * noise,
+            trace=True,
+            **options,
+        )
         start = time.perf_counter()
-        images, trace = run()
+        images, trace = jax.block_until_ready(program(None, ys, keys))
         seconds = time.perf_counter() - start
         row = {
             "table": self.table,
@@ -130,7 +128,7 @@ class Bench:
 
 def guidance(bench: Bench, counts: list[int]) -> None:
     bench.heading()
-    for task in ("4x bicubic", "deblurring", "deblurring, noise 0.05"):
+    for task in bench.tasks or ("4x bicubic", "deblurring", "deblurring, noise 0.05"):
         for n in counts:
             for rule in ("pseudoinverse", "reconstruction"):
                 for weight in ("adaptive", "vdm"):
@@ -139,7 +137,7 @@ def guidance(bench: Bench, counts: list[int]) -> None:
 
 def steps(bench: Bench, counts: list[int]) -> None:
     bench.heading()
-    for task in ("4x bicubic", "inpainting"):
+    for task in bench.tasks or ("4x bicubic", "inpainting"):
         for n in counts:
             for eta in (0.0, 0.5, 1.0):
                 bench.restore(task, steps=n, eta=eta)
@@ -147,7 +145,7 @@ def steps(bench: Bench, counts: list[int]) -> None:
 
 def dps(bench: Bench, counts: list[int]) -> None:
     bench.heading()
-    for task in ("4x bicubic", "inpainting"):
+    for task in bench.tasks or ("4x bicubic", "inpainting"):
         for n in counts:
             bench.restore(task, steps=n)
             for scale in (0.3, 1.0, 3.0):
@@ -156,7 +154,7 @@ def dps(bench: Bench, counts: list[int]) -> None:
 
 def nfe(bench: Bench, counts: list[int]) -> None:
     bench.heading()
-    for task in ("4x bicubic", "4x bicubic, noise 0.05"):
+    for task in bench.tasks or ("4x bicubic", "4x bicubic, noise 0.05"):
         for n in counts:
             for sampler in SAMPLERS:
                 bench.restore(task, steps=n, sampler=sampler)
@@ -230,6 +228,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=64, help="of the squares")
     parser.add_argument("--limit", type=int, help="only the first photos")
     parser.add_argument("--steps", type=int, nargs="+", help="in the table's place")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, help="likewise")
     parser.add_argument("--out", type=Path, help="JSON file to add the figures to")
     args = parser.parse_args()
     device_for_each_core()

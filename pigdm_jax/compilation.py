@@ -33,13 +33,17 @@ def keep_compiled(place: str | None) -> Path | None:
 
 
 @functools.cache
-def compiler_options() -> dict[str, str]:
+def compiler_options() -> dict[str, str | int]:
     """What to tell XLA besides its defaults; nothing where it does not know the option.
 
     On CPUs, matrix products by Eigen: YNNPACK's keep fewer cores busy, and one picture
-    takes a third longer with them (`benchmarks/pytorch.py`).
+    takes a third longer with them. And vectors as wide as the processor's, where XLA
+    takes half of AVX-512's (`benchmarks/README.md`).
     """
-    options = {"xla_cpu_experimental_ynn_fusion_type": ""}
+    options = {
+        "xla_cpu_experimental_ynn_fusion_type": "",
+        "xla_cpu_prefer_vector_width": 512,
+    }
     if jax.default_backend() != "cpu":
         return {}
     try:

@@ -5,7 +5,8 @@ every platform and in every loop. On CPUs large enough 3 x 3 convolutions are Wi
 F(2 x 2, 3 x 3): 16 matrix products of 4 x 4 windows' transforms in the place of 36,
 from 64 channels 1.3 to 1.5 times as fast (`benchmarks/convolution.py`), to the same
 rounding. The gradient needs the same transforms of the kernel in another order, and
-those of weights are taken once, outside of the sampler's loop.
+those of weights are taken once, outside of the sampler's loop. The gradients of smaller
+ones, and convolutions to few channels, are one matrix product for all taps.
 
 Reference: Lavin and Gray 2016, Fast Algorithms for Convolutional Neural Networks.
 """
@@ -22,6 +23,8 @@ from jaxtyping import Array, Float
 
 # Fewer windows or channels do not make up for the transforms.
 LEAST_WINDOWS, LEAST_CHANNELS = 256, 32
+# An image's own channels, and those of a learned variance.
+FEW_CHANNELS = 8
 
 # Of windows, of kernels and of products (Lavin and Gray, section 4.1).
 WINDOW = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]])
@@ -49,15 +52,59 @@ def _plain(x: Array, kernel: Array, turned: bool) -> Array:
 
 
 def _on_cpu(x: Array, kernel: Array, turned: bool) -> Array:
-    batch, height, width, _ = x.shape
+    batch, height, width, inner = x.shape
+    outer = kernel.shape[2 if turned else 3]
     windows = batch * -(-height // 2) * -(-width // 2)
-    suits = (
+    if x.dtype != jnp.float32:
+        return _plain(x, kernel, turned)
+    if (
         kernel.shape[:2] == (3, 3)
         and windows >= LEAST_WINDOWS
-        and min(kernel.shape[2:]) >= LEAST_CHANNELS
-        and x.dtype == jnp.float32
-    )
-    return (winograd if suits else _plain)(x, kernel, turned)
+        and min(inner, outer) >= LEAST_CHANNELS
+    ):
+        return winograd(x, kernel, turned)
+    # XLA would turn the kernel round anew in every step of a loop.
+    if outer <= FEW_CHANNELS or (turned and inner > FEW_CHANNELS):
+        return by_taps(x, kernel, turned)
+    return _plain(x, kernel, turned)
+
+
+def by_taps(
+    x: Float[Array, "b h w c"], kernel: Float[Array, "k k i o"], turned: bool
+) -> Float[Array, "b h w d"]:
+    """The convolution as one matrix product for all taps, shifted and added up after.
+
+    The kernel is used as it lies in memory, in both directions.
+
+    Args:
+      x: the image; c is i and d is o, with `turned` the other way round.
+      kernel: the taps.
+      turned: convolve by the kernel turned round, from its outputs to its inputs.
+    """
+    size, _, inner, outer = kernel.shape
+    if turned:
+        matrix = kernel.reshape(-1, outer).T
+    else:
+        matrix = kernel.transpose(2, 0, 1, 3).reshape(inner, -1)
+    products = x.reshape(-1, x.shape[-1]) @ matrix
+    products = products.reshape(*x.shape[:3], size, size, -1)
+    ways = [tap - size // 2 for tap in range(size)]
+    if turned:
+        ways = [-way for way in ways]
+    lines = [
+        sum(_shifted(products[:, :, :, k, i], way, 2) for i, way in enumerate(ways))
+        for k in range(size)
+    ]
+    return sum(_shifted(line, way, 1) for line, way in zip(lines, ways, strict=True))
+
+
+def _shifted(x: Array, way: int, axis: int) -> Array:
+    """The image moved back by so many pixels, zeros coming in."""
+    size = x.shape[axis]
+    x = jax.lax.slice_in_dim(x, max(way, 0), size + min(way, 0), axis=axis)
+    pad = [(0, 0)] * x.ndim
+    pad[axis] = (max(-way, 0), max(way, 0))
+    return jnp.pad(x, pad)
 
 
 def winograd(

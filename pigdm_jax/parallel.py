@@ -194,15 +194,11 @@ def compile_batch(
     )
     traced, words = _sorted_out(operator, options)
     arguments = (_placed(prior, mesh), None if own_operators else operator)
-    program = _run_batch.lower(
-        *arguments,
-        mapped,
-        traced,
-        words=words,
-        restore_one=restore_one,
-        out=_over_batch(mesh),
-    )
-    compiled = program.compile(compiler_options())
+    # A function of its own, so that JAX's caches let go of it with the program: on CPUs
+    # a process has room for some twenty.
+    run = partial(_batch, words=words, restore_one=restore_one, out=_over_batch(mesh))
+    lowered = jax.jit(run).lower(*arguments, mapped, traced)
+    compiled = lowered.compile(compiler_options())
     sizes = compiled.memory_analysis()
     device_bytes = (
         sizes.argument_size_in_bytes
@@ -219,8 +215,7 @@ def blank_measurement(operator: Operator) -> Measurement:
     return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
 
 
-@partial(tuned_jit, static_argnames=("words", "restore_one", "out"))
-def _run_batch(
+def _batch(
     prior: Prior,
     shared: Operator | None,
     mapped: tuple,
@@ -237,6 +232,9 @@ def _run_batch(
 
     images = jax.vmap(one)(*mapped)
     return jax.lax.with_sharding_constraint(images, out)
+
+
+_run_batch = tuned_jit(_batch, static_argnames=("words", "restore_one", "out"))
 
 
 def _sorted_out(operator: Operator, options: dict[str, Any]) -> tuple[dict, tuple]:

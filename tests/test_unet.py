@@ -91,8 +91,14 @@ def test_configurations_from_json_equal_their_originals():
 
 @pytest.mark.parametrize(
     ("size", "shape", "outer"),
-    [(1, (2, 6, 5, 3), 4), (3, (2, 6, 5, 3), 4), (3, (2, 33, 34, 32), 40)],
-    ids=["pointwise", "small", "winograd"],
+    [
+        (1, (2, 6, 5, 3), 4),
+        (3, (2, 6, 5, 3), 4),
+        (3, (2, 6, 5, 12), 9),
+        (5, (1, 3, 7, 9), 10),
+        (3, (2, 33, 34, 32), 40),
+    ],
+    ids=["pointwise", "to few", "from more", "five taps", "winograd"],
 )
 def test_convolution_has_the_derivatives_of_the_plain_one(size, shape, outer):
     keys = jax.random.split(jax.random.key(0), 5)
