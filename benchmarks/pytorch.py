@@ -3,7 +3,8 @@ r"""Restoration in PyTorch and here: the same weights, operator, steps and batch
     pip install torch azula
     python benchmarks/pytorch.py --prior photos-64 --side 64 --batch 8 --steps 20
     python benchmarks/pytorch.py --shared ../shared --model 256x256_diffusion_uncond \
-        --side 256 --batch 1 --steps 1 --rounds 3
+        --side 256 --batch 1 --steps 4 --rounds 3
+    python benchmarks/pytorch.py --plot benchmarks/results/pytorch.json
 
 4x box super-resolution without noise. First every code restores the same measurements
 from the same noise at eta = 0, and has to give the same images; then they take turns,
@@ -11,15 +12,20 @@ and the figures are medians over the rounds. On CPUs several images have a devic
 each core here, as `pigdm restore` has for folders. `--shared` fills the original
 configuration with the weights of the golden files. FLOPs are those that XLA counts in a
 guided step with plain convolutions; the ceiling is a matrix product of 4096 x 4096 in
-the same process.
+the same process. `--memory` then runs each code alone in a process of its own for its
+peak: all that the process held on a CPU (0.6 GiB of it are the two libraries), what was
+allocated on a GPU.
+
+With `--dtype bfloat16` the plain PyTorch and ours compute in it; what public codes ship
+stays in float32.
 """
 
 import argparse
 import functools
 import json
 import os
-import platform
-import resource
+import re
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -32,6 +38,7 @@ import torch.nn.functional as F
 
 import pigdm_jax as pj
 from pigdm_jax.bench import matrix_ceiling, step_flops
+from pigdm_jax.folder.memory import rematerialised
 from pigdm_jax.hosts import device_for_each_core
 from pigdm_jax.parallel import compile_batch
 
@@ -42,8 +49,12 @@ import torch_adm
 from pigdm_convert.keymap import to_params, torch_key
 
 FACTOR = 4
-# A billionth of the image's size is not float32's; this is.
-SAME = 2e-3
+# How far the largest pixel may be off, over the image's largest.
+SAME = {"float32": 2e-3, "bfloat16": 0.2}
+# Of these PyTorch codes the precision is a choice.
+PLAIN = ("eager", "compiled")
+OURS = "pigdm_jax"
+THEIRS = ("PyTorch, eager", "PyTorch, compiled", "PyTorch, as shipped", "azula")
 
 
 def weights_of(params: dict) -> dict[str, torch.Tensor]:
@@ -60,18 +71,21 @@ def weights_of(params: dict) -> dict[str, torch.Tensor]:
 
 def prior_from(args: argparse.Namespace) -> pj.Prior:
     if args.shared is None:
-        return pj.load_prior(args.prior)
+        return pj.load_prior(args.prior, dtype=args.dtype)
     fill = golden.fill_module(args.shared)
     path = args.shared / f"golden/manifests/{args.model}.json"
     manifest = json.loads(path.read_text())
     params = to_params(fill.fill_state_dict(manifest).items())
-    return pj.unet_prior(golden.config_of(manifest), params, "linear")
+    config = golden.config_of(manifest)
+    return pj.unet_prior(config, params, "linear", dtype=args.dtype)
 
 
 class Torch:
     """Plain PyTorch; `variant` is eager, compiled or as shipped."""
 
-    def __init__(self, prior: pj.Prior, variant: str, device: str, checkpoint: bool):
+    def __init__(
+        self, prior: pj.Prior, variant: str, device: str, dtype: str, checkpoint: bool
+    ):
         config = prior.net.config
         with torch.device("meta"):
             model = torch_adm.ADM(config)
@@ -80,6 +94,8 @@ class Torch:
             # The 1 x 1 convolutions over tokens have one axis more.
             state[key] = state[key].reshape(value.shape)
         model.load_state_dict(state, assign=True)
+        self.dtype = getattr(torch, dtype if variant in PLAIN else "float32")
+        model = model.to(self.dtype)
         model.requires_grad_(variant == "as shipped")
         if variant != "as shipped":
             model = model.to(memory_format=torch.channels_last)
@@ -98,7 +114,7 @@ class Torch:
     def __call__(self, y: torch.Tensor, x: torch.Tensor, levels: list[int]):
         self.kept.clear()
         return torch_adm.restore(
-            lambda x, t: self.model(x, t)[:, : self.channels],
+            lambda x, t: self.model(x.to(self.dtype), t)[:, : self.channels].float(),
             lambda x: F.avg_pool2d(x, FACTOR),
             lambda y: F.interpolate(y, scale_factor=float(FACTOR), mode="nearest"),
             y,
@@ -171,57 +187,76 @@ class Azula:
         return sampler(x)
 
 
-def compare(args: argparse.Namespace, prior: pj.Prior, batch: int) -> list[dict]:
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    shape = (args.side, args.side, prior.net.config.image_channels)
-    operator = pj.operators.super_resolution(shape, FACTOR, "box")
-    levels = [int(v) for v in prior.schedule.levels(args.steps, None, "uniform")]
-    keys = jax.random.split(jax.random.key(0), batch)
-    images = jax.random.uniform(jax.random.key(1), (batch, *shape), minval=-1)
-    ys = jax.vmap(operator.apply)(images)
-    # The sampler's own first noise, for the others.
-    noise = jax.vmap(lambda k: jax.random.normal(jax.random.fold_in(k, 0), shape))(keys)
-    y, x = (
-        torch.tensor(np.asarray(a)).permute(0, 3, 1, 2).to(device) for a in (ys, noise)
-    )
+class Bench:
+    """One problem, and the codes that solve it."""
 
-    devices = jax.local_devices()
-    devices = devices[: max(n for n in range(1, len(devices) + 1) if batch % n == 0)]
-    start = time.perf_counter()
-    program = compile_batch(
-        prior,
-        operator,
-        batch,
-        mesh=pj.make_mesh(devices=devices),
-        steps=args.steps,
-        eta=0.0,
-    )
-    compiling = {"pigdm_jax": time.perf_counter() - start}
+    def __init__(self, args: argparse.Namespace):
+        self.args, self.batch = args, args.batch
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.prior = prior = prior_from(args)
+        self.shape = (args.side, args.side, prior.net.config.image_channels)
+        operator = pj.operators.super_resolution(self.shape, FACTOR, "box")
+        self.operator = operator
+        self.levels = [int(v) for v in prior.schedule.levels(args.steps)]
+        self.keys = jax.random.split(jax.random.key(0), args.batch)
+        images = (args.batch, *self.shape)
+        images = jax.random.uniform(jax.random.key(1), images, minval=-1)
+        self.ys = jax.vmap(operator.apply)(images)
+        # The sampler's own first noise, for the others.
+        noise = jax.vmap(
+            lambda k: jax.random.normal(jax.random.fold_in(k, 0), self.shape)
+        )(self.keys)
+        self.y, self.x = (
+            torch.tensor(np.asarray(a)).permute(0, 3, 1, 2).to(self.device)
+            for a in (self.ys, noise)
+        )
 
-    def ours() -> np.ndarray:
-        return np.asarray(program(None, ys, keys))
+    def make(self, name: str) -> Callable[[], np.ndarray]:
+        """A code, ready to restore the batch."""
+        if name == OURS:
+            return self.ours()
+        if name == "azula":
+            code = Azula(self.prior, self.device, self.args.checkpoint)
+        else:
+            variant = name.removeprefix("PyTorch, ")
+            how = (variant, self.device, self.args.dtype, self.args.checkpoint)
+            code = Torch(self.prior, *how)
+        return lambda: (
+            code(self.y, self.x, self.levels).permute(0, 2, 3, 1).cpu().numpy()
+        )
 
-    codes: dict[str, Callable[[], np.ndarray]] = {"pigdm_jax": ours}
-    made = {
-        f"PyTorch, {name}": functools.partial(Torch, prior, name, device)
-        for name in ("eager", "compiled", "as shipped")
-    } | {"azula": functools.partial(Azula, prior, device)}
-    for name in args.codes or made:
-        code = made[name](checkpoint=args.checkpoint)
+    def ours(self) -> Callable[[], np.ndarray]:
+        devices = jax.local_devices()
+        counts = range(1, len(devices) + 1)
+        devices = devices[: max(n for n in counts if self.batch % n == 0)]
+        prior = rematerialised(self.prior) if self.args.checkpoint else self.prior
+        program = compile_batch(
+            prior,
+            self.operator,
+            self.batch,
+            mesh=pj.make_mesh(devices=devices),
+            steps=self.args.steps,
+            eta=0.0,
+        )
+        return lambda: np.asarray(program(None, self.ys, self.keys))
 
-        def run(code: Callable = code) -> np.ndarray:
-            return code(y, x, levels).permute(0, 2, 3, 1).cpu().numpy()
 
-        codes[name] = run
+def compare(bench: Bench) -> list[dict]:
+    args = bench.args
+    codes, compiling = {}, {}
     expected = None
-    for name, run in codes.items():
+    for name in (OURS, *(args.codes or THEIRS)):
         start = time.perf_counter()
-        image = run()
-        first = time.perf_counter() - start
-        compiling.setdefault(name, first)
+        codes[name] = bench.make(name)
+        if name == OURS:
+            compiling[name] = time.perf_counter() - start
+        start = time.perf_counter()
+        image = codes[name]()
+        # PyTorch compiles in its first run.
+        compiling.setdefault(name, time.perf_counter() - start)
         expected = image if expected is None else expected
         off = np.abs(image - expected).max() / np.abs(expected).max()
-        if off > SAME:
+        if not off <= SAME[args.dtype]:
             raise SystemExit(f"{name} gives another image: {off:.1e} of its largest")
         print(f"{name}: the same image to {off:.1e} of its largest value", flush=True)
 
@@ -231,38 +266,116 @@ def compare(args: argparse.Namespace, prior: pj.Prior, batch: int) -> list[dict]
             start = time.perf_counter()
             run()
             seconds[name].append(time.perf_counter() - start)
-    flops = batch * args.steps * step_flops(prior, shape)
-    top = matrix_ceiling()
-    best = min(np.median(s) for name, s in seconds.items() if name != "pigdm_jax")
-    rows = []
-    print(
-        "| code | s | ms a step and image | ratio to best PyTorch | first, s | FLOP/s |"
-    )
+    flops = bench.batch * args.steps * step_flops(bench.prior, bench.shape)
+    top = matrix_ceiling(args.dtype)
+    medians = {name: float(np.median(s)) for name, s in seconds.items()}
+    best = min(median for name, median in medians.items() if name != OURS)
+    setting = {
+        "weights": args.prior if args.shared is None else args.model,
+        "batch": bench.batch,
+        "side": args.side,
+        "steps": args.steps,
+        "dtype": args.dtype,
+        "checkpoint": args.checkpoint,
+    }
+    print("| code | s an image | ms a step and image | ratio | first, s | FLOP/s |")
     print("| --- | --- | --- | --- | --- | --- |")
-    for name, taken in seconds.items():
-        median = float(np.median(taken))
-        step = median / args.steps / batch * 1e3
-        first = compiling[name] - (median if name != "pigdm_jax" else 0)
+    rows = []
+    for name, median in medians.items():
+        first = max(0.0, compiling[name] - (median if name != OURS else 0))
         rows.append(
             {
                 "code": name,
-                "batch": batch,
-                "side": args.side,
-                "steps": args.steps,
+                **setting,
+                "machine": machine(),
                 "seconds": median,
+                "spread": [min(seconds[name]), max(seconds[name])],
                 "ratio": best / median,
-                "compile_seconds": max(0.0, first),
+                "compile_seconds": first,
                 "flops_per_second": flops / median,
                 "ceiling": top,
             }
         )
+        each = median / bench.batch
         print(
-            f"| {name} | {median:.2f} | {step:.0f} | {best / median:.2f} "
-            f"| {max(0.0, first):.1f} | {flops / median / 1e9:.0f} G, "
+            f"| {name} | {each:.2f} | {each / args.steps * 1e3:.1f} "
+            f"| {best / median:.2f} | {first:.1f} | {flops / median / 1e9:.0f} G, "
             f"{flops / median / top:.0%} of {top / 1e9:.0f} G |",
             flush=True,
         )
     return rows
+
+
+def peak(bench: Bench, name: str) -> float:
+    """GiB that this process, or its GPU, held at most while one code restored."""
+    run = bench.make(name)
+    if name != OURS:
+        bench.prior = None
+    run()
+    if bench.device == "cpu":
+        # getrusage's maximum would begin with the parent's.
+        status = Path("/proc/self/status").read_text()
+        return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 2**20
+    if name == OURS:
+        return jax.devices()[0].memory_stats()["peak_bytes_in_use"] / 2**30
+    return torch.cuda.max_memory_allocated() / 2**30
+
+
+def peak_alone(name: str) -> float:
+    """The same of a process of its own with these arguments; two steps suffice."""
+    command = [sys.executable, *sys.argv, "--steps", "2", "--alone", name]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
+
+
+def machine() -> str:
+    """The processor's name, and how many of its cores there are."""
+    kind = jax.devices()[0].device_kind
+    if kind == "cpu":
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        names = [line.split(": ")[1] for line in lines if line.startswith("model name")]
+        wide = any("avx512f" in line for line in lines)
+        kind = f"{names[0]}, {'AVX-512' if wide else 'AVX2'}"
+    return f"{kind}, {len(os.sched_getaffinity(0))} cores"
+
+
+def keep(out: Path, rows: list[dict]) -> None:
+    """Add the rows to a file, in the place of earlier ones of the same setting."""
+
+    def setting(row: dict) -> list:
+        return [row[k] for k in ("weights", "batch", "side", "steps", "dtype")]
+
+    before = json.loads(out.read_text()) if out.exists() else []
+    now = setting(rows[0])
+    rows = [row for row in before if setting(row) != now] + rows
+    out.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def plot(results: Path) -> None:
+    """Each code's time for a step and image, over ours, by setting; a .png beside."""
+    import matplotlib.pyplot as plt
+
+    groups = {}
+    for row in json.loads(results.read_text()):
+        title = (
+            f"{row['weights']}, {row['side']} x {row['side']}\n"
+            f"batch {row['batch']}, {row['steps']} steps, {row['dtype']}"
+        )
+        groups.setdefault(title, []).append(row)
+    figure, axes = plt.subplots(
+        1, len(groups), figsize=(3.2 * len(groups), 3), layout="constrained"
+    )
+    for axis, (title, rows) in zip(np.ravel(axes), groups.items(), strict=True):
+        names = [row["code"].removeprefix("PyTorch, ") for row in rows]
+        times = [row["seconds"] / row["steps"] / row["batch"] for row in rows]
+        colours = ["tab:orange" if name == OURS else "tab:gray" for name in names]
+        bars = axis.barh(names, times, color=colours)
+        axis.bar_label(bars, [f" x {t / times[0]:.2f}" for t in times])
+        axis.margins(x=0.25)
+        axis.invert_yaxis()
+        axis.set_title(title, fontsize=9)
+        axis.set_xlabel("s a step and image")
+    figure.savefig(results.with_suffix(".png"), dpi=110)
 
 
 def main() -> None:
@@ -275,24 +388,34 @@ def main() -> None:
     parser.add_argument("--one-device", action="store_true")
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--codes", nargs="+", help="of PyTorch's; all if not given")
+    parser.add_argument("--codes", nargs="+", choices=THEIRS, help="all if not given")
+    parser.add_argument("--dtype", choices=SAME, default="float32")
     parser.add_argument("--checkpoint", action="store_true", help="to save memory")
+    parser.add_argument("--memory", action="store_true", help="each code's peak too")
     parser.add_argument("--out", type=Path, help="JSON file to add the figures to")
+    parser.add_argument("--plot", type=Path, help="draw such a file, and no more")
+    parser.add_argument("--alone", help=argparse.SUPPRESS)
     args = parser.parse_args()
 
+    if args.plot:
+        return plot(args.plot)
     if args.batch > 1 and not args.one_device:
         device_for_each_core()
-    cores = len(os.sched_getaffinity(0))
-    torch.set_num_threads(cores)
-    prior = prior_from(args)
-    print(f"{platform.machine()}, {jax.devices()[0].device_kind}, {cores} cores")
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    bench = Bench(args)
+    if args.alone:
+        return print(peak(bench, args.alone))
+    print(f"{machine()}, jax {jax.__version__}, torch {torch.__version__}")
     print(f"batch {args.batch}, {args.side} x {args.side}, {args.steps} steps")
-    rows = compare(args, prior, args.batch)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"\npeak memory of all together {peak:.1f} GiB")
+    rows = compare(bench)
+    if args.memory:
+        # Their programs and weights are not to stand beside a process's own.
+        del bench
+        for row in rows:
+            row["peak_gib"] = peak_alone(row["code"])
+            print(f"{row['code']}: {row['peak_gib']:.2f} GiB", flush=True)
     if args.out:
-        before = json.loads(args.out.read_text()) if args.out.exists() else []
-        args.out.write_text(json.dumps(before + rows, indent=1) + "\n")
+        keep(args.out, rows)
 
 
 if __name__ == "__main__":
