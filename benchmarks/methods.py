@@ -116,9 +116,10 @@ class Bench:
         )
         if self.out:
             kept = json.loads(self.out.read_text()) if self.out.exists() else []
-            curve = np.mean(np.asarray(trace.residual), axis=0).tolist()
-            kept.append(row | {"curve": curve})
-            self.out.write_text(json.dumps(kept, indent=1) + "\n")
+            curve = np.mean(np.asarray(trace.residual), axis=0)
+            kept.append(row | {"curve": [float(f"{v:.3g}") for v in curve]})
+            lines = ",\n".join(json.dumps(row) for row in kept)
+            self.out.write_text(f"[\n{lines}\n]\n")
         return row
 
     def heading(self) -> None:
@@ -150,10 +151,38 @@ def dps(bench: Bench, counts: list[int]) -> None:
             bench.restore(task, steps=n)
             for scale in (0.3, 1.0, 3.0):
                 bench.restore(task, steps=n, method="dps", scale=scale)
+    if bench.out:
+        plot_residuals(bench.out)
+
+
+def plot_residuals(results: Path) -> None:
+    """The residual of x0 at every step of the "dps" rows; a .png beside the file."""
+    import matplotlib.pyplot as plt
+
+    panels = {}
+    for row in json.loads(results.read_text()):
+        if row["table"] == "dps":
+            panels.setdefault(f"{row['task']}, {row['steps']} steps", []).append(row)
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=(3.4 * len(panels), 3.2), layout="constrained"
+    )
+    for axis, (title, rows) in zip(np.ravel(axes), panels.items(), strict=True):
+        for row in rows:
+            name = f"DPS, {row['scale']}" if row.get("method") == "dps" else "PiGDM"
+            axis.semilogy(np.linspace(0, 1, row["steps"]), row["curve"], label=name)
+        axis.set_title(title, fontsize=9)
+        axis.set_xlabel("share of the steps")
+    axes = np.ravel(axes)
+    axes[0].set_ylabel("root mean square of y - h(x0)")
+    axes[0].legend(fontsize=8)
+    figure.savefig(results.with_suffix(".png"), dpi=110)
 
 
 def nfe(bench: Bench, counts: list[int]) -> None:
     bench.heading()
+    for task in bench.tasks or ("4x bicubic", "4x bicubic, noise 0.05"):
+        for sampler in SAMPLERS:
+            bench.restore(task, steps=10, sampler=sampler, spacing="quadratic")
     for task in bench.tasks or ("4x bicubic", "4x bicubic, noise 0.05"):
         for n in counts:
             for sampler in SAMPLERS:

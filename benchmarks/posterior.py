@@ -137,6 +137,9 @@ def restored_draws(
     sampler: str = "ddim",
     spacing: str = "uniform",
 ) -> jax.Array:
+    # Where the score is exact none needs the conjugate sampler's late start.
+    noisiest = problem.prior.schedule.num_steps
+
     def one(key):
         return pj.restore(
             problem.prior,
@@ -144,6 +147,7 @@ def restored_draws(
             problem.y,
             key,
             steps=steps,
+            start=noisiest if sampler == "conjugate" else None,
             eta=eta,
             noise_std=problem.noise_std,
             guidance=guidance,

@@ -89,8 +89,8 @@ def restore(
       data_variance: d in r_t^2 = sigma_t^2 d / (sigma_t^2 + d).
       lam: lambda of the conjugate sampler, from 0 to 1.
       start: begin at this noise level (1 .. T) instead of T, from `init` with the
-        level's noise added: the CCDF start of the paper's appendix B. "pnp" and "ccdf"
-        begin late by themselves.
+        level's noise added: the CCDF start of the paper's appendix B. "pnp", "ccdf"
+        and the conjugate sampler begin late by themselves.
       init: "pinv" (the default when `start` is given), "upsample" (the measurement
         enlarged linearly) or an image in [-1, 1].
       spacing: of the noise levels, "uniform" or "quadratic" (denser at low noise).

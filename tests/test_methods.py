@@ -311,6 +311,7 @@ def test_samplers_agree_where_the_steps_are_many(noise_std):
         eta=0.0,
         noise_std=noise_std,
         weight="posterior",
+        start=1000,
     )
     truth = run(steps=1000)
 
@@ -376,6 +377,14 @@ def test_the_conjugate_sampler_ends_at_a_noiseless_measurement(kernel):
         steps=5,
     )
     assert measurement_residual(operator, y, x) < 1e-3
+
+
+def test_the_conjugate_sampler_begins_late():
+    """From pure noise, a few steps with a network end far from any image."""
+    operator = ops.super_resolution(SHAPE, 2)
+    y = jnp.asarray(values((2, 2, 1)))
+    run = partial(restore, rough_prior(), operator, y, KEY, sampler="conjugate")
+    np.testing.assert_array_equal(run(steps=5), run(steps=5, start=200))
 
 
 def test_a_projection_does_where_singular_values_are_unknown():

@@ -1,8 +1,10 @@
 """Batches over devices; eight emulated ones in a process of their own."""
 
+import gc
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import jax
@@ -12,6 +14,7 @@ import pytest
 
 from pigdm_jax import from_denoiser, make_mesh, restore, restore_batch
 from pigdm_jax import operators as ops
+from pigdm_jax.parallel import compile_batch
 
 SHAPE = (8, 8, 3)
 
@@ -52,6 +55,17 @@ def test_one_operator_serves_all_and_noise_and_traces_pass_through(smooth_prior)
     quantised = ops.quantize(SHAPE, 3)
     ys = jax.vmap(quantised.apply)(images)
     restore_batch(smooth_prior, quantised, ys, keys, steps=2, noise_std=0.0)
+
+
+def test_a_program_is_let_go(smooth_prior):
+    """A folder of many sizes has one after another; twenty fill a process's memory."""
+    operator = ops.super_resolution(SHAPE, 2)
+    program = compile_batch(smooth_prior, operator, 1, mesh=make_mesh(), steps=2)
+    alive = weakref.ref(program.compiled.runtime_executable())
+    assert alive() is not None
+    del program
+    gc.collect()
+    assert alive() is None
 
 
 def test_a_second_batch_is_not_traced_again():
