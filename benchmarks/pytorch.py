@@ -372,7 +372,7 @@ def plot(results: Path) -> None:
         colours = ["tab:orange" if name == OURS else "tab:gray" for name in names]
         bars = axis.barh(names, times, color=colours)
         axis.bar_label(bars, [f" x {t / times[0]:.2f}" for t in times])
-        axis.margins(x=0.25)
+        axis.margins(x=0.45)
         axis.invert_yaxis()
         axis.set_title(title, fontsize=9)
         axis.set_xlabel("s a step and image")
