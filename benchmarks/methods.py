@@ -7,6 +7,7 @@ guidance  pseudoinverse or transpose, adaptive or fixed weights (table 5)
 steps     eta by number of steps (tables 6 and 7)
 dps       DPS beside PiGDM over steps, step sizes, residuals (10 to 13, figure 17)
 nfe       every method: quality, evaluations and time (table 8)
+conjugate where its sampler begins, and lambda
 spectrum  singular values of the operators (figure 5)
 weights   the fixed weight over the adaptive one (figure 6)
 
@@ -191,6 +192,16 @@ def nfe(bench: Bench, counts: list[int]) -> None:
                 bench.restore(task, steps=n, method=method)
 
 
+def conjugate(bench: Bench, counts: list[int]) -> None:
+    bench.heading()
+    how = {"sampler": "conjugate", "spacing": "quadratic"}
+    for task in bench.tasks or ("4x bicubic",):
+        for n in counts:
+            for start in (200, 400, 600, 1000):
+                for lam in (0.0, 0.5):
+                    bench.restore(task, steps=n, start=start, lam=lam, **how)
+
+
 def spectrum(bench: Bench, counts: list[int]) -> None:
     """Shares of the singular values, relative to the largest."""
     del counts
@@ -244,6 +255,7 @@ TABLES = {
     "steps": (steps, [20, 50, 100]),
     "dps": (dps, [20, 100]),
     "nfe": (nfe, [20, 100]),
+    "conjugate": (conjugate, [10]),
     "spectrum": (spectrum, []),
     "weights": (weights, [20, 100]),
 }
