@@ -130,7 +130,7 @@ class Bench:
 
 def guidance(bench: Bench, counts: list[int]) -> None:
     bench.heading()
-    for task in bench.tasks or ("4x bicubic", "deblurring", "deblurring, noise 0.05"):
+    for task in bench.tasks:
         for n in counts:
             for rule in ("pseudoinverse", "reconstruction"):
                 for weight in ("adaptive", "vdm"):
@@ -139,7 +139,7 @@ def guidance(bench: Bench, counts: list[int]) -> None:
 
 def steps(bench: Bench, counts: list[int]) -> None:
     bench.heading()
-    for task in bench.tasks or ("4x bicubic", "inpainting"):
+    for task in bench.tasks:
         for n in counts:
             for eta in (0.0, 0.5, 1.0):
                 bench.restore(task, steps=n, eta=eta)
@@ -147,7 +147,7 @@ def steps(bench: Bench, counts: list[int]) -> None:
 
 def dps(bench: Bench, counts: list[int]) -> None:
     bench.heading()
-    for task in bench.tasks or ("4x bicubic", "inpainting"):
+    for task in bench.tasks:
         for n in counts:
             bench.restore(task, steps=n)
             for scale in (0.3, 1.0, 3.0):
@@ -181,10 +181,10 @@ def plot_residuals(results: Path) -> None:
 
 def nfe(bench: Bench, counts: list[int]) -> None:
     bench.heading()
-    for task in bench.tasks or ("4x bicubic", "4x bicubic, noise 0.05"):
+    for task in bench.tasks:
         for sampler in SAMPLERS:
             bench.restore(task, steps=10, sampler=sampler, spacing="quadratic")
-    for task in bench.tasks or ("4x bicubic", "4x bicubic, noise 0.05"):
+    for task in bench.tasks:
         for n in counts:
             for sampler in SAMPLERS:
                 bench.restore(task, steps=n, sampler=sampler)
@@ -195,7 +195,7 @@ def nfe(bench: Bench, counts: list[int]) -> None:
 def conjugate(bench: Bench, counts: list[int]) -> None:
     bench.heading()
     how = {"sampler": "conjugate", "spacing": "quadratic"}
-    for task in bench.tasks or ("4x bicubic",):
+    for task in bench.tasks:
         for n in counts:
             for start in (200, 400, 600, 1000):
                 for lam in (0.0, 0.5):
@@ -250,14 +250,19 @@ def weights(bench: Bench, counts: list[int]) -> None:
             print(f"| {table.t[i]:.0f} | {sigma[i]:.3f} | {cells} |")
 
 
+# What makes the table, its numbers of steps and its tasks.
 TABLES = {
-    "guidance": (guidance, [100]),
-    "steps": (steps, [20, 50, 100]),
-    "dps": (dps, [20, 100]),
-    "nfe": (nfe, [20, 100]),
-    "conjugate": (conjugate, [10]),
-    "spectrum": (spectrum, []),
-    "weights": (weights, [20, 100]),
+    "guidance": (
+        guidance,
+        [100],
+        ["4x bicubic", "deblurring", "deblurring, noise 0.05"],
+    ),
+    "steps": (steps, [20, 50, 100], ["4x bicubic", "inpainting"]),
+    "dps": (dps, [20, 100], ["4x bicubic", "inpainting"]),
+    "nfe": (nfe, [20, 100], ["4x bicubic", "4x bicubic, noise 0.05"]),
+    "conjugate": (conjugate, [10], ["4x bicubic"]),
+    "spectrum": (spectrum, [], []),
+    "weights": (weights, [20, 100], []),
 }
 
 
@@ -273,8 +278,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file to add the figures to")
     args = parser.parse_args()
     device_for_each_core()
-    table, usual = TABLES[args.table]
-    table(Bench(args), args.steps or usual)
+    table, counts, tasks = TABLES[args.table]
+    args.tasks = args.tasks or tasks
+    table(Bench(args), args.steps or counts)
 
 
 if __name__ == "__main__":

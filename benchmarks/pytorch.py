@@ -37,7 +37,7 @@ import torch
 import torch.nn.functional as F
 
 import pigdm_jax as pj
-from pigdm_jax.bench import matrix_ceiling, step_flops
+from pigdm_jax.bench import even_mesh, matrix_ceiling, step_flops
 from pigdm_jax.folder.memory import rematerialised
 from pigdm_jax.hosts import device_for_each_core
 from pigdm_jax.parallel import compile_batch
@@ -192,7 +192,7 @@ class Bench:
     """One problem, and the codes that solve it."""
 
     def __init__(self, args: argparse.Namespace):
-        self.args, self.batch = args, args.batch
+        self.args = args
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.prior = prior = prior_from(args)
         self.shape = (args.side, args.side, prior.net.config.image_channels)
@@ -227,15 +227,12 @@ class Bench:
         )
 
     def ours(self) -> Callable[[], np.ndarray]:
-        devices = jax.local_devices()
-        counts = range(1, len(devices) + 1)
-        devices = devices[: max(n for n in counts if self.batch % n == 0)]
         prior = rematerialised(self.prior) if self.args.checkpoint else self.prior
         program = compile_batch(
             prior,
             self.operator,
-            self.batch,
-            mesh=pj.make_mesh(devices=devices),
+            self.args.batch,
+            mesh=even_mesh(self.args.batch),
             steps=self.args.steps,
             eta=0.0,
         )
@@ -267,13 +264,13 @@ def compare(bench: Bench) -> list[dict]:
             start = time.perf_counter()
             run()
             seconds[name].append(time.perf_counter() - start)
-    flops = bench.batch * args.steps * step_flops(bench.prior, bench.shape)
+    flops = args.batch * args.steps * step_flops(bench.prior, bench.shape)
     top = matrix_ceiling(args.dtype)
     medians = {name: float(np.median(s)) for name, s in seconds.items()}
     best = min(median for name, median in medians.items() if name != OURS)
     setting = {
         "weights": args.prior if args.shared is None else args.model,
-        "batch": bench.batch,
+        "batch": args.batch,
         "side": args.side,
         "steps": args.steps,
         "dtype": args.dtype,
@@ -297,7 +294,7 @@ def compare(bench: Bench) -> list[dict]:
                 "ceiling": top,
             }
         )
-        each = median / bench.batch
+        each = median / args.batch
         print(
             f"| {name} | {each:.2f} | {each / args.steps * 1e3:.1f} "
             f"| {best / median:.2f} | {first:.1f} | {flops / median / 1e9:.0f} G, "

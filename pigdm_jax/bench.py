@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from pigdm_jax.operators import super_resolution
 from pigdm_jax.parallel import compile_batch, make_mesh
@@ -42,14 +43,10 @@ def measure(prior: Prior, side: int, batch: int, steps: int, rounds: int) -> Spe
       steps: evaluations in each round.
       rounds: how often, after one to warm up.
     """
-    devices = jax.local_devices()
-    devices = devices[: max(n for n in range(1, len(devices) + 1) if batch % n == 0)]
     shape = (side, side, 3)
     operator = super_resolution(shape, 4, "box")
     start = time.perf_counter()
-    program = compile_batch(
-        prior, operator, batch, mesh=make_mesh(devices=devices), steps=steps
-    )
+    program = compile_batch(prior, operator, batch, mesh=even_mesh(batch), steps=steps)
     compile_seconds = time.perf_counter() - start
     keys = jax.random.split(jax.random.key(0), batch)
     images = jax.random.uniform(jax.random.key(1), (batch, *shape), minval=-1)
@@ -61,6 +58,13 @@ def measure(prior: Prior, side: int, batch: int, steps: int, rounds: int) -> Spe
         program.device_bytes,
         batch * step_flops(prior, shape),
     )
+
+
+def even_mesh(batch: int) -> Mesh:
+    """A mesh of as many of this process's devices as divide the batch."""
+    devices = jax.local_devices()
+    count = max(n for n in range(1, len(devices) + 1) if batch % n == 0)
+    return make_mesh(devices=devices[:count])
 
 
 def step_flops(prior: Prior, shape: tuple[int, int, int]) -> float:

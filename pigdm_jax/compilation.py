@@ -59,9 +59,6 @@ def tuned_jit(fun: Callable[..., Any], **words: Any) -> Callable[..., Any]:
     Args:
       fun: the function.
       **words: as `jax.jit` takes them.
-
-    Returns:
-      The function; its `lower` is that of `jax.jit`, to be compiled with the options.
     """
     inner = jax.jit(fun, **words)
 
@@ -75,5 +72,4 @@ def tuned_jit(fun: Callable[..., Any], **words: Any) -> Callable[..., Any]:
         traced = any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
         return (inner if traced else outer())(*args, **kwargs)
 
-    call.lower = inner.lower
     return call

@@ -74,7 +74,7 @@ def by_taps(
 ) -> Float[Array, "b h w d"]:
     """The convolution as one matrix product for all taps, shifted and added up after.
 
-    The kernel is used as it lies in memory, in both directions.
+    Turned round, the kernel is used as it lies in memory.
 
     Args:
       x: the image; c is i and d is o, with `turned` the other way round.
