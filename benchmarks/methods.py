@@ -16,6 +16,7 @@ restored in one batch. Noiseless tasks end with `project`, as on the command lin
 """
 
 import argparse
+import itertools
 import json
 import platform
 import time
@@ -130,11 +131,13 @@ class Bench:
 
 def guidance(bench: Bench, counts: list[int]) -> None:
     bench.heading()
-    for task in bench.tasks:
-        for n in counts:
-            for rule in ("pseudoinverse", "reconstruction"):
-                for weight in ("adaptive", "vdm"):
-                    bench.restore(task, steps=n, guidance=rule, weight=weight)
+    rules = [
+        (rule, weight)
+        for rule in ("pseudoinverse", "reconstruction")
+        for weight in ("adaptive", "vdm")
+    ] + [("calibrated", "posterior"), ("moment", "posterior")]
+    for task, n, (rule, weight) in itertools.product(bench.tasks, counts, rules):
+        bench.restore(task, steps=n, guidance=rule, weight=weight)
 
 
 def steps(bench: Bench, counts: list[int]) -> None:

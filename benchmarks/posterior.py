@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import pigdm_jax as pj
-from pigdm_jax.guidance import PULLS, guide
+from pigdm_jax.guidance import GUIDANCES, guide
 from pigdm_jax.operators import separable
 from pigdm_jax.operators.base import Operator
 from pigdm_jax.sampler import ddim_coefficients, step_table
@@ -45,22 +45,27 @@ METHODS = {
     "PiGDM, vdm": ("pseudoinverse", "vdm", 1.0),
     "PiGDM, adaptive": ("pseudoinverse", "adaptive", 1.0),
     "PiGDM, posterior": ("pseudoinverse", "posterior", 1.0),
+    "calibrated, posterior": ("calibrated", "posterior", 1.0),
     "moment, posterior": ("moment", "posterior", 1.0),
 }
-# Weight, sampler, spacing, eta and steps.
+# Method, sampler, spacing, eta and steps.
 FEW = [
-    ("posterior", "ddim", "uniform", 1.0, 100),
-    ("posterior", "ddim", "quadratic", 1.0, 20),
-    ("posterior", "multistep", "uniform", 0.0, 20),
-    ("posterior", "multistep", "quadratic", 0.0, 20),
-    ("posterior", "multistep", "quadratic", 1.0, 20),
-    ("posterior", "conjugate", "uniform", 0.0, 20),
-    ("posterior", "conjugate", "quadratic", 0.0, 20),
-    ("posterior", "fitted", "quadratic", 1.0, 20),
-    ("posterior", "fitted", "quadratic", 0.0, 20),
-    ("adaptive", "fitted", "quadratic", 1.0, 20),
-    ("adaptive", "fitted", "quadratic", 0.5, 20),
-    ("adaptive", "fitted", "quadratic", 0.0, 20),
+    ("PiGDM, posterior", "ddim", "uniform", 1.0, 100),
+    ("PiGDM, posterior", "ddim", "quadratic", 1.0, 20),
+    ("calibrated, posterior", "ddim", "uniform", 1.0, 10),
+    ("calibrated, posterior", "ddim", "uniform", 1.0, 20),
+    ("calibrated, posterior", "ddim", "quadratic", 1.0, 20),
+    ("calibrated, posterior", "fitted", "quadratic", 1.0, 20),
+    ("PiGDM, posterior", "multistep", "uniform", 0.0, 20),
+    ("PiGDM, posterior", "multistep", "quadratic", 0.0, 20),
+    ("PiGDM, posterior", "multistep", "quadratic", 1.0, 20),
+    ("PiGDM, posterior", "conjugate", "uniform", 0.0, 20),
+    ("PiGDM, posterior", "conjugate", "quadratic", 0.0, 20),
+    ("PiGDM, posterior", "fitted", "quadratic", 1.0, 20),
+    ("PiGDM, posterior", "fitted", "quadratic", 0.0, 20),
+    ("PiGDM, adaptive", "fitted", "quadratic", 1.0, 20),
+    ("PiGDM, adaptive", "fitted", "quadratic", 0.5, 20),
+    ("PiGDM, adaptive", "fitted", "quadratic", 0.0, 20),
 ]
 
 
@@ -172,14 +177,14 @@ def reverse_sde_draws(problem: Problem, key: jax.Array, count: int) -> jax.Array
     table = step_table(schedule, schedule.levels(schedule.num_steps))
     times = np.arange(schedule.num_steps, 0, -1) / schedule.num_steps
     betas = jnp.asarray((0.01 + times * (20 - 0.01)) / schedule.num_steps, jnp.float32)
-    pull = PULLS["pseudoinverse"]
+    rule = GUIDANCES["pseudoinverse"]
 
     def one(key):
         def body(x, inputs):
             row, beta = inputs
             step = ddim_coefficients(row, jnp.float32(1), jnp.float32(1))
             variance = problem.noise_std**2
-            guided = guide(prior, operator, problem.y, x, step, variance, pull)
+            guided = guide(prior, operator, problem.y, x, step, variance, rule)
             score = -guided.eps / jnp.sqrt(step.b_t) + guided.gradient / step.r2
             z = jax.random.normal(jax.random.fold_in(key, row.index), x.shape)
             z = jnp.where(row.b_s > 0, z, 0)
@@ -244,7 +249,7 @@ def law_z(draws: jax.Array, row: dict) -> float:
 
 def known_law(record: dict, method: str, steps: int, eta: float) -> dict | None:
     """The row of the reference that holds the law of this output, if one does."""
-    if method.startswith(("unguided", "reconstruction")):
+    if method.startswith(("unguided", "reconstruction", "calibrated")):
         return None
     guidance, weight = method.split(", ")
     for row in record.get("sampler_output", ()):
@@ -316,7 +321,7 @@ def run_published(reference: Path) -> list[dict]:
     """The published table again, and beside it our samplers at eta 1."""
     columns = {
         f"{method}, {steps}": (METHODS[method], steps)
-        for method in ("PiGDM, adaptive", "PiGDM, posterior", "moment, posterior")
+        for method in list(METHODS)[-4:]
         for steps in (20, 100, 1000)
     }
     names = ["reverse SDE, 1000", *columns]
@@ -353,20 +358,18 @@ def run_few(reference: Path) -> list[dict]:
     rows = []
     for name, record, problem in mixture_problems(reference, pj.Schedule.linear()):
         row = {"problem": name, "published": record["published_sliced_w1"]}
-        for weight, sampler, spacing, eta, steps in FEW:
+        for method, sampler, spacing, eta, steps in FEW:
             draws = restored_draws(
                 problem,
                 jax.random.key(0),
                 SEEDS * DRAWS,
                 steps,
                 eta,
-                "pseudoinverse",
-                weight,
-                1.0,
+                *METHODS[method],
                 sampler,
                 spacing,
             )
-            column = f"{sampler}, {weight}, {spacing}, eta {eta:g}, {steps}"
+            column = f"{method}: {sampler}, {spacing}, eta {eta:g}, {steps}"
             row[column] = with_error(distances(problem, draws))
         rows.append(row)
     summarise(rows, list(rows[0])[2:])

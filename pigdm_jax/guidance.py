@@ -4,18 +4,20 @@ The gradient is one function, exact and testable; the weight is a choice, anothe
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array
 
 from pigdm_jax.operators.base import Damping, Operator
 from pigdm_jax.prior import Prior
 from pigdm_jax.types import Image, Measurement, Number, Scalar
 
-# Of the solver inside `moment_pull`.
+# Of the residual, where the solver inside `moment_guidance` stops.
 MOMENT_TOLERANCE = 1e-4
-MOMENT_ITERATIONS = 10
 
 
 class Step(NamedTuple):
@@ -69,8 +71,19 @@ class Denoised(NamedTuple):
     vjp: Callable[[Image], Image]
 
 
-Pull = Callable[[Operator, Measurement, Denoised, Step, Number], Image]
-"""How the residual of x0 becomes the image v; the last number is sigma_y^2."""
+Guidance = Callable[[Operator, Measurement, Denoised, Step, Number], Image]
+"""How the residual of x0 becomes the gradient v^T d x0 / d x_t, with sigma_y^2 last."""
+
+
+def pseudoinverse_guidance(
+    operator: Operator,
+    y: Measurement,
+    denoised: Denoised,
+    step: Step,
+    noise_variance: Number,
+) -> Image:
+    """The paper's, by one vector-Jacobian product."""
+    return denoised.vjp(pseudoinverse_pull(operator, y, denoised, step, noise_variance))
 
 
 def pseudoinverse_pull(
@@ -84,63 +97,120 @@ def pseudoinverse_pull(
     return pinv_residual(operator, y, denoised.x0, noise_variance / step.r2)
 
 
-def transpose_pull(
+def reconstruction_guidance(
     operator: Operator,
     y: Measurement,
     denoised: Denoised,
     step: Step,
     noise_variance: Number,
 ) -> Image:
-    """V = H^T (y - H x0): reconstruction guidance (Ho et al. 2022, equation 7)."""
+    """By V = H^T (y - H x0), Ho et al. 2022, equation 7."""
     del step, noise_variance
-    return _adjoint(operator)(_residual(operator, y, denoised.x0))
+    transpose = jax.linear_transpose(operator.apply, denoised.x0)
+    return denoised.vjp(transpose(_residual(operator, y, denoised.x0))[0])
 
 
-def moment_pull(
+def moment_guidance(
     operator: Operator,
     y: Measurement,
     denoised: Denoised,
     step: Step,
     noise_variance: Number,
+    *,
+    products: int,
 ) -> Image:
-    """V = r_t^2 H^T (H C H^T + sigma_y^2 I)^-1 (y - H x0) with C = Cov[x0 | x_t].
+    """By V = r_t^2 H^T (H C H^T + sigma_y^2 I)^-1 (y - H x0) with C = Cov[x0 | x_t].
 
     Where the pseudoinverse takes r_t^2 I for the covariance of x0, this takes
     Tweedie's second moment, C = (1 - a_t) / sqrt(a_t) d x0 / d x_t, so that the
-    guidance is exact for Gaussian priors. Solved without a matrix, by GMRES, each
-    iteration one more vector-Jacobian product: a network's Jacobian is not quite
-    symmetric nor positive, and conjugate gradients then diverge.
+    guidance is exact for Gaussian priors. Solved without a matrix by generalised
+    conjugate residuals, which bear that a network's Jacobian is not quite symmetric
+    nor positive, with the paper's pseudoinverse as preconditioner: the first direction
+    is PiGDM's own, given the length that fits. The products that solve the system are
+    those that make the gradient, so `products` is all there are.
 
-    Reference: Boys et al. 2024 (TMPD); Rozet et al. 2024 (MMPS).
+    Args:
+      operator: linear.
+      y: what was measured.
+      denoised: what the prior makes of x_t.
+      step: the numbers of this step.
+      noise_variance: sigma_y^2.
+      products: vector-Jacobian products at most.
+
+    Reference: Boys et al. 2024 (TMPD); Rozet et al. 2024 (MMPS); the solver is that of
+    Eisenstat, Elman and Schultz, 1983.
     """
-    adjoint = _adjoint(operator)
     # Everything over r_t^2, which keeps the system near 1 at every noise level.
     scale = step.b_t / (jnp.sqrt(step.a_t) * step.r2)
     damping = noise_variance / step.r2
+    residual, unravel = ravel_pytree(_residual(operator, y, denoised.x0))
 
-    def system(u: Measurement) -> Measurement:
-        spread = operator.apply(denoised.vjp(adjoint(u)))
-        return jax.tree.map(lambda s, leaf: scale * s + damping * leaf, spread, u)
+    def add(made: _Krylov) -> _Krylov:
+        v = operator.pinv(unravel(made.left), damping)
+        pulled = denoised.vjp(v)
+        told, spread = (ravel_pytree(operator.apply(x))[0] for x in (v, pulled))
+        # Of v = H^T u the system makes H C v and damping u, which is what H v leaves;
+        # without damping that is what no image explains.
+        left = jnp.where(damping > 0, made.left, told)
+        taken = scale * spread + left - told
+        shares = made.taken @ taken
+        taken -= shares @ made.taken
+        pulled -= jnp.tensordot(shares, made.pulled, 1)
+        norm = jnp.linalg.norm(taken)
+        inverse = jnp.where(norm > 0, 1 / jnp.where(norm > 0, norm, 1), 0)
+        taken, pulled = inverse * taken, inverse * pulled
+        share = taken @ left
+        return _Krylov(
+            made.count + 1,
+            left - share * taken,
+            made.gradient + share * pulled,
+            made.taken.at[made.count].set(taken),
+            made.pulled.at[made.count].set(pulled),
+        )
 
-    residual = _residual(operator, y, denoised.x0)
-    u, _ = jax.scipy.sparse.linalg.gmres(
-        system,
+    made = _Krylov(
+        jnp.int32(0),
         residual,
-        tol=MOMENT_TOLERANCE,
-        restart=MOMENT_ITERATIONS,
-        maxiter=1,
-        solve_method="incremental",
+        jnp.zeros_like(denoised.x0),
+        jnp.zeros((products, *residual.shape)),
+        jnp.zeros((products, *denoised.x0.shape)),
     )
-    return adjoint(u)
+    if products == 1:
+        return add(made).gradient
+    enough = MOMENT_TOLERANCE * jnp.linalg.norm(residual)
+    return jax.lax.while_loop(
+        lambda made: (made.count < products) & (jnp.linalg.norm(made.left) > enough),
+        add,
+        made,
+    ).gradient
 
 
-PULLS: dict[str, Pull] = {
-    "pseudoinverse": pseudoinverse_pull,
-    "reconstruction": transpose_pull,
-    "moment": moment_pull,
+class _Krylov(NamedTuple):
+    """The solution so far.
+
+    Attributes:
+      count: of the directions.
+      left: what they leave of the residual.
+      gradient: of their sum.
+      taken: what each takes off, orthonormal.
+      pulled: the gradient of each.
+    """
+
+    count: Scalar
+    left: Array
+    gradient: Image
+    taken: Array
+    pulled: Array
+
+
+GUIDANCES: dict[str, Guidance] = {
+    "pseudoinverse": pseudoinverse_guidance,
+    "reconstruction": reconstruction_guidance,
+    "calibrated": partial(moment_guidance, products=1),
+    "moment": partial(moment_guidance, products=10),
 }
 # Of these the formulas hold for linear operators alone.
-LINEAR_PULLS = ("reconstruction", "moment")
+LINEAR_GUIDANCES = ("reconstruction", "calibrated", "moment")
 
 
 def _residual(operator: Operator, y: Measurement, x: Image) -> Measurement:
@@ -154,12 +224,6 @@ def pinv_residual(
     if operator.linear:
         return operator.pinv(_residual(operator, y, x), damping)
     return operator.pinv(y) - operator.pinv(operator.apply(x))
-
-
-def _adjoint(operator: Operator) -> Callable[[Measurement], Image]:
-    image = jax.ShapeDtypeStruct(operator.image_shape, jnp.float32)
-    transpose = jax.linear_transpose(operator.apply, image)
-    return lambda u: transpose(u)[0]
 
 
 def root_mean_square(y: Measurement) -> Scalar:
@@ -193,7 +257,7 @@ def guide(
     x_t: Image,
     step: Step,
     noise_variance: Number,
-    pull: Pull,
+    guidance: Guidance,
     clip: bool = False,
 ) -> Guided:
     """Evaluate the prior, and pull its prediction towards the measurement.
@@ -205,7 +269,7 @@ def guide(
       x_t: the noisy sample.
       step: the numbers of this step.
       noise_variance: sigma_y^2.
-      pull: how a residual becomes an image.
+      guidance: how a residual becomes a gradient.
       clip: measure the residual of x0 clipped to [-1, 1]; the clip is outside of the
         gradient, which would vanish where x0 leaves the range.
     """
@@ -214,7 +278,7 @@ def guide(
         x0 = jnp.clip(denoised.x0, -1, 1)
         eps = (x_t - jnp.sqrt(step.a_t) * x0) / jnp.sqrt(step.b_t)
         denoised = denoised._replace(x0=x0, eps=eps)
-    gradient = denoised.vjp(pull(operator, y, denoised, step, noise_variance))
+    gradient = guidance(operator, y, denoised, step, noise_variance)
     residual = measurement_residual(operator, y, denoised.x0)
     return Guided(denoised.x0, denoised.eps, gradient, residual)
 
@@ -272,4 +336,5 @@ WEIGHTS: dict[str, Weight] = {
 
 def default_weight(guidance: str) -> str:
     """The weight that suits a guidance."""
-    return "posterior" if guidance == "moment" else "adaptive"
+    exact = guidance in ("calibrated", "moment")
+    return "posterior" if exact else "adaptive"

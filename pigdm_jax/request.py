@@ -7,7 +7,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from pigdm_jax.guidance import PULLS, WEIGHTS
+from pigdm_jax.guidance import GUIDANCES, WEIGHTS
 from pigdm_jax.methods import METHODS, PIGDM, SAMPLERS
 from pigdm_jax.photos import (
     Damage,
@@ -46,9 +46,11 @@ class Request:
         algorithm is --sampler ddim --spacing uniform --steps 100.
       eta: 0 to 1, how much of the noise is fresh in every step; the method's own if
         not given.
-      weight: of the guidance; adaptive if not given, posterior for moment.
-      guidance: the paper's pseudoinverse; reconstruction, by the transpose; or moment,
-        with the network's own covariance at several times the cost.
+      weight: of the guidance; adaptive if not given, posterior for calibrated and
+        moment.
+      guidance: the paper's pseudoinverse; reconstruction, by the transpose;
+        calibrated, as strong as the network's own covariance tells; or moment, with all
+        of that covariance at several times the cost.
       start: begin at this noise level (1 to 1000) from the pseudoinverse, for a
         restoration that stays closer to it.
       tile: restore in overlapping windows of this many pixels, which bounds memory for
@@ -68,7 +70,7 @@ class Request:
     spacing: Literal["uniform", "quadratic"] = "quadratic"
     eta: float | None = None
     weight: Literal[*WEIGHTS] | None = None
-    guidance: Literal[*PULLS] = "pseudoinverse"
+    guidance: Literal[*GUIDANCES] = "pseudoinverse"
     start: int | None = None
     tile: int | None = None
     seed: int = 0

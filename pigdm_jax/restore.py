@@ -12,8 +12,8 @@ from jaxtyping import Int
 
 from pigdm_jax.compilation import tuned_jit
 from pigdm_jax.guidance import (
-    LINEAR_PULLS,
-    PULLS,
+    GUIDANCES,
+    LINEAR_GUIDANCES,
     WEIGHTS,
     default_weight,
     measurement_residual,
@@ -83,7 +83,7 @@ def restore(
       noise_std: standard deviation of the measurement's noise, sigma_y, in units of
         the [-1, 1] image: twice that of a [0, 1] image. Linear operators only.
       weight: "adaptive" (the paper's), "algorithm1", "vdm" or "posterior"; None is
-        "posterior" with moment guidance, which needs no heuristic, else "adaptive".
+        "posterior" with calibrated and moment guidance, else "adaptive".
       scale: a further factor on the weight, w_r of "vdm"; the strength of the other
         methods, 1 being their papers'.
       data_variance: d in r_t^2 = sigma_t^2 d / (sigma_t^2 + d).
@@ -94,9 +94,10 @@ def restore(
       init: "pinv" (the default when `start` is given), "upsample" (the measurement
         enlarged linearly) or an image in [-1, 1].
       spacing: of the noise levels, "uniform" or "quadratic" (denser at low noise).
-      guidance: "pseudoinverse"; "reconstruction" (transpose instead); or "moment"
-        (the network's own covariance of x0 instead of r_t^2 I: nearer the posterior,
-        at up to ten more vector-Jacobian products a step).
+      guidance: "pseudoinverse"; "reconstruction" (transpose instead); "moment" (the
+        network's own covariance of x0 instead of r_t^2 I: nearer the posterior, by up
+        to ten vector-Jacobian products a step); or "calibrated" (of these the first:
+        the pseudoinverse's direction as long as that covariance tells, for nothing).
       sampler: "ddim" (the paper's); "fitted" (for few steps: the prediction fitted to
         the measurement, then noised anew); "multistep" (second order); or "conjugate"
         (what is linear integrated exactly; eta 0, linear operators). All are of
@@ -181,7 +182,7 @@ class _Words(NamedTuple):
     def method(self) -> Method:
         if self.name != PIGDM:
             return METHODS[self.name]
-        rule = Rule(PULLS[self.guidance], WEIGHTS[self.weight], self.clip)
+        rule = Rule(GUIDANCES[self.guidance], WEIGHTS[self.weight], self.clip)
         return SAMPLERS[self.sampler](rule)
 
 
@@ -332,7 +333,7 @@ def check_request(
     """
     del others
     _check_word("method", method, (PIGDM, *METHODS))
-    _check_word("guidance", guidance, PULLS)
+    _check_word("guidance", guidance, GUIDANCES)
     _check_word("sampler", sampler, SAMPLERS)
     words = _Words(method, guidance, weight or default_weight(guidance), sampler, clip)
     _check_word("weight", words.weight, WEIGHTS)
@@ -416,7 +417,7 @@ def _check_noise(operator: Operator, noise_std: Any, guidance: str) -> None:
     _check_range("noise_std", noise_std, 0, np.inf)
     if operator.linear:
         return
-    if guidance in LINEAR_PULLS:
+    if guidance in LINEAR_GUIDANCES:
         raise ValueError(
             f"{guidance} guidance needs a linear operator; use 'pseudoinverse'"
         )

@@ -84,8 +84,8 @@ FAULTS = [
     Fault(
         "gradient that skips the network",
         "guidance.py",
-        "gradient = denoised.vjp(pull(operator, y, denoised, step, noise_variance))",
-        "gradient = pull(operator, y, denoised, step, noise_variance)",
+        "denoised.vjp(pseudoinverse_pull(operator, y, denoised, step, noise_variance))",
+        "pseudoinverse_pull(operator, y, denoised, step, noise_variance)",
     ),
     Fault(
         "x0 and eps confused",

@@ -11,7 +11,7 @@ from dense import dense
 
 from pigdm_jax import from_denoiser, gaussian_prior, measurement_residual, restore
 from pigdm_jax import operators as ops
-from pigdm_jax.guidance import PULLS, WEIGHTS
+from pigdm_jax.guidance import GUIDANCES, WEIGHTS
 from pigdm_jax.methods import METHODS, SAMPLERS
 from pigdm_jax.methods.base import Problem
 from pigdm_jax.methods.conjugate import coefficients
@@ -55,7 +55,7 @@ def step_at(prior, level, following, eta=0.5):
 def method_named(name):
     if name in METHODS:
         return METHODS[name]
-    return SAMPLERS[name](Rule(PULLS["pseudoinverse"], WEIGHTS["adaptive"]))
+    return SAMPLERS[name](Rule(GUIDANCES["pseudoinverse"], WEIGHTS["adaptive"]))
 
 
 def draws(method, prior, operator, y, count, **options):
@@ -426,6 +426,19 @@ def test_the_fitted_sampler_guides_what_is_hidden():
     )
     expected = np.sqrt(step.a_s) * x0 + np.sqrt(step.b_s) * e @ flat
     np.testing.assert_allclose(made.state.ravel(), expected, atol=1e-4)
+
+
+def test_the_fitted_sampler_keeps_the_measured_noise():
+    """What y shows is not guided; its own noise is all there is at eta 0."""
+    prior, operator = rough_prior(), ops.identity(SHAPE)
+    step = step_at(prior, 20, 10)
+    x_t, y = values(SHAPE, 2), jnp.asarray(values(SHAPE, 1))
+    given = problem(prior, operator, y, noise_std=0.5, eta=0.0)
+    made = method_named("fitted").step(given, jnp.asarray(x_t), step, KEY)
+    j, _ = gaussian_step(step, rough_covariance())
+    x0 = (j @ x_t.ravel().astype(np.float64)).reshape(SHAPE)
+    expected = np.sqrt(step.a_s) * x0 + np.sqrt(step.b_s) * (y - x0) / 0.5
+    np.testing.assert_allclose(made.state, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("method", METHODS)

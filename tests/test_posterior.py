@@ -10,6 +10,7 @@ import scipy.stats
 
 from pigdm_jax import exact_posterior, gaussian_prior, mixture_prior, restore
 from pigdm_jax import operators as ops
+from pigdm_jax.guidance import GUIDANCES, Step, denoise, guide
 from pigdm_jax.operators.registry import REGISTRY, parse
 
 SHAPE = (2, 3, 1)
@@ -157,18 +158,54 @@ def test_closed_form_priors_work_with_every_operator_under_vmap(name):
     np.testing.assert_allclose(images[1], alone, atol=1e-3)
 
 
-def test_moment_guidance_is_the_papers_where_r2_is_the_covariance():
+@pytest.mark.parametrize("rule", ["calibrated", "moment"])
+@pytest.mark.parametrize("noise_std", [0.2, 0.0])
+def test_guidance_by_the_covariance_is_the_papers_where_that_is_r2(rule, noise_std):
     """Under N(m, I) the covariance of x0 given x_t is r_t^2 I."""
     shape = (4, 4, 1)
     prior = gaussian_prior(values(shape), np.eye(16))
-    operator = ops.blur(shape, np.array([[0.1, 0.5, 0.4]]))
-    y = values(shape, 1)
-    options = {"noise_std": 0.2, "weight": "posterior"}
+    # Three sums of two columns: no image measures just any y, noise-free.
+    sums = np.array([[1, 0], [0.5, 0.5], [0, 1]]) @ np.array(
+        [[1, 1, 0, 0], [0, 0, 1, 2]]
+    )
+    operator = ops.separable(shape, columns=sums)
+    y = values((4, 3, 1), 1)
     one, two = (
-        restore(prior, operator, y, jax.random.key(0), guidance=rule, **options)
-        for rule in ("pseudoinverse", "moment")
+        restore(
+            prior,
+            operator,
+            y,
+            jax.random.key(0),
+            noise_std=noise_std,
+            weight="posterior",
+            guidance=rule,
+        )
+        for rule in ("pseudoinverse", rule)
     )
     np.testing.assert_allclose(one, two, atol=2e-3)
+
+
+@pytest.mark.parametrize("rule, measured", [("calibrated", 1), ("moment", 3)])
+@pytest.mark.parametrize("noise_std", [0.2, 0.0])
+def test_guidance_by_the_covariance_is_exact(rule, measured, noise_std):
+    """Calibrated where y is one number: its one direction is all there is."""
+    prior = gaussian_prior(values(SHAPE), covariance(5))
+    rows, columns = values((1, 2), 4), values((measured, 3), 6)
+    operator = ops.separable(SHAPE, rows=rows, columns=columns)
+    y, x_t = values((1, measured, 1), 1), values(SHAPE, 2)
+    a, b, r2 = 0.3, 0.7, 0.9
+    step = Step(*map(jnp.float32, (300, a, b, 0.5, 0.5, 0.1, 0.6, r2)))
+    guidance = GUIDANCES[rule]
+    found = guide(prior, operator, y, x_t, step, noise_std**2, guidance)
+
+    matrix = np.kron(rows, columns)
+    jacobian = jax.jacobian(lambda x: denoise(prior, x, step).x0)(jnp.asarray(x_t))
+    jacobian = np.asarray(jacobian, np.float64).reshape(N, N)
+    spread = b / np.sqrt(a) * matrix @ jacobian @ matrix.T
+    residual = y.ravel() - matrix @ np.asarray(found.x0).ravel()
+    pull = np.linalg.solve(spread + noise_std**2 * np.eye(measured), residual)
+    expected = r2 * jacobian.T @ matrix.T @ pull
+    np.testing.assert_allclose(found.gradient.ravel(), expected, rtol=1e-3, atol=1e-5)
 
 
 def test_moment_guidance_without_noise_keeps_what_a_mask_shows():

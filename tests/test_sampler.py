@@ -14,7 +14,7 @@ import pytest
 
 from pigdm_jax import Schedule, gaussian_prior, restore
 from pigdm_jax import operators as ops
-from pigdm_jax.guidance import PULLS, WEIGHTS
+from pigdm_jax.guidance import GUIDANCES, WEIGHTS
 from pigdm_jax.methods.base import Problem
 from pigdm_jax.methods.pigdm import pigdm
 from pigdm_jax.methods.rule import Rule
@@ -61,7 +61,7 @@ def outputs(prior, operator, y, starts, keys, steps, eta, **options):
 
     numbers = (options["noise_std"], eta, 1.0, 0.0)
     problem = Problem(prior, operator, jnp.asarray(y), *map(jnp.float32, numbers))
-    method = pigdm(Rule(PULLS[options["guidance"]], WEIGHTS[options["weight"]]))
+    method = pigdm(Rule(GUIDANCES[options["guidance"]], WEIGHTS[options["weight"]]))
 
     def one(x, key):
         return run(

@@ -33,6 +33,7 @@ from pigdm_jax.guidance import (
     Step,
     adaptive_weight,
     posterior_weight,
+    pseudoinverse_guidance,
     pseudoinverse_pull,
 )
 from pigdm_jax.methods.base import (
@@ -151,7 +152,7 @@ def conjugate(rule: Rule) -> Method:
     Raises:
       ValueError: if the rule is another.
     """
-    if rule.pull is not pseudoinverse_pull or rule.clip:
+    if rule.guidance is not pseudoinverse_guidance or rule.clip:
         raise ValueError(
             "the conjugate sampler integrates pseudoinverse guidance, without clip; "
             "use 'ddim' or 'multistep' for others"

@@ -23,19 +23,21 @@ from pigdm_jax.methods.base import (
     stepped,
 )
 from pigdm_jax.sampler import Stepped
-from pigdm_jax.types import Image, PRNGKey
+from pigdm_jax.types import Image, PRNGKey, Scalar
 
 
 def step(problem: Problem, x_t: Image, step: Step, key: PRNGKey) -> Stepped:
     """A DDIM step from the fitted prediction, with the predicted noise as it is."""
     denoised, residual = evaluate(problem, x_t, step)
     z = jax.random.normal(key, x_t.shape)
-    x_s, x0 = fit_and_noise(problem, denoised.x0, denoised.eps, z, step)
+    x_s, x0 = fit_and_noise(
+        problem, denoised.x0, denoised.eps, z, step, seen_eta=problem.eta
+    )
     return stepped(x_s, denoised.x0, residual, x0)
 
 
 def fit_and_noise(
-    problem: Problem, x0: Image, eps: Image, z: Image, step: Step
+    problem: Problem, x0: Image, eps: Image, z: Image, step: Step, seen_eta: Scalar
 ) -> tuple[Image, Image]:
     """The sample at s from a prediction, and the prediction fitted to the measurement.
 
@@ -48,10 +50,11 @@ def fit_and_noise(
       eps: the predicted noise.
       z: fresh noise.
       step: the numbers of the step.
+      seen_eta: what eta is for coefficients that the measurement shows with noise. The
+        part of their noise that is not fresh is the measurement's own.
     """
     spectrum = problem.operator.spectrum
-    eta = problem.eta
-    c1, c2 = (jnp.sqrt(step.b_s) * c for c in (eta, jnp.sqrt(1 - eta**2)))
+    c1, c2 = _fresh_and_kept(step, problem.eta)
     if spectrum is None:
         fitted = proximal(problem, x0, step.a_t / step.b_t)
         return jnp.sqrt(step.a_s) * fitted + c1 * z + c2 * eps, fitted
@@ -60,18 +63,25 @@ def fit_and_noise(
     # The noise that a coefficient of H^+ y brings into x_s.
     brought = jnp.sqrt(step.a_s) * noise_in_spectrum(spectrum, problem.noise_std)
     covered = brought**2 <= step.b_s
-    share = jnp.where(covered, 1.0, c2 / jnp.where(covered, 1.0, brought))
+    seen_fresh, seen_kept = _fresh_and_kept(step, seen_eta)
+    share = jnp.where(covered, 1.0, seen_kept / jnp.where(covered, 1.0, brought))
     taken = guess.measured + share * (known - guess.measured)
     rest = jnp.sqrt(jnp.maximum(step.b_s - brought**2, 0))
     # The measured coefficients of noise-free data are as free as the hidden ones.
     free = (problem.noise_std == 0) | jnp.isinf(brought)
-    fresh = jnp.where(covered & ~free, rest, c1)
+    fresh = jnp.where(free, c1, jnp.where(covered, rest, seen_fresh))
     kept = jnp.where(free, c2, 0.0)
     fitted = join(spectrum, Coordinates(taken, guess.rest))
     noise = Coordinates(
         fresh * z.measured + kept * eps.measured, c1 * z.rest + c2 * eps.rest
     )
     return jnp.sqrt(step.a_s) * fitted + join(spectrum, noise), fitted
+
+
+def _fresh_and_kept(step: Step, eta: Scalar) -> tuple[Scalar, Scalar]:
+    """Standard deviations of the noise at s: of the fresh, and of the rest."""
+    sigma = jnp.sqrt(step.b_s)
+    return sigma * eta, sigma * jnp.sqrt(1 - eta**2)
 
 
 DDNM = Method(step, eta=0.85)

@@ -4,8 +4,10 @@ Reference: Ho, Salimans, Gritsenko, Chan, Norouzi, Fleet, "Video diffusion model
 NeurIPS 2022, equation 7, put through a DDIM step. `scale` is its w_r.
 """
 
-from pigdm_jax.guidance import transpose_pull, vdm_weight
+from pigdm_jax.guidance import reconstruction_guidance, vdm_weight
 from pigdm_jax.methods.pigdm import pigdm
 from pigdm_jax.methods.rule import Rule
 
-RECONSTRUCTION = pigdm(Rule(transpose_pull, vdm_weight))._replace(needs="linear")
+RECONSTRUCTION = pigdm(Rule(reconstruction_guidance, vdm_weight))._replace(
+    needs="linear"
+)

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from pigdm_jax.guidance import Guided, Pull, Step, Weight, guide
+from pigdm_jax.guidance import Guidance, Guided, Step, Weight, guide
 from pigdm_jax.methods.base import Problem
 from pigdm_jax.types import Image
 
@@ -11,12 +11,12 @@ class Rule(NamedTuple):
     """A guidance and its weight.
 
     Attributes:
-      pull: how the residual becomes an image.
+      guidance: how the residual becomes a gradient.
       weight: what the gradient is multiplied by in a DDIM step.
       clip: whether x0 is clipped to [-1, 1], outside of the gradient.
     """
 
-    pull: Pull
+    guidance: Guidance
     weight: Weight
     clip: bool = False
 
@@ -29,6 +29,6 @@ class Rule(NamedTuple):
             x_t,
             step,
             problem.noise_std**2,
-            self.pull,
+            self.guidance,
             self.clip,
         )
