@@ -96,7 +96,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=[100, 20])
     parser.add_argument("--samples", type=int, default=1, help="score their mean")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
-    parser.add_argument("--guidance", nargs="+", default=["pseudoinverse"])
+    parser.add_argument("--guidance", nargs="+", default=[None])
     parser.add_argument("--weight", help="of the guidance, if not its default")
     parser.add_argument("--sampler", default="ddim")
     parser.add_argument("--spacing", default="uniform")
@@ -129,7 +129,7 @@ def main() -> None:
         setting = {"task": name, "text": task, "samples": args.samples, **options}
         results.append({**setting, **result})
         print(
-            f"| {name} | {guidance} | {steps} "
+            f"| {name} | {guidance or 'default'} | {steps} "
             f"| {result['pinv_psnr']:.2f} / {result['pinv_ssim']:.3f} "
             f"| {result['psnr']:.2f} / {result['ssim']:.3f} "
             f"| {result['better']} of {result['photos']} "

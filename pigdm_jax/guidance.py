@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
-from pigdm_jax.operators.base import Damping, Operator
+from pigdm_jax.operators.base import EXACT, Damping, Operator
 from pigdm_jax.prior import Prior
 from pigdm_jax.types import Image, Measurement, Number, Scalar
 
@@ -143,6 +143,7 @@ def moment_guidance(
     # Everything over r_t^2, which keeps the system near 1 at every noise level.
     scale = step.b_t / (jnp.sqrt(step.a_t) * step.r2)
     damping = noise_variance / step.r2
+    exact = partial(jnp.matmul, precision=EXACT)
     residual, unravel = ravel_pytree(_residual(operator, y, denoised.x0))
 
     def add(made: _Krylov) -> _Krylov:
@@ -153,13 +154,13 @@ def moment_guidance(
         # without damping that is what no image explains.
         left = jnp.where(damping > 0, made.left, told)
         taken = scale * spread + left - told
-        shares = made.taken @ taken
-        taken -= shares @ made.taken
+        shares = exact(made.taken, taken)
+        taken -= exact(shares, made.taken)
         pulled -= jnp.tensordot(shares, made.pulled, 1)
         norm = jnp.linalg.norm(taken)
         inverse = jnp.where(norm > 0, 1 / jnp.where(norm > 0, norm, 1), 0)
         taken, pulled = inverse * taken, inverse * pulled
-        share = taken @ left
+        share = exact(taken, left)
         return _Krylov(
             made.count + 1,
             left - share * taken,

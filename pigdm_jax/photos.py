@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from pigdm_jax.guidance import default_weight, project, root_mean_square
+from pigdm_jax.guidance import project, root_mean_square
 from pigdm_jax.io import ROUNDING_STD, from_uint8, read_jpeg_coefficients
 from pigdm_jax.methods import PIGDM
 from pigdm_jax.operators import Operator, enlargement, parse
@@ -339,23 +339,15 @@ def restore_picture(
     return made
 
 
-def not_finite(
-    method: str = PIGDM,
-    guidance: str = "pseudoinverse",
-    weight: str | None = None,
-    **others: Any,
-) -> str:
+def not_finite(method: str = PIGDM, **others: Any) -> str:
     """What to tell a user whose restoration left the finite numbers."""
     del others
+    safest = "the weight 'adaptive' with more steps"
     if method != PIGDM:
-        return (
-            f"the restoration is not finite: {method} is unstable with this prior and "
-            f"task; {PIGDM!r} is the safest"
-        )
+        safest = repr(PIGDM)
     return (
-        f"the restoration is not finite: the weight "
-        f"{weight or default_weight(guidance)!r} is unstable with this prior and task; "
-        "'adaptive' with more steps is the safest"
+        f"the restoration is not finite: {method} as asked for is unstable with this prior and "
+        f"task; {safest} is the safest"
     )
 
 

@@ -4,7 +4,6 @@ A prior is a pytree called as `prior(x_t, t) -> eps` for one image: the noise th
 diffusion model sees in x_t at network step t. It carries the schedule it was made for.
 """
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from numpy.typing import ArrayLike
 
+from pigdm_jax.pytree import pytree_class, static_field
 from pigdm_jax.schedule import Schedule, as_schedule
 from pigdm_jax.types import AnyArray, Image, ImageShape, Number, PRNGKey
 from pigdm_jax.unet import UNet, UNetConfig
@@ -40,18 +40,6 @@ class Prior(Protocol):
         """The noise eps in x_t at network step t, 0 .. T - 1 (a float is allowed)."""
 
 
-def static_field(**kwargs: Any) -> Any:
-    """A dataclass field that is configuration, not a leaf of the pytree."""
-    return dataclasses.field(metadata={"static": True}, **kwargs)
-
-
-def prior_class(cls: type) -> type:
-    """Make a class a frozen dataclass and a pytree; `static_field`s are no leaves."""
-    return jax.tree_util.register_dataclass(
-        dataclasses.dataclass(frozen=True, eq=False)(cls)
-    )
-
-
 def _alpha_bar(schedule: Schedule, t: Timestep) -> Float[Array, " 2"]:
     """(alpha_bar, 1 - alpha_bar) at step t, between steps by linear interpolation."""
     table = np.stack([schedule.alpha_bar, 1 - schedule.alpha_bar], axis=-1)
@@ -62,7 +50,7 @@ def _alpha_bar(schedule: Schedule, t: Timestep) -> Float[Array, " 2"]:
     )
 
 
-@prior_class
+@pytree_class
 class UNetPrior:
     """An ADM UNet as a prior; made by `unet_prior`."""
 
@@ -172,7 +160,7 @@ def unet_prior(
     )
 
 
-@prior_class
+@pytree_class
 class MixturePrior:
     """A Gaussian mixture; made by `mixture_prior` or `gaussian_prior`."""
 
@@ -291,7 +279,7 @@ def gaussian_prior(
     )
 
 
-@prior_class
+@pytree_class
 class ConvertedPrior:
     """A network that predicts something other than eps; see `from_denoiser`."""
 

@@ -50,7 +50,8 @@ class Request:
         moment.
       guidance: the paper's pseudoinverse; reconstruction, by the transpose;
         calibrated, as strong as the network's own covariance tells; or moment, with all
-        of that covariance at several times the cost.
+        of that covariance at several times the cost. If not given, calibrated for
+        linear tasks with the fitted sampler, else pseudoinverse.
       start: begin at this noise level (1 to 1000) from the pseudoinverse, for a
         restoration that stays closer to it.
       tile: restore in overlapping windows of this many pixels, which bounds memory for
@@ -70,7 +71,7 @@ class Request:
     spacing: Literal["uniform", "quadratic"] = "quadratic"
     eta: float | None = None
     weight: Literal[*WEIGHTS] | None = None
-    guidance: Literal[*GUIDANCES] = "pseudoinverse"
+    guidance: Literal[*GUIDANCES] | None = None
     start: int | None = None
     tile: int | None = None
     seed: int = 0

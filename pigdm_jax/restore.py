@@ -53,7 +53,7 @@ def restore(
     start: int | None = None,
     init: str | Image | None = None,
     spacing: str = "uniform",
-    guidance: str = "pseudoinverse",
+    guidance: str | None = None,
     sampler: str = "ddim",
     clip: bool = False,
     trace: bool = False,
@@ -94,10 +94,12 @@ def restore(
       init: "pinv" (the default when `start` is given), "upsample" (the measurement
         enlarged linearly) or an image in [-1, 1].
       spacing: of the noise levels, "uniform" or "quadratic" (denser at low noise).
-      guidance: "pseudoinverse"; "reconstruction" (transpose instead); "moment" (the
-        network's own covariance of x0 instead of r_t^2 I: nearer the posterior, by up
-        to ten vector-Jacobian products a step); or "calibrated" (of these the first:
-        the pseudoinverse's direction as long as that covariance tells, for nothing).
+      guidance: "pseudoinverse" (the paper's); "reconstruction" (transpose instead);
+        "moment" (the network's own covariance of x0 instead of r_t^2 I: nearer the
+        posterior, by up to ten vector-Jacobian products a step); or "calibrated" (of
+        these the first: the pseudoinverse's direction as long as that covariance
+        tells, for nothing). None is the paper's; but "calibrated" for linear operators
+        with the fitted sampler, unless a weight is given.
       sampler: "ddim" (the paper's); "fitted" (for few steps: the prediction fitted to
         the measurement, then noised anew); "multistep" (second order); or "conjugate"
         (what is linear integrated exactly; eta 0, linear operators). All are of
@@ -116,7 +118,8 @@ def restore(
 
     Reference: Song, Vahdat, Mardani, Kautz, ICLR 2023.
     """
-    words = _Words(method, guidance, weight or default_weight(guidance), sampler, clip)
+    guides = guidance or default_guidance(sampler, weight, operator)
+    words = _Words(method, guides, weight or default_weight(guides), sampler, clip)
     levels = check_request(
         prior,
         operator,
@@ -167,6 +170,12 @@ def restore(
     if not trace:
         return image
     return image, record._replace(consistency=_consistency(operator, y))
+
+
+def default_guidance(sampler: str, weight: str | None, operator: Operator) -> str:
+    """The guidance where none is asked for; see `restore`."""
+    few = sampler == "fitted" and weight is None and operator.linear
+    return "calibrated" if few else "pseudoinverse"
 
 
 class _Words(NamedTuple):
@@ -316,7 +325,7 @@ def check_request(
     weight: str | None = None,
     start: int | None = None,
     spacing: str = "uniform",
-    guidance: str = "pseudoinverse",
+    guidance: str | None = None,
     sampler: str = "ddim",
     clip: bool = False,
     **others: Any,
@@ -333,9 +342,10 @@ def check_request(
     """
     del others
     _check_word("method", method, (PIGDM, *METHODS))
-    _check_word("guidance", guidance, GUIDANCES)
     _check_word("sampler", sampler, SAMPLERS)
-    words = _Words(method, guidance, weight or default_weight(guidance), sampler, clip)
+    guides = guidance or default_guidance(sampler, weight, operator)
+    _check_word("guidance", guides, GUIDANCES)
+    words = _Words(method, guides, weight or default_weight(guides), sampler, clip)
     _check_word("weight", words.weight, WEIGHTS)
     if method != PIGDM:
         _check_none_of_pigdm(method, weight, guidance, sampler, clip)
@@ -343,7 +353,7 @@ def check_request(
     name = method if method != PIGDM else f"the {sampler} sampler"
     _check_measurement(operator, y)
     _check_operator(name, chosen, operator)
-    _check_noise(operator, noise_std, guidance)
+    _check_noise(operator, noise_std, guides)
     _check_noise_of_method(name, chosen, operator, noise_std)
     if eta is not None:
         _check_range("eta", eta, 0, 1)
@@ -361,12 +371,12 @@ def _check_word(name: str, value: str, known: Iterable[str]) -> None:
 
 
 def _check_none_of_pigdm(
-    method: str, weight: str | None, guidance: str, sampler: str, clip: bool
+    method: str, weight: str | None, guidance: str | None, sampler: str, clip: bool
 ) -> None:
     """Other methods guide and step in their own way."""
     given = {
         "weight": weight is not None,
-        "guidance": guidance != "pseudoinverse",
+        "guidance": guidance is not None,
         "sampler": sampler != "ddim",
         "clip": clip,
     }

@@ -5,12 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from pigdm_jax.prior import Prior, Timestep, UNetPrior, prior_class, static_field
+from pigdm_jax.prior import Prior, Timestep, UNetPrior
+from pigdm_jax.pytree import pytree_class, static_field
 from pigdm_jax.schedule import Schedule
 from pigdm_jax.types import Image, ImageShape
 
 
-@prior_class
+@pytree_class
 class TiledPrior:
     """A prior evaluated on overlapping windows; made by `tiled`."""
 

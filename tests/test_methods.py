@@ -428,6 +428,24 @@ def test_the_fitted_sampler_guides_what_is_hidden():
     np.testing.assert_allclose(made.state.ravel(), expected, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "operator, weight, expected",
+    [
+        (ops.inpaint(SHAPE, MASK), None, "calibrated"),
+        (ops.inpaint(SHAPE, MASK), "adaptive", "pseudoinverse"),
+        (ops.quantize(SHAPE, 2), None, "pseudoinverse"),
+    ],
+)
+def test_the_fitted_sampler_is_calibrated_where_it_can_be(operator, weight, expected):
+    y = operator.apply(jnp.tanh(jnp.asarray(values(SHAPE))))
+    options = {"sampler": "fitted", "weight": weight, "steps": 4}
+    one, two = (
+        restore(rough_prior(), operator, y, KEY, guidance=rule, **options)
+        for rule in (None, expected)
+    )
+    np.testing.assert_array_equal(one, two)
+
+
 def test_the_fitted_sampler_keeps_the_measured_noise():
     """What y shows is not guided; its own noise is all there is at eta 0."""
     prior, operator = rough_prior(), ops.identity(SHAPE)

@@ -200,7 +200,7 @@ def test_a_trace_is_drawn(smooth_prior):
 def test_a_result_that_is_not_finite_is_an_error():
     broken = from_denoiser(lambda x, t: x / (t - 499.0) * jnp.inf)
     problem = measured(picture(), "inpaint:freeform")
-    with pytest.raises(ValueError, match="not finite: the weight 'adaptive'"):
+    with pytest.raises(ValueError, match="not finite: pigdm as asked for is unstable"):
         restore_picture(broken, problem, jax.random.key(0), steps=2)
 
 

@@ -1,7 +1,6 @@
 """What an operator is: a measurement h and its pseudoinverse, as a frozen pytree."""
 
 import abc
-import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
@@ -16,22 +15,6 @@ from pigdm_jax.types import Number as Damping
 # Matrix products on TPU and GPU default to a few bits of mantissa, which no
 # pseudoinverse identity survives.
 EXACT = jax.lax.Precision.HIGHEST
-
-
-def static_field(**kwargs: Any) -> Any:
-    """A dataclass field that is configuration, not a leaf of the pytree."""
-    return dataclasses.field(metadata={"static": True}, **kwargs)
-
-
-def operator_class(cls: type) -> type:
-    """Make a class a frozen dataclass and a pytree; `static_field`s are no leaves.
-
-    JAX fills such fields with tracers and placeholders, so shapes are neither declared
-    for them nor checked here, but in the functions that make operators.
-    """
-    return jax.tree_util.register_dataclass(
-        dataclasses.dataclass(frozen=True, eq=False)(cls)
-    )
 
 
 class Spectrum(NamedTuple):

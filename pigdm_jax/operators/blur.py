@@ -15,18 +15,17 @@ from pigdm_jax.operators.base import (
     Operator,
     Spectrum,
     check_image_shape,
-    operator_class,
-    static_field,
 )
 from pigdm_jax.operators.separable import separable, spectral_gain, truncated
 from pigdm_jax.operators.solve import pinv_by_conjugate_gradients
+from pigdm_jax.pytree import pytree_class, static_field
 
 # What numpy.pad calls each boundary.
 PAD_MODES = {"zero": "constant", "reflect": "symmetric", "circular": "wrap"}
 RTOL = 1e-4
 
 
-@operator_class
+@pytree_class
 class CircularBlur(Operator):
     """Convolution on a torus, diagonal under the Fourier transform; made by `blur`."""
 
@@ -62,7 +61,7 @@ class CircularBlur(Operator):
         return jnp.fft.irfft2(transformed, s=self.image_shape[:2], axes=(0, 1))
 
 
-@operator_class
+@pytree_class
 class PaddedBlur(Operator):
     """Convolution of a padded image; inverted iteratively; made by `blur`."""
 

@@ -9,15 +9,14 @@ from pigdm_jax.operators.base import (
     Measurement,
     Operator,
     Spectrum,
-    operator_class,
     refuse_damping,
-    static_field,
 )
 from pigdm_jax.operators.separable import Separable, product
 from pigdm_jax.operators.solve import pinv_by_conjugate_gradients
+from pigdm_jax.pytree import pytree_class, static_field
 
 
-@operator_class
+@pytree_class
 class Chain(Operator):
     """Several operators in a row; made by `chain`."""
 

@@ -14,17 +14,16 @@ from pigdm_jax.operators.base import (
     Measurement,
     Operator,
     check_image_shape,
-    operator_class,
     refuse_damping,
-    static_field,
 )
 from pigdm_jax.operators.solve import pinv_by_conjugate_gradients
+from pigdm_jax.pytree import pytree_class, static_field
 
 # Of the largest value of the probes' measurement.
 LINEARITY_TOLERANCE = 1e-4
 
 
-@operator_class
+@pytree_class
 class Linear(Operator):
     """A linear function and what follows from it; made by `linear`."""
 
@@ -42,7 +41,7 @@ class Linear(Operator):
         return pinv_by_conjugate_gradients(self.apply, self.image_shape, y, damping)
 
 
-@operator_class
+@pytree_class
 class Nonlinear(Operator):
     """A pair of functions; made by `nonlinear`."""
 

@@ -9,13 +9,12 @@ from pigdm_jax.operators.base import (
     ImageShape,
     Operator,
     check_image_shape,
-    operator_class,
-    static_field,
 )
+from pigdm_jax.pytree import pytree_class, static_field
 from pigdm_jax.types import AnyArray
 
 
-@operator_class
+@pytree_class
 class Crop(Operator):
     """A rectangle of the image, H H^T = I; made by `crop` or `identity`."""
 

@@ -17,16 +17,15 @@ from pigdm_jax.operators.base import (
     Operator,
     Spectrum,
     check_image_shape,
-    operator_class,
-    static_field,
 )
+from pigdm_jax.pytree import pytree_class, static_field
 from pigdm_jax.types import PRNGKey
 
 Mask = Float[Array, "H W 1"]
 Seed = int | PRNGKey
 
 
-@operator_class
+@pytree_class
 class Inpaint(Operator):
     """Keeps the pixels where the mask is 1; made by `inpaint`."""
 

@@ -16,10 +16,9 @@ from pigdm_jax.operators.base import (
     ImageShape,
     Operator,
     check_image_shape,
-    operator_class,
     refuse_damping,
-    static_field,
 )
+from pigdm_jax.pytree import pytree_class, static_field
 
 # Rec. ITU-T T.81, tables K.1 and K.2.
 LUMA_TABLE = np.array(
@@ -82,7 +81,7 @@ class Coefficients(NamedTuple):
     cr: Any
 
 
-@operator_class
+@pytree_class
 class Jpeg(Operator):
     """Compression without the entropy coder, which loses nothing; made by `jpeg`."""
 

@@ -11,14 +11,13 @@ from pigdm_jax.operators.base import (
     ImageShape,
     Operator,
     check_image_shape,
-    operator_class,
     refuse_damping,
-    static_field,
 )
 from pigdm_jax.operators.chain import Chain, chain
+from pigdm_jax.pytree import pytree_class, static_field
 
 
-@operator_class
+@pytree_class
 class Quantize(Operator):
     """Rounds down to one of 2^bits levels of [-1, 1]; made by `quantize`."""
 
@@ -47,7 +46,7 @@ class Quantize(Operator):
         return self.pinv(y)
 
 
-@operator_class
+@pytree_class
 class Clip(Operator):
     """Clips to [-limit, limit]; a step of `low_dynamic_range`."""
 
@@ -84,7 +83,7 @@ RESPONSES = {
 }
 
 
-@operator_class
+@pytree_class
 class CameraResponse(Operator):
     """An invertible curve on every value; a step of `low_dynamic_range`."""
 

@@ -20,9 +20,8 @@ from pigdm_jax.operators.base import (
     Operator,
     Spectrum,
     check_image_shape,
-    operator_class,
-    static_field,
 )
+from pigdm_jax.pytree import pytree_class, static_field
 from pigdm_jax.types import AnyArray
 
 
@@ -46,7 +45,7 @@ def along(
     return jnp.moveaxis(product, 0, axis)
 
 
-@operator_class
+@pytree_class
 class Separable(Operator):
     """A matrix for each axis; made by `separable`. A factor of None is the identity."""
 

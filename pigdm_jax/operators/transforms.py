@@ -15,10 +15,9 @@ from pigdm_jax.operators.base import (
     Operator,
     Spectrum,
     check_image_shape,
-    operator_class,
-    static_field,
 )
 from pigdm_jax.operators.inpaint import Mask, Seed, as_key, check_mask
+from pigdm_jax.pytree import pytree_class, static_field
 
 
 class NoPicture(Operator):
@@ -36,7 +35,7 @@ class NoPicture(Operator):
         return self.pinv(y)
 
 
-@operator_class
+@pytree_class
 class WalshHadamard(NoPicture):
     """Rows of a signed Walsh-Hadamard matrix; made by `walsh_hadamard`."""
 
@@ -60,7 +59,7 @@ class WalshHadamard(NoPicture):
         return flat.reshape(self.image_shape) / (1 + damping)
 
 
-@operator_class
+@pytree_class
 class Fourier(NoPicture):
     """Some frequencies of a real image; made by `fourier`."""
 
