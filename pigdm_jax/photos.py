@@ -346,8 +346,8 @@ def not_finite(method: str = PIGDM, **others: Any) -> str:
     if method != PIGDM:
         safest = repr(PIGDM)
     return (
-        f"the restoration is not finite: {method} as asked for is unstable with this prior and "
-        f"task; {safest} is the safest"
+        f"the restoration is not finite: {method} as asked for is unstable with this "
+        f"prior and task; {safest} is the safest"
     )
 
 
