@@ -42,6 +42,7 @@ TASKS = {
     "deblurring, noise 0.05": ("uniform_blur:9", 0.05),
     "inpainting": ("inpaint:freeform", 0.0),
     "4x bicubic, noise 0.05": ("super_resolution:4,bicubic", 0.05),
+    "motion blur, noise 0.01": ("motion_blur:9,30", 0.01),
 }
 
 

@@ -4,6 +4,7 @@
     python benchmarks/posterior.py mixture --reference ../shared/reference
     python benchmarks/posterior.py published --reference ../shared/reference
     python benchmarks/posterior.py few --reference ../shared/reference
+    python benchmarks/posterior.py spread
 
 `gaussian` and `mixture` run every method at every number of steps and eta, and give the
 error of mean and covariance and the sliced Wasserstein-1 distance to the exact
@@ -11,7 +12,9 @@ posterior, with standard errors over seeds; `gaussian` also holds the output aga
 own law, which the reference knows. `published` repeats the 27 problems of B. Dowling,
 "Sequential Monte Carlo Guided Diffusion Sampling for General Optimisation", MSc thesis,
 Imperial College London, 2024, table A.1, with that table's sampler and with ours;
-`few` has only ours, at few evaluations.
+`few` has only ours, at few evaluations. `spread` tells how wide the samples of noisy
+measurements are beside the posterior's, and how far their mean is off, on 8 x 8 images
+of a smooth Gaussian prior.
 """
 
 import argparse
@@ -27,13 +30,14 @@ import numpy as np
 
 import pigdm_jax as pj
 from pigdm_jax.guidance import GUIDANCES, guide
-from pigdm_jax.operators import separable
+from pigdm_jax.operators import parse, separable
 from pigdm_jax.operators.base import Operator
 from pigdm_jax.sampler import ddim_coefficients, step_table
 
 STEPS = (10, 20, 50, 100, 1000)
 ETAS = (0.0, 0.5, 1.0)
 SEEDS, DRAWS = 4, 1000
+TABLES = ("gaussian", "mixture", "published", "few", "spread")
 DIRECTIONS = 1000
 
 # Guidance, weight and scale that `restore` is asked for; scale 0 leaves the prior
@@ -67,6 +71,18 @@ FEW = [
     ("PiGDM, adaptive", "fitted", "quadratic", 0.5, 20),
     ("PiGDM, adaptive", "fitted", "quadratic", 0.0, 20),
 ]
+# The same without eta, which is 1.
+SPREAD = [
+    ("PiGDM, adaptive", "ddim", "uniform", 20),
+    ("PiGDM, adaptive", "ddim", "uniform", 100),
+    ("calibrated, posterior", "ddim", "uniform", 20),
+    ("calibrated, posterior", "ddim", "uniform", 100),
+    ("moment, posterior", "ddim", "uniform", 20),
+    ("moment, posterior", "ddim", "uniform", 100),
+    ("calibrated, posterior", "fitted", "quadratic", 10),
+    ("calibrated, posterior", "fitted", "quadratic", 20),
+]
+SMOOTH = (8, 8, 1)
 
 
 class Problem(NamedTuple):
@@ -376,6 +392,56 @@ def run_few(reference: Path) -> list[dict]:
     return rows
 
 
+def smooth_problems() -> Iterator[tuple[str, Problem]]:
+    line = 0.9 ** np.abs(np.subtract.outer(np.arange(8), np.arange(8)))
+    prior = pj.gaussian_prior(np.zeros(SMOOTH), 0.25 * np.kron(line, line))
+    for text, noise_std in (
+        ("denoise", 0.2),
+        ("super_resolution:2,box", 0.1),
+        ("gaussian_blur:1", 0.1),
+    ):
+        operator = parse(text, SMOOTH)
+        noise = jax.random.normal(jax.random.key(6), operator.measurement_shape)
+        y = operator.apply(prior.sample(jax.random.key(5))) + noise_std * noise
+        posterior = pj.exact_posterior(prior, operator, y, noise_std=noise_std)
+        name = f"{text}, sigma_y {noise_std}"
+        yield name, Problem(prior, operator, y, noise_std, posterior)
+
+
+def run_spread() -> list[dict]:
+    """Standard deviation over the posterior's, and the mean's error in the latter."""
+    rows = []
+    problems = list(smooth_problems())
+    print("| sampler | " + " | ".join(name for name, _ in problems) + " |")
+    print("| --- " * (len(problems) + 1) + "|")
+    for method, sampler, spacing, steps in SPREAD:
+        column = f"{method}: {sampler}, {spacing}, {steps}"
+        cells = []
+        for name, problem in problems:
+            draws = restored_draws(
+                problem,
+                jax.random.key(0),
+                SEEDS * DRAWS,
+                steps,
+                1.0,
+                *METHODS[method],
+                sampler,
+                spacing,
+            )
+            exact = np.sqrt(np.diag(problem.posterior.covariance))
+            off = (np.mean(draws, 0) - np.ravel(problem.posterior.mean)) / exact
+            row = {
+                "sampler": column,
+                "problem": name,
+                "spread": float(np.median(np.std(draws, 0) / exact)),
+                "mean": float(np.sqrt(np.mean(off**2))),
+            }
+            rows.append(row)
+            cells.append(f"{row['spread']:.2f}, {row['mean']:.2f}")
+        print(f"| {column} | {' | '.join(cells)} |", flush=True)
+    return rows
+
+
 def summarise(rows: list[dict], names: list[str]) -> None:
     published = np.array([row["published"] for row in rows])
     print("\n| sampler | mean | geometric mean | median ratio to published |", end="")
@@ -396,8 +462,8 @@ def summarise(rows: list[dict], names: list[str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("table", choices=("gaussian", "mixture", "published", "few"))
-    parser.add_argument("--reference", type=Path, required=True)
+    parser.add_argument("table", choices=TABLES)
+    parser.add_argument("--reference", type=Path, help="for all tables but spread")
     parser.add_argument("--steps", type=int, nargs="+", default=STEPS)
     parser.add_argument("--problems", type=int, nargs="+", help="only these, from 0")
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
@@ -405,7 +471,11 @@ def main() -> None:
 
     device = jax.devices()[0].device_kind
     print(f"{device}; {SEEDS} seeds of {DRAWS} draws, {DIRECTIONS} directions\n")
-    if args.table == "published":
+    if args.table == "spread":
+        rows = run_spread()
+    elif args.reference is None:
+        parser.error(f"{args.table} needs --reference")
+    elif args.table == "published":
         rows = run_published(args.reference)
     elif args.table == "few":
         rows = run_few(args.reference)
