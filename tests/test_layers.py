@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "pigdm_jax"
 # Lowest first. A module imports from lower layers alone, so a prior no operator and an
 # operator no prior; the files of a family's folder also import each other.
 LAYERS = [
-    {"types"},
+    {"types", "pytree"},
     {"schedule", "convolution", "normalise", "io", "metrics", "hosts", "compilation"},
     {"unet"},
     {"prior", "operators"},
