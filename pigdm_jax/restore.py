@@ -118,8 +118,7 @@ def restore(
 
     Reference: Song, Vahdat, Mardani, Kautz, ICLR 2023.
     """
-    guides = guidance or default_guidance(sampler, weight, operator)
-    words = _Words(method, guides, weight or default_weight(guides), sampler, clip)
+    words = _chosen(operator, method, guidance, weight, sampler, clip)
     levels = check_request(
         prior,
         operator,
@@ -172,12 +171,6 @@ def restore(
     return image, record._replace(consistency=_consistency(operator, y))
 
 
-def default_guidance(sampler: str, weight: str | None, operator: Operator) -> str:
-    """The guidance where none is asked for; see `restore`."""
-    few = sampler == "fitted" and weight is None and operator.linear
-    return "calibrated" if few else "pseudoinverse"
-
-
 class _Words(NamedTuple):
     """The words that choose a method, known when it is compiled."""
 
@@ -193,6 +186,21 @@ class _Words(NamedTuple):
             return METHODS[self.name]
         rule = Rule(GUIDANCES[self.guidance], WEIGHTS[self.weight], self.clip)
         return SAMPLERS[self.sampler](rule)
+
+
+def _chosen(
+    operator: Operator,
+    method: str,
+    guidance: str | None,
+    weight: str | None,
+    sampler: str,
+    clip: bool,
+) -> _Words:
+    """The words with their defaults filled in; see `restore`."""
+    if guidance is None:
+        few = sampler == "fitted" and weight is None and operator.linear
+        guidance = "calibrated" if few else "pseudoinverse"
+    return _Words(method, guidance, weight or default_weight(guidance), sampler, clip)
 
 
 @partial(jax.jit, static_argnames="words")
@@ -343,9 +351,8 @@ def check_request(
     del others
     _check_word("method", method, (PIGDM, *METHODS))
     _check_word("sampler", sampler, SAMPLERS)
-    guides = guidance or default_guidance(sampler, weight, operator)
-    _check_word("guidance", guides, GUIDANCES)
-    words = _Words(method, guides, weight or default_weight(guides), sampler, clip)
+    words = _chosen(operator, method, guidance, weight, sampler, clip)
+    _check_word("guidance", words.guidance, GUIDANCES)
     _check_word("weight", words.weight, WEIGHTS)
     if method != PIGDM:
         _check_none_of_pigdm(method, weight, guidance, sampler, clip)
@@ -353,7 +360,7 @@ def check_request(
     name = method if method != PIGDM else f"the {sampler} sampler"
     _check_measurement(operator, y)
     _check_operator(name, chosen, operator)
-    _check_noise(operator, noise_std, guides)
+    _check_noise(operator, noise_std, words.guidance)
     _check_noise_of_method(name, chosen, operator, noise_std)
     if eta is not None:
         _check_range("eta", eta, 0, 1)
