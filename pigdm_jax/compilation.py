@@ -38,16 +38,20 @@ def compiler_options() -> dict[str, str | int]:
 
     On CPUs, matrix products by Eigen: YNNPACK's keep fewer cores busy, and one picture
     takes a third longer with them. And vectors as wide as the processor's, where XLA
-    takes half of AVX-512's (`benchmarks/README.md`).
+    takes half of AVX-512's (`benchmarks/README.md`). And optimisation barriers are kept:
+    without them XLA sees that what `jax.checkpoint` would compute again is there already,
+    and holds on to it.
     """
     options = {
         "xla_cpu_experimental_ynn_fusion_type": "",
         "xla_cpu_prefer_vector_width": 512,
+        "xla_disable_hlo_passes": "cse_barrier_expander",
     }
     if jax.default_backend() != "cpu":
         return {}
     try:
-        jax.jit(lambda: 0, compiler_options=options).lower().compile()
+        barrier = jax.jit(jax.lax.optimization_barrier, compiler_options=options)
+        barrier.lower(0).compile()
     except jax.errors.JaxRuntimeError:
         return {}
     return options

@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from pigdm_jax.checkpoint import save_prior
+from pigdm_jax.compilation import compiler_options
 from pigdm_jax.figures import side_by_side
 from pigdm_jax.io import write_picture
 from pigdm_jax.operators import parse
@@ -150,6 +151,7 @@ class _Run:
             in_shardings=(self.replicated, self.sharded),
             out_shardings=self.replicated,
             donate_argnums=0,
+            compiler_options=compiler_options(),
         )
         rate = make_optimizer(config)[1]
         began, first = time.perf_counter(), int(state.step)
