@@ -38,9 +38,9 @@ def compiler_options() -> dict[str, str | int]:
 
     On CPUs, matrix products by Eigen: YNNPACK's keep fewer cores busy, and one picture
     takes a third longer with them. And vectors as wide as the processor's, where XLA
-    takes half of AVX-512's (`benchmarks/README.md`). And optimisation barriers are kept:
-    without them XLA sees that what `jax.checkpoint` would compute again is there already,
-    and holds on to it.
+    takes half of AVX-512's. And optimisation barriers are kept: without them XLA finds
+    that what `jax.checkpoint` would compute again is there already, and holds on to it
+    (`benchmarks/README.md`).
     """
     options = {
         "xla_cpu_experimental_ynn_fusion_type": "",

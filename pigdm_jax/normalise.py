@@ -35,13 +35,20 @@ def normalise(
     """Every group of channels to mean 0 and variance 1, then scale, shift, SiLU.
 
     Args:
-      x: images of n pixels, in float32.
+      x: images of n pixels.
       scale: for every image and channel.
       shift: likewise.
       silu: whether SiLU follows.
+
+    Returns:
+      The images in float32, which all is computed in.
     """
+
+    def in_float32(x: Array, scale: Array, shift: Array) -> Array:
+        return _normalise(silu, x.astype(jnp.float32), scale, shift)
+
     policy = jax.checkpoint_policies.save_only_these_names(_KEPT)
-    return jax.checkpoint(partial(_normalise, silu), policy=policy)(x, scale, shift)
+    return jax.checkpoint(in_float32, policy=policy)(x, scale, shift)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))

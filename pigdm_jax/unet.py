@@ -99,7 +99,7 @@ class Norm(nn.Module):
         if film is not None:
             by, to = film
             scale, shift = scale * (1 + by), shift * (1 + by) + to
-        flat = x.astype(jnp.float32).reshape(batch, -1, channels)
+        flat = x.reshape(batch, -1, channels)
         return normalise(flat, scale, shift, self.silu).reshape(x.shape)
 
 
