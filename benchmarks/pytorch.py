@@ -4,6 +4,8 @@ r"""Restoration in PyTorch and here: the same weights, operator, steps and batch
     python benchmarks/pytorch.py --prior photos-64 --side 64 --batch 8 --steps 20
     python benchmarks/pytorch.py --shared ../shared --model 256x256_diffusion_uncond \
         --side 256 --batch 1 --steps 4 --rounds 3
+    python benchmarks/pytorch.py --shared ../shared --model 256x256_diffusion_uncond \
+        --side 256 --batch 8 --steps 2 --rounds 2 --one-device --checkpoint
     python benchmarks/pytorch.py --plot benchmarks/results/pytorch.json
 
 4x box super-resolution without noise. First every code restores the same measurements
@@ -355,9 +357,10 @@ def plot(results: Path) -> None:
 
     groups = {}
     for row in json.loads(results.read_text()):
+        how = ", recomputing" if row["checkpoint"] else ""
         title = (
-            f"{row['weights']}, {row['side']} x {row['side']}\n"
-            f"batch {row['batch']}, {row['steps']} steps, {row['dtype']}"
+            f"{row['weights']}, {row['dtype']}\n{row['side']} x {row['side']}, "
+            f"batch {row['batch']}, {row['steps']} steps{how}"
         )
         groups.setdefault(title, []).append(row)
     figure, axes = plt.subplots(
@@ -371,7 +374,7 @@ def plot(results: Path) -> None:
         axis.bar_label(bars, [f" x {t / times[0]:.2f}" for t in times])
         axis.margins(x=0.45)
         axis.invert_yaxis()
-        axis.set_title(title, fontsize=9)
+        axis.set_title(title, fontsize=8)
         axis.set_xlabel("s a step and image")
     figure.savefig(results.with_suffix(".png"), dpi=110)
 
