@@ -238,6 +238,8 @@ class Bench:
             steps=self.args.steps,
             eta=0.0,
         )
+        needed = program.device_bytes / 2**30
+        print(f"{OURS}: {needed:.2f} GiB on each device, as XLA tells")
         return lambda: np.asarray(program(None, self.ys, self.keys))
 
 

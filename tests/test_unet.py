@@ -89,14 +89,14 @@ def temporary_bytes(net, params, x, t):
 
 
 def test_gradients_take_little_memory(monkeypatch):
-    net, params, _, t = initialised(dataclasses.replace(SMALL, channel_mult=(1, 1, 1)))
-    x = jnp.zeros((2, 64, 64, 3))
+    net, params, _, t = initialised(dataclasses.replace(SMALL, channel_mult=(1, 1)))
+    x = jnp.zeros((2, 32, 32, 3))
     ours = temporary_bytes(net, params, x, t)
     recomputing_blocks = temporary_bytes(net.clone(remat=True), params, x, t)
     assert recomputing_blocks < 0.95 * ours
     # Without the barrier behind it.
     monkeypatch.setattr(unet, "joined", lambda x, skip: jnp.concatenate([x, skip], -1))
-    assert ours < 0.9 * temporary_bytes(net, params, x, t)
+    assert ours < 0.95 * temporary_bytes(net, params, x, t)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
