@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from pigdm_jax.checkpoint import save_prior
-from pigdm_jax.compilation import compiler_options
+from pigdm_jax.compilation import tuned_jit
 from pigdm_jax.figures import side_by_side
 from pigdm_jax.io import write_picture
 from pigdm_jax.operators import parse
@@ -146,12 +146,11 @@ class _Run:
         """Run the rest of a phase, or up to a signal."""
         config = self.config
         # Placement is as it was given, for inputs and for the result.
-        update = jax.jit(
+        update = tuned_jit(
             make_step(config, self.net, phase.batch),
             in_shardings=(self.replicated, self.sharded),
             out_shardings=self.replicated,
             donate_argnums=0,
-            compiler_options=compiler_options(),
         )
         rate = make_optimizer(config)[1]
         began, first = time.perf_counter(), int(state.step)
