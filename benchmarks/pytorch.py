@@ -345,7 +345,8 @@ def keep(out: Path, rows: list[dict]) -> None:
     """Add the rows to a file, in the place of earlier ones of the same setting."""
 
     def setting(row: dict) -> list:
-        return [row[k] for k in ("weights", "batch", "side", "steps", "dtype")]
+        names = ("weights", "batch", "side", "steps", "dtype", "checkpoint")
+        return [row[name] for name in names]
 
     before = json.loads(out.read_text()) if out.exists() else []
     now = setting(rows[0])
