@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -43,6 +43,7 @@ def save_prior(
     config: UNetConfig,
     schedule: Schedule | str,
     source: dict[str, str],
+    predicts: str = "eps",
 ) -> None:
     """Write a prior; `path` appears complete or not at all.
 
@@ -53,6 +54,7 @@ def save_prior(
       config: the network's configuration.
       schedule: the schedule it was trained with.
       source: where the weights are from, for people to read.
+      predicts: what the network predicts; see `unet_prior`.
 
     Raises:
       ValueError: if `path` exists.
@@ -64,6 +66,7 @@ def save_prior(
         "format_version": FORMAT_VERSION,
         "config": dataclasses.asdict(config),
         "schedule": _schedule_to_json(as_schedule(schedule)),
+        "predicts": predicts,
         "source": source,
     }
     # Orbax copies NumPy arrays before it writes, JAX's it does not: with these limits a
@@ -101,15 +104,42 @@ def load_prior(
     Raises:
       ValueError: if there is no such prior or the folder holds something else.
     """
+    saved = read_network(name_or_path)
+    return unet_prior(
+        saved.config,
+        saved.params,
+        saved.schedule,
+        label,
+        predicts=saved.predicts,
+        low_res=low_res,
+        dtype=dtype,
+        remat=remat,
+    )
+
+
+class SavedNetwork(NamedTuple):
+    """What a prior's folder holds."""
+
+    config: UNetConfig
+    params: Any
+    schedule: Schedule
+    predicts: str
+
+
+def read_network(name_or_path: str | Path) -> SavedNetwork:
+    """The network of a shipped prior, or of one in a folder.
+
+    Raises:
+      ValueError: if there is no such prior or the folder holds something else.
+    """
     path = _find(name_or_path)
     metadata = read_metadata(path)
     config = UNetConfig(**metadata["config"])
     params = _restore(path / PARAMS)
     _check_params(params, config, path)
     schedule = _schedule_from_json(metadata["schedule"])
-    return unet_prior(
-        config, params, schedule, label, low_res=low_res, dtype=dtype, remat=remat
-    )
+    # Folders from before networks predicted anything else do not say it.
+    return SavedNetwork(config, params, schedule, metadata.get("predicts", "eps"))
 
 
 def shipped_priors() -> list[str]:

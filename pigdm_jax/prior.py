@@ -19,6 +19,8 @@ from pigdm_jax.types import AnyArray, Image, ImageShape, Number, PRNGKey
 from pigdm_jax.unet import UNet, UNetConfig
 
 Timestep = Number
+# What a network may have been trained to predict; see `unet_prior`.
+PREDICTIONS = ("eps", "x0", "v")
 
 
 @runtime_checkable
@@ -50,6 +52,17 @@ def _alpha_bar(schedule: Schedule, t: Timestep) -> Float[Array, " 2"]:
     )
 
 
+def _as_eps(
+    predicts: str, output: Image, x_t: Image, t: Timestep, schedule: Schedule
+) -> Image:
+    """The eps that corresponds to a network's prediction of one of PREDICTIONS."""
+    if predicts == "eps":
+        return output
+    alpha_bar, one_minus = _alpha_bar(schedule, t)
+    a, s = jnp.sqrt(alpha_bar), jnp.sqrt(one_minus)
+    return (x_t - a * output) / s if predicts == "x0" else s * x_t + a * output
+
+
 @pytree_class
 class UNetPrior:
     """An ADM UNet as a prior; made by `unet_prior`."""
@@ -60,6 +73,7 @@ class UNetPrior:
     net: UNet = static_field()
     schedule: Schedule = static_field()
     image_shape: ImageShape | None = static_field()
+    predicts: str = static_field(default="eps")
 
     @property
     def multiple(self) -> int:
@@ -102,7 +116,9 @@ class UNetPrior:
             None if self.label is None else self.label[None],
             None if self.low_res is None else self.low_res[None],
         )
-        return out[0, ..., : x_t.shape[-1]]
+        return _as_eps(
+            self.predicts, out[0, ..., : x_t.shape[-1]], x_t, t, self.schedule
+        )
 
 
 def unet_prior(
@@ -111,6 +127,7 @@ def unet_prior(
     schedule: Schedule | str,
     label: int | np.integer | Int[AnyArray, ""] | None = None,
     *,
+    predicts: str = "eps",
     low_res: Image | None = None,
     dtype: Any = jnp.float32,
     remat: bool = False,
@@ -123,13 +140,20 @@ def unet_prior(
       schedule: the schedule it was trained with, or "linear" or "cosine".
       label: class index, if and only if the network has classes; a leaf, so a vmapped
         batch may hold different labels.
+      predicts: what the network was trained to predict: "eps", "x0", or "v", which is
+        sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0 (Salimans and Ho 2022).
       low_res: for a super-resolution network, the low-resolution image in [-1, 1].
       dtype: of convolutions and matrix products; norms and softmax stay float32.
       remat: recompute blocks in the backward pass: less memory, more time.
 
     Raises:
-      ValueError: if a label or low_res is missing, superfluous or out of range.
+      ValueError: if a label or low_res is missing, superfluous or out of range, or
+        `predicts` is none of these.
     """
+    if predicts not in PREDICTIONS:
+        raise ValueError(
+            f"a network predicts {' or '.join(PREDICTIONS)}, got {predicts!r}"
+        )
     classes = config.num_classes
     if classes is None and label is not None:
         raise ValueError("this network has no classes, so it takes no label")
@@ -157,6 +181,7 @@ def unet_prior(
         net=UNet(config, dtype=dtype, remat=remat),
         schedule=as_schedule(schedule),
         image_shape=None if size is None else (size, size, config.image_channels),
+        predicts=predicts,
     )
 
 
@@ -291,12 +316,10 @@ class ConvertedPrior:
 
     def __call__(self, x_t: Image, t: Timestep) -> Image:
         """The eps that corresponds to the model's prediction."""
+        if self.predicts != "flow":
+            return _as_eps(self.predicts, self.model(x_t, t), x_t, t, self.schedule)
         alpha_bar, one_minus = _alpha_bar(self.schedule, t)
         a, s = jnp.sqrt(alpha_bar), jnp.sqrt(one_minus)
-        if self.predicts == "x0":
-            return (x_t - a * self.model(x_t, t)) / s
-        if self.predicts == "v":
-            return s * x_t + a * self.model(x_t, t)
         # Rectified flow lives at (1 - tau) x0 + tau z, which is x_t over (a + s) at
         # tau = s / (a + s), and its velocity is z - x0.
         flow, tau = x_t / (a + s), s / (a + s)

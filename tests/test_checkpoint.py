@@ -42,6 +42,16 @@ def test_what_is_saved_is_loaded(params, schedule, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["prior"]
 
 
+def test_what_a_network_predicts_is_saved(params, tmp_path):
+    path = tmp_path / "prior"
+    save_prior(path, params, CONFIG, "linear", {}, "v")
+    assert load_prior(path, label=0).predicts == "v"
+    metadata = json.loads((path / "prior.json").read_text())
+    del metadata["predicts"]
+    (path / "prior.json").write_text(json.dumps(metadata))
+    assert load_prior(path, label=0).predicts == "eps"
+
+
 def test_a_super_resolution_prior_takes_the_small_image(tmp_path):
     config = UNetConfig(
         model_channels=32,
@@ -96,7 +106,7 @@ def test_the_shipped_prior_denoises_any_size():
     prior = load_prior("photos-64")
     assert prior.image_shape is None and prior.multiple == 8
     # A smooth ramp with the noise of step 200 is told apart from its noise.
-    x0 = jnp.broadcast_to(jnp.linspace(-0.5, 0.5, 40)[:, None], (24, 40, 3))
+    x0 = jnp.broadcast_to(jnp.linspace(-0.5, 0.5, 48)[:, None], (32, 48, 3))
     z = jax.random.normal(jax.random.key(0), x0.shape)
     a = prior.schedule.alpha_bar[200]
     eps = prior(np.sqrt(a) * x0 + np.sqrt(1 - a) * z, 200)

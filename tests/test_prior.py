@@ -140,6 +140,19 @@ def test_unet_prior_gives_eps_alone_for_one_image(params):
     np.testing.assert_allclose(eps, out[0, ..., :3], atol=1e-5)
 
 
+def test_networks_that_predict_x0_or_v_give_the_eps_that_corresponds(params):
+    x, t = jax.random.normal(jax.random.key(1), (8, 8, 3)), 300
+    output = unet_prior(CONFIG, params, "linear", 2)(x, t)
+    # x_t and the prediction decide x0 and eps: x_t = a x0 + s eps, v = a eps - s x0.
+    a = np.sqrt(Schedule.linear().alpha_bar[t])
+    s = np.sqrt(1 - a**2)
+    v = unet_prior(CONFIG, params, "linear", 2, predicts="v")(x, t)
+    x0 = (x - s * v) / a
+    np.testing.assert_allclose(a * v - s * x0, output, rtol=1e-3, atol=1e-4)
+    eps = unet_prior(CONFIG, params, "linear", 2, predicts="x0")(x, t)
+    np.testing.assert_allclose((x - s * eps) / a, output, rtol=1e-3, atol=1e-4)
+
+
 def test_a_batch_may_hold_different_labels(params):
     x = jax.random.normal(jax.random.key(1), (8, 8, 3))
     labels = jnp.array([0, 3, 4])
@@ -175,6 +188,10 @@ def test_priors_are_pytrees_of_arrays(params):
         (
             lambda: unet_prior(CONFIG, {}, "linear", 1)(jnp.zeros((8, 9, 3)), 0),
             "multiples of 2",
+        ),
+        (
+            lambda: unet_prior(CONFIG, {}, "linear", 1, predicts="noise"),
+            "predicts eps or x0 or v, got 'noise'",
         ),
         (lambda: mixture_prior([1.0], np.zeros((1, 2, 2)), np.eye(4)[None]), "means"),
         (lambda: gaussian_prior(np.zeros(SHAPE), np.eye(3)), "covariances"),
