@@ -1,5 +1,6 @@
 """Training: exact resumption, the same batches everywhere, a prior that works."""
 
+import csv
 import dataclasses
 import os
 import signal
@@ -18,9 +19,9 @@ from pigdm_jax import operators as ops
 from pigdm_jax.training.checkpoints import Checkpoints
 from pigdm_jax.training.config import TrainConfig
 from pigdm_jax.training.crops import batches
-from pigdm_jax.training.loop import train
+from pigdm_jax.training.loop import averaged_prior, train
 from pigdm_jax.training.photos import load_photos
-from pigdm_jax.training.step import init_state, make_step
+from pigdm_jax.training.step import init_state, make_optimizer, make_step, noisy
 from pigdm_jax.unet import UNet
 
 TINY = TrainConfig(
@@ -101,6 +102,68 @@ def test_the_result_is_a_prior(whole_run):
     assert image.shape == (10, 8, 3) and jnp.isfinite(image).all()
 
 
+def held_out_losses(run):
+    with (run / "metrics.csv").open() as file:
+        rows = csv.DictReader(file)
+        return [float(r["held_out_loss"]) for r in rows if r["held_out_loss"]]
+
+
+def test_a_run_goes_on_from_a_prior_without_a_dip(photos, whole_run, tmp_path):
+    begin = str(whole_run / "prior")
+    # The prior's own network is taken, whatever the flags of the network.
+    config = dataclasses.replace(TINY, init=begin, channels=64, sample_every=1, steps=2)
+    train(photos, tmp_path, config)
+    before, after = held_out_losses(whole_run)[-1], held_out_losses(tmp_path)
+    np.testing.assert_allclose(after, before, rtol=5e-3)
+    old, new = load_prior(begin), load_prior(tmp_path / "prior")
+    assert new.net.config == old.net.config
+    assert jax.tree.map(jnp.shape, new.params) == jax.tree.map(jnp.shape, old.params)
+
+
+def test_the_averaged_weights_can_be_had_while_a_run_goes_on(whole_run, tmp_path):
+    prior, step = averaged_prior(whole_run)
+    assert step == TINY.steps
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        prior.params,
+        load_prior(whole_run / "prior").params,
+    )
+    (tmp_path / "config.json").write_text(TINY.to_json())
+    with pytest.raises(ValueError, match="has no checkpoint yet"):
+        averaged_prior(tmp_path)
+
+
+def test_x_t_and_the_target_give_the_image_back():
+    image = jax.random.uniform(jax.random.key(2), (8, 4, 4, 3), minval=-1)
+    batch = {"image": image, "index": jnp.arange(8)}
+    alpha_bar = TINY.noise_schedule().alpha_bar
+    for spacing, power in (("uniform", 1), ("quadratic", 2)):
+        steps = []
+        for predicts in ("eps", "v"):
+            config = dataclasses.replace(TINY, predicts=predicts, spacing=spacing)
+            x_t, t, target = noisy(batch, config, jax.random.key(0), jnp.int32(3), 8)
+            a = np.sqrt(alpha_bar[np.asarray(t, int)])[:, None, None, None]
+            s = np.sqrt(1 - a**2)
+            x0 = a * x_t - s * target if predicts == "v" else (x_t - s * target) / a
+            error = np.abs(x0 - image).max((1, 2, 3)) * a.ravel()
+            assert error.max() < 1e-5
+            steps.append(np.sort(t))
+        np.testing.assert_array_equal(*steps)
+        # One timestep in each eighth, in the spacing's own measure.
+        eighths = np.floor(8 * (steps[0] / 1000 + 1e-3) ** (1 / power))
+        assert np.abs(eighths - np.arange(8)).max() <= 1
+
+
+def test_the_learning_rate_rises_stays_and_falls():
+    config = dataclasses.replace(TINY, steps=100, warmup=10, decay=0.2, lr=1e-3)
+    rate = make_optimizer(config)[1]
+    rates = [float(rate(step)) for step in (0, 5, 10, 50, 79, 90, 100)]
+    expected = [0, 5e-4, 1e-3, 1e-3, 1e-3, 5e-4, 0]
+    np.testing.assert_allclose(rates, expected, atol=1e-8)
+    constant = make_optimizer(dataclasses.replace(config, decay=0.0))[1]
+    assert float(constant(100)) == pytest.approx(1e-3)
+
+
 def test_batches_depend_on_the_step_alone(photos):
     data = load_photos(photos, 8, 0.3, False)
     config = dataclasses.replace(TINY, crop=(8, 16), crop_shares=(0.5, 0.5))
@@ -166,7 +229,9 @@ def test_eight_devices_train_as_one(photos, whole_run, tmp_path):
 
 
 def test_a_network_learns_one_photo():
-    config = dataclasses.replace(TINY, steps=150, lr=3e-3, warmup=10)
+    config = dataclasses.replace(
+        TINY, steps=150, lr=3e-3, warmup=10, predicts="eps", spacing="uniform"
+    )
     net = UNet(config.network(None))
     state = jax.jit(lambda: init_state(config, config.network(None)))()
     update = jax.jit(make_step(config, net, 8))
@@ -214,6 +279,20 @@ def test_flags_that_make_no_sense_are_refused(photos, tmp_path, change, message)
     with pytest.raises(ValueError, match=message):
         train(photos, out, dataclasses.replace(TINY, **change))
     assert not out.exists()
+
+
+def test_a_prior_of_another_kind_is_refused(photos, whole_run, tmp_path):
+    begin = str(whole_run / "prior")
+    for change in (
+        {"predicts": "eps"},
+        {"schedule": "cosine"},
+        {"classes": True},
+        {"condition": "denoise"},
+    ):
+        config = dataclasses.replace(TINY, init=begin, **change)
+        with pytest.raises(ValueError, match=f"--{next(iter(change))} must be as it"):
+            train(photos, tmp_path / "run", config)
+    assert not (tmp_path / "run").exists()
 
 
 def test_folders_that_do_not_fit_are_refused(photos, whole_run, tmp_path):

@@ -32,18 +32,28 @@ class TrainConfig:
     """Flags of `pigdm train`.
 
     Attributes:
-      steps: updates of the weights; the learning rate falls to 0 over them.
+      steps: updates of the weights.
       batch: crops in a batch at the first crop size; at others as many as have the
         same number of pixels.
       crop: sides of the training crops, one after another.
       crop_shares: the share of the steps that each crop size gets.
+      init: begin with the weights of this prior, a shipped one's name or a folder; its
+        network is taken as it is, and the flags of the network are not used.
       channels: width of the network's first level.
       channel_mult: width of each level, as a multiple of channels.
       blocks: residual blocks in each level.
-      attention: downsampling factors that have attention.
+      attention: downsampling factors that have attention, besides the last.
+      resampling: between levels, by average pooling and repeated pixels (plain), or by
+        residual blocks as in ADM, which take longer.
+      predicts: what the network learns to predict, the noise or v, a mixture of noise
+        and image that is as well determined at high noise as at low.
       schedule: of the noise.
+      spacing: how the timesteps are spread; quadratic, as samplers with few steps
+        visit them, has more at low noise.
       lr: peak learning rate.
       warmup: steps over which the learning rate rises.
+      decay: the share of the steps, at the end, over which the learning rate falls to
+        0; with 0 it stays, and the averaged weights do without.
       weight_decay: of AdamW.
       clip: largest global norm of a gradient.
       ema: decay of the averaged weights, which are the result.
@@ -64,13 +74,18 @@ class TrainConfig:
     batch: int = 32
     crop: tuple[int, ...] = (64,)
     crop_shares: tuple[float, ...] = (1.0,)
+    init: str | None = None
     channels: int = 32
-    channel_mult: tuple[int, ...] = (1, 2, 3, 4)
+    channel_mult: tuple[int, ...] = (1, 2, 4, 6, 8)
     blocks: int = 1
-    attention: tuple[int, ...] = (8,)
+    attention: tuple[int, ...] = ()
+    resampling: Literal["plain", "blocks"] = "plain"
+    predicts: Literal["eps", "v"] = "v"
     schedule: Literal["linear", "cosine"] = "linear"
+    spacing: Literal["uniform", "quadratic"] = "quadratic"
     lr: float = 5e-4
     warmup: int = 500
+    decay: float = 1.0
     weight_decay: float = 1e-4
     clip: float = 1.0
     ema: float = 0.9995
@@ -85,7 +100,7 @@ class TrainConfig:
     sample_every: int = 5000
 
     def network(self, num_classes: int | None) -> UNetConfig:
-        """The configuration of the network to train."""
+        """The configuration of the network to train, if it does not begin with one."""
         return UNetConfig(
             model_channels=self.channels,
             channel_mult=self.channel_mult,
@@ -94,6 +109,8 @@ class TrainConfig:
             in_channels=6 if self.condition else 3,
             num_head_channels=32,
             num_classes=num_classes,
+            resblock_updown=self.resampling == "blocks",
+            conv_resample=False,
         )
 
     def noise_schedule(self) -> Schedule:
@@ -131,13 +148,6 @@ class TrainConfig:
             )
         if abs(sum(self.crop_shares) - 1) > 1e-6 or min(self.crop_shares) < 0:
             raise ValueError(f"crop_shares must add up to 1, got {self.crop_shares}")
-        multiple = 2 ** (len(self.channel_mult) - 1)
-        for crop in self.crop:
-            if crop < multiple or crop % multiple:
-                raise ValueError(
-                    f"crops must be multiples of {multiple} for this network, got "
-                    f"{crop}"
-                )
         if self.channels < 32 or self.channels % 32:
             raise ValueError(
                 f"channels must be a multiple of 32, for the group norms, got "
@@ -147,6 +157,7 @@ class TrainConfig:
             ("ema", 0, 1),
             ("held_out", 0, 0.5),
             ("lr", 0, 1),
+            ("decay", 0, 1 + 1e-9),
         ):
             if not low <= getattr(self, name) < high:
                 raise ValueError(
@@ -154,9 +165,30 @@ class TrainConfig:
                     f"{getattr(self, name)}"
                 )
 
+    def check_network(self, network: UNetConfig) -> None:
+        """Refuse what the network cannot do.
+
+        Raises:
+          ValueError: in one sentence.
+        """
+        for crop in self.crop:
+            if crop < network.multiple or crop % network.multiple:
+                raise ValueError(
+                    f"crops must be multiples of {network.multiple} for this network, "
+                    f"got {crop}"
+                )
+
     def to_json(self) -> str:
         """All of it as text."""
         return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "TrainConfig":
+        """What `to_json` wrote."""
+        values = json.loads(text)
+        return cls(
+            **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        )
 
     def check_same(self, file: Path) -> None:
         """Refuse to go on with a run that was begun with other flags.

@@ -13,13 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from pigdm_jax.checkpoint import save_prior
+from pigdm_jax.checkpoint import read_network, save_prior
 from pigdm_jax.compilation import tuned_jit
 from pigdm_jax.figures import side_by_side
 from pigdm_jax.io import write_picture
 from pigdm_jax.operators import parse
 from pigdm_jax.operators.inpaint import inpaint
-from pigdm_jax.prior import unet_prior
+from pigdm_jax.prior import UNetPrior, unet_prior
 from pigdm_jax.restore import restore
 from pigdm_jax.training.checkpoints import Checkpoints
 from pigdm_jax.training.config import Phase, TrainConfig
@@ -28,13 +28,13 @@ from pigdm_jax.training.logs import Logs
 from pigdm_jax.training.photos import Collection, load_photos
 from pigdm_jax.training.step import (
     TrainState,
+    denoising_loss,
     init_state,
     make_optimizer,
     make_step,
     noisy,
-    score_matching_loss,
 )
-from pigdm_jax.unet import UNet
+from pigdm_jax.unet import UNet, UNetConfig
 
 EVALUATION_CROPS, SAMPLES, SAMPLE_STEPS = 64, 4, 50
 
@@ -75,11 +75,11 @@ def train(
         config.check_same(out / "config.json")
     _check_devices(config)
     photos = load_photos(source, max(config.crop), config.held_out, config.classes)
+    run = _Run(config, photos)
     out.mkdir(parents=True, exist_ok=True)
     if _leads():
         (out / "config.json").write_text(config.to_json())
 
-    run = _Run(config, photos)
     with (
         Checkpoints(out / "checkpoints") as checkpoints,
         _stop_signal() as stopped,
@@ -95,7 +95,40 @@ def train(
                     done = int(state.step)
                 if stopped():
                     return None
-    return _write_prior(out, config, photos, state)
+    return _write_prior(out, run, state)
+
+
+def averaged_prior(out: Path) -> tuple[UNetPrior, int]:
+    """The averaged weights at a run's latest checkpoint, while it goes on or after.
+
+    Args:
+      out: the run's folder.
+
+    Returns:
+      The prior, and the step that it is from.
+
+    Raises:
+      ValueError: if the run has no checkpoint yet, or trains classes or a condition.
+    """
+    config = TrainConfig.from_json((Path(out) / "config.json").read_text())
+    if config.classes or config.condition:
+        raise ValueError(f"{out} trains a network with an input besides the image")
+    network, params = _beginning(config, None)
+    shapes = jax.eval_shape(partial(init_state, config, network), params)
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    with Checkpoints(Path(out) / "checkpoints") as checkpoints:
+        state = checkpoints.restore(
+            jax.tree.map(
+                lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=device),
+                shapes,
+            )
+        )
+    if isinstance(state.step, jax.ShapeDtypeStruct):
+        raise ValueError(f"{out} has no checkpoint yet")
+    prior = unet_prior(
+        network, state.ema, config.noise_schedule(), predicts=config.predicts
+    )
+    return prior, int(state.step)
 
 
 def _leads() -> bool:
@@ -118,7 +151,8 @@ class _Run:
     def __init__(self, config: TrainConfig, photos: Collection) -> None:
         self.config, self.photos = config, photos
         classes = None if photos.classes is None else len(photos.classes)
-        self.network = config.network(classes)
+        self.network, self.params = _beginning(config, classes)
+        config.check_network(self.network)
         dtype = config.dtype
         if dtype == "auto":
             on_cpu = jax.default_backend() == "cpu"
@@ -131,7 +165,7 @@ class _Run:
 
     def initial_state(self) -> TrainState:
         make = partial(init_state, self.config, self.network)
-        return jax.jit(make, out_shardings=self.replicated)()
+        return jax.jit(make, out_shardings=self.replicated)(self.params)
 
     def phase(
         self,
@@ -217,9 +251,7 @@ class _Run:
         } | {"index": np.arange(EVALUATION_CROPS, dtype=np.int32)}
         if self.config.condition:
             batch["condition"] = self._condition(batch["image"])
-        return float(
-            _evaluate(self.net, self.config.noise_schedule(), state.ema, batch)
-        )
+        return float(_evaluate(self.net, self.config, state.ema, batch))
 
     def draw_samples(self, state: TrainState, crop: int, folder: Path) -> None:
         """Pictures that the averaged weights make of noise."""
@@ -231,7 +263,11 @@ class _Run:
         for i in range(SAMPLES):
             label = i % self.network.num_classes if self.network.num_classes else None
             prior = unet_prior(
-                self.network, state.ema, self.config.schedule, label=label
+                self.network,
+                state.ema,
+                self.config.schedule,
+                label=label,
+                predicts=self.config.predicts,
             )
             image = restore(
                 prior,
@@ -252,24 +288,45 @@ def _pseudoinverses(operator: Any, images: Any) -> Any:
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _evaluate(net: UNet, schedule: Any, params: Any, batch: Any) -> Any:
-    inputs = noisy(batch, schedule, jax.random.key(0), jnp.int32(0), EVALUATION_CROPS)
-    return score_matching_loss(params, net, batch, *inputs)
+def _evaluate(net: UNet, config: TrainConfig, params: Any, batch: Any) -> Any:
+    inputs = noisy(batch, config, jax.random.key(0), jnp.int32(0), EVALUATION_CROPS)
+    return denoising_loss(params, net, batch, inputs)
 
 
-def _write_prior(
-    out: Path, config: TrainConfig, photos: Collection, state: TrainState
-) -> Path:
+def _beginning(config: TrainConfig, classes: int | None) -> tuple[UNetConfig, Any]:
+    """The network, and the weights to begin with if the run does not draw them."""
+    if config.init is None:
+        return config.network(classes), None
+    saved = read_network(config.init)
+    for name, given, there in (
+        ("predicts", config.predicts, saved.predicts),
+        ("schedule", config.noise_schedule(), saved.schedule),
+        ("classes", classes, saved.config.num_classes),
+        ("condition", config.condition is not None, saved.config.in_channels == 6),
+    ):
+        if given != there:
+            raise ValueError(f"--{name} must be as it was for the prior {config.init}")
+    return saved.config, saved.params
+
+
+def _write_prior(out: Path, run: _Run, state: TrainState) -> Path:
+    config, photos = run.config, run.photos
     source = {
         "description": f"trained by `pigdm train` on {len(photos.train)} photos",
         "training": config.to_json(),
     }
     if photos.classes is not None:
         source["classes"] = ", ".join(photos.classes)
-    network = config.network(None if photos.classes is None else len(photos.classes))
     params = jax.tree.map(np.asarray, state.ema)
     if _leads():
-        save_prior(out / "prior", params, network, config.schedule, source)
+        save_prior(
+            out / "prior",
+            params,
+            run.network,
+            config.schedule,
+            source,
+            config.predicts,
+        )
     return out / "prior"
 
 

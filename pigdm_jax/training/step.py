@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from pigdm_jax.schedule import Schedule
 from pigdm_jax.training.config import TrainConfig
 from pigdm_jax.types import PRNGKey, Scalar
 from pigdm_jax.unet import UNet, UNetConfig
@@ -41,10 +40,20 @@ class TrainState(NamedTuple):
 def make_optimizer(
     config: TrainConfig,
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
-    """AdamW with clipped gradients, warm-up and cosine; and its learning rate."""
-    rate = optax.warmup_cosine_decay_schedule(
-        0.0, config.lr, min(config.warmup, config.steps // 2), config.steps
-    )
+    """AdamW with clipped gradients, and its learning rate.
+
+    The rate rises linearly, stays, and falls along a cosine at the end.
+    """
+    warmup = min(config.warmup, config.steps // 2)
+    falling = min(round(config.decay * config.steps), config.steps - warmup)
+    parts = [
+        optax.linear_schedule(0.0, config.lr, warmup),
+        optax.constant_schedule(config.lr),
+    ]
+    if falling:
+        parts.append(optax.cosine_decay_schedule(config.lr, falling))
+    boundaries = [warmup, config.steps - falling]
+    rate = optax.join_schedules(parts, boundaries[: len(parts) - 1])
     return (
         optax.chain(
             optax.clip_by_global_norm(config.clip),
@@ -54,19 +63,18 @@ def make_optimizer(
     )
 
 
-def init_state(config: TrainConfig, network: UNetConfig) -> TrainState:
-    """The state before the first step, decided by the seed."""
-    side = network.multiple
-    x = jnp.zeros((1, side, side, 3))
-    key = jax.random.fold_in(jax.random.key(config.seed), 0)
-    params = UNet(network).init(
-        key,
-        x,
-        jnp.zeros(1),
-        jnp.zeros(1, jnp.int32) if network.num_classes else None,
-        x if config.condition else None,
-    )["params"]
-    params = jax.tree_util.tree_map_with_path(_zero_where_last, params)
+def init_state(
+    config: TrainConfig, network: UNetConfig, params: Any = None
+) -> TrainState:
+    """The state before the first step.
+
+    Args:
+      config: of the run.
+      network: of the network.
+      params: the weights to begin with; None for random ones, decided by the seed.
+    """
+    if params is None:
+        params = _random_params(config, network)
     return TrainState(
         step=jnp.int32(0),
         params=params,
@@ -77,6 +85,20 @@ def init_state(config: TrainConfig, network: UNetConfig) -> TrainState:
     )
 
 
+def _random_params(config: TrainConfig, network: UNetConfig) -> Any:
+    side = network.multiple
+    x = jnp.zeros((1, side, side, 3))
+    key = jax.random.fold_in(jax.random.key(config.seed), 0)
+    params = UNet(network).init(
+        key,
+        x,
+        jnp.zeros(1),
+        jnp.zeros(1, jnp.int32) if network.num_classes else None,
+        x if config.condition else None,
+    )["params"]
+    return jax.tree_util.tree_map_with_path(_zero_where_last, params)
+
+
 def _zero_where_last(path: tuple, leaf: Array) -> Array:
     """0 for the kernels that end a residual branch or the network, as in ADM."""
     layer, kind = (entry.key for entry in path[-2:])
@@ -84,19 +106,35 @@ def _zero_where_last(path: tuple, leaf: Array) -> Array:
     return jnp.zeros_like(leaf) if ends else leaf
 
 
+class Noisy(NamedTuple):
+    """Noisy images and what the network is to make of them.
+
+    Attributes:
+      x_t: sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) eps.
+      t: the network's steps.
+      target: eps, or v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0.
+    """
+
+    x_t: Float[Array, "B H W 3"]
+    t: Float[Array, " B"]
+    target: Float[Array, "B H W 3"]
+
+
 def noisy(
-    batch: Batch, schedule: Schedule, key: PRNGKey, step: Int[Array, ""], size: int
-) -> tuple[Float[Array, "B H W 3"], Float[Array, " B"], Float[Array, "B H W 3"]]:
-    """(x_t, t, eps) for a batch of clean images.
+    batch: Batch, config: TrainConfig, key: PRNGKey, step: Int[Array, ""], size: int
+) -> Noisy:
+    """Add noise to a batch of clean images.
 
     A crop's noise is keyed by its number, so it does not depend on where in the batch,
     or on which device, it is. The timesteps of a batch are spread evenly, from a random
     start, which makes the loss less noisy than independent ones.
     """
-    index = batch["index"]
+    schedule, index = config.noise_schedule(), batch["index"]
     level_key, noise_key = jax.random.split(key)
     spread = jax.random.uniform(jax.random.fold_in(level_key, step))
     share = jnp.mod(spread + (index % size) / size, 1.0)
+    if config.spacing == "quadratic":
+        share = share**2
     t = jnp.minimum(
         (share * schedule.num_steps).astype(jnp.int32), schedule.num_steps - 1
     )
@@ -106,21 +144,22 @@ def noisy(
     alpha_bar = jnp.asarray(schedule.alpha_bar, jnp.float32)[t][:, None, None, None]
     one_minus = jnp.asarray(1 - schedule.alpha_bar, jnp.float32)[t][:, None, None, None]
     x_t = jnp.sqrt(alpha_bar) * batch["image"] + jnp.sqrt(one_minus) * eps
-    return x_t, t.astype(jnp.float32), eps
+    target = eps
+    if config.predicts == "v":
+        target = jnp.sqrt(alpha_bar) * eps - jnp.sqrt(one_minus) * batch["image"]
+    return Noisy(x_t, t.astype(jnp.float32), target)
 
 
-def score_matching_loss(
-    params: Any,
-    net: UNet,
-    batch: Batch,
-    x_t: Float[Array, "B H W 3"],
-    t: Float[Array, " B"],
-    eps: Float[Array, "B H W 3"],
-) -> Scalar:
-    """Mean squared error of the predicted noise (Ho et al. 2020, equation 14)."""
+def denoising_loss(params: Any, net: UNet, batch: Batch, noisy: Noisy) -> Scalar:
+    """Mean squared error of the prediction.
+
+    Reference: Ho et al. 2020, equation 14 (eps); Salimans and Ho 2022 (v).
+    """
     label = batch["label"] if net.config.num_classes else None
-    out = net.apply({"params": params}, x_t, t, label, batch.get("condition"))
-    return jnp.mean((out.astype(jnp.float32) - eps) ** 2)
+    out = net.apply(
+        {"params": params}, noisy.x_t, noisy.t, label, batch.get("condition")
+    )
+    return jnp.mean((out.astype(jnp.float32) - noisy.target) ** 2)
 
 
 def make_step(
@@ -128,20 +167,21 @@ def make_step(
 ) -> Callable[[TrainState, Batch], TrainState]:
     """The update for batches of `size` crops; to be jitted."""
     optimizer, _ = make_optimizer(config)
-    schedule = config.noise_schedule()
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
 
     def step(state: TrainState, batch: Batch) -> TrainState:
-        inputs = noisy(batch, schedule, key, state.step, size)
-        loss, gradient = jax.value_and_grad(score_matching_loss)(
-            state.params, net, batch, *inputs
+        inputs = noisy(batch, config, key, state.step, size)
+        loss, gradient = jax.value_and_grad(denoising_loss)(
+            state.params, net, batch, inputs
         )
         updates, optimizer_state = optimizer.update(
             gradient, state.optimizer, state.params
         )
         params = optax.apply_updates(state.params, updates)
-        # The average forgets the first steps sooner than its decay would.
-        decay = jnp.minimum(config.ema, (1 + state.step) / (10 + state.step))
+        decay = config.ema
+        if config.init is None:
+            # The average forgets random weights sooner than its decay would.
+            decay = jnp.minimum(decay, (1 + state.step) / (10 + state.step))
         mean = jnp.minimum(METRIC_DECAY, state.step / (1 + state.step))
         return TrainState(
             step=state.step + 1,
