@@ -15,7 +15,6 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from skimage.restoration import denoise_nl_means
 
 import pigdm_jax as pj
 
@@ -41,7 +40,18 @@ def one_step(prior, noisy: np.ndarray, sigma: float) -> np.ndarray:
     return np.asarray(denoise(prior, padded, t, alpha_bar))[:height, :width]
 
 
+def photo(path: Path, crop: int | None) -> np.ndarray:
+    """A photo, or the middle of it."""
+    x = pj.read_image(path)
+    if crop:
+        top, left = ((n - crop) // 2 for n in x.shape[:2])
+        x = x[top : top + crop, left : left + crop]
+    return x
+
+
 def non_local_means(noisy: np.ndarray, sigma: float) -> np.ndarray:
+    from skimage.restoration import denoise_nl_means
+
     x = denoise_nl_means(
         (noisy + 1) / 2,
         patch_size=5,
@@ -86,10 +96,7 @@ def main() -> None:
     for sigma in SIGMAS:
         scores = []
         for i, path in enumerate(paths):
-            x = pj.read_image(path)
-            if args.crop:
-                top, left = ((n - args.crop) // 2 for n in x.shape[:2])
-                x = x[top : top + args.crop, left : left + args.crop]
+            x = photo(path, args.crop)
             rng = np.random.default_rng(i)
             y = (x + 2 * sigma * rng.normal(size=x.shape)).astype(np.float32)
             images = [y, *(method(y, sigma) for method in methods.values())]
