@@ -1,10 +1,11 @@
-"""The prior as a one-step denoiser, against non-local means and BM3D.
+"""The prior as a one-step denoiser, against non-local means, BM3D and FFDNet.
 
     python benchmarks/denoising.py --photos ../shared/data/eval/cbsd68
 
 PSNR in dB on whole photos with noise of known level. The denoiser is the prior's x0 at
 the step whose noise level is nearest to the photo's, after scaling.
-Needs scikit-image, and bm3d for its column: pip install scikit-image bm3d
+Needs scikit-image, and bm3d for its column: pip install scikit-image bm3d. FFDNet's
+weights are a file of yours; see ffdnet.py.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ffdnet import ffdnet
 
 import pigdm_jax as pj
 
@@ -73,6 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--priors", nargs="+", default=["photos-64"])
+    parser.add_argument("--ffdnet", type=Path, help="its weights, for a column")
     parser.add_argument("--limit", type=int, help="only the first photos")
     parser.add_argument("--crop", type=int, help="the middle of this side")
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
@@ -82,6 +85,8 @@ def main() -> None:
     classical = {"non-local means": non_local_means}
     if importlib.util.find_spec("bm3d") is not None:
         classical["BM3D"] = bm3d
+    if args.ffdnet:
+        classical["FFDNet"] = ffdnet(args.ffdnet)
     methods = {
         **{
             Path(name).name: (lambda y, s, p=prior: one_step(p, y, s))

@@ -83,6 +83,24 @@ def prior_from(args: argparse.Namespace) -> pj.Prior:
     return pj.unet_prior(config, params, "linear", dtype=args.dtype)
 
 
+class AsEps(torch.nn.Module):
+    """The eps of a network that predicts eps or v; called as the network is."""
+
+    def __init__(self, network: Callable, prior: pj.Prior, device: str):
+        super().__init__()
+        self.network, self.predicts = network, prior.predicts
+        alpha_bar = torch.tensor(prior.schedule.alpha_bar, device=device)
+        self.register_buffer("a", alpha_bar.sqrt().float())
+        self.register_buffer("s", (1 - alpha_bar).sqrt().float())
+
+    def forward(self, x: torch.Tensor, t: torch.Tensor, **others) -> torch.Tensor:
+        out = self.network(x, t, **others)
+        if self.predicts == "eps":
+            return out
+        a, s = (table[t.long()].reshape(-1, 1, 1, 1) for table in (self.a, self.s))
+        return s * x + a * out
+
+
 class Torch:
     """Plain PyTorch; `variant` is eager, compiled or as shipped."""
 
@@ -111,13 +129,18 @@ class Torch:
         self.model = functools.partial(model, save=save)
         if variant == "compiled":
             self.model = torch.compile(self.model)
+        self.eps = AsEps(
+            lambda x, t: self.model(x.to(self.dtype), t)[:, : self.channels].float(),
+            prior,
+            device,
+        )
         self.alpha_bar = prior.schedule.alpha_bar_at_level
         self.channels = config.image_channels
 
     def __call__(self, y: torch.Tensor, x: torch.Tensor, levels: list[int]):
         self.kept.clear()
         return torch_adm.restore(
-            lambda x, t: self.model(x.to(self.dtype), t)[:, : self.channels].float(),
+            self.eps,
             lambda x: F.avg_pool2d(x, FACTOR),
             lambda y: F.interpolate(y, scale_factor=float(FACTOR), mode="nearest"),
             y,
@@ -154,6 +177,7 @@ class Azula:
         for key, value in backbone.state_dict().items():
             state[key] = state[key].reshape(value.shape)
         backbone.load_state_dict(state)
+        self.denoiser.backbone = AsEps(backbone, prior, device)
         # It looks the network's step up by sigma; rounding must not make it the next.
         sigmas = torch.tensor(np.sqrt(1 - schedule.alpha_bar), device=device)
         middles = torch.cat(

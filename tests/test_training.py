@@ -21,7 +21,13 @@ from pigdm_jax.training.config import TrainConfig
 from pigdm_jax.training.crops import batches
 from pigdm_jax.training.loop import averaged_prior, train
 from pigdm_jax.training.photos import load_photos
-from pigdm_jax.training.step import init_state, make_optimizer, make_step, noisy
+from pigdm_jax.training.step import (
+    init_state,
+    interval_weights,
+    make_optimizer,
+    make_step,
+    noisy,
+)
 from pigdm_jax.unet import UNet
 
 TINY = TrainConfig(
@@ -141,7 +147,10 @@ def test_x_t_and_the_target_give_the_image_back():
         steps = []
         for predicts in ("eps", "v"):
             config = dataclasses.replace(TINY, predicts=predicts, spacing=spacing)
-            x_t, t, target = noisy(batch, config, jax.random.key(0), jnp.int32(3), 8)
+            x_t, t, target, interval = noisy(
+                batch, config, jax.random.key(0), jnp.int32(3), 8
+            )
+            assert len(set(interval.tolist())) == 8
             a = np.sqrt(alpha_bar[np.asarray(t, int)])[:, None, None, None]
             s = np.sqrt(1 - a**2)
             x0 = a * x_t - s * target if predicts == "v" else (x_t - s * target) / a
@@ -152,6 +161,21 @@ def test_x_t_and_the_target_give_the_image_back():
         # One timestep in each eighth, in the spacing's own measure.
         eighths = np.floor(8 * (steps[0] / 1000 + 1e-3) ** (1 / power))
         assert np.abs(eighths - np.arange(8)).max() <= 1
+
+
+def test_balanced_weights_make_relative_errors_count_alike():
+    losses = jnp.array([1.0, 0.5, 0.1])
+    weights = interval_weights(losses)
+    np.testing.assert_allclose(weights * losses, (weights * losses)[0], rtol=1e-6)
+    assert float(weights.mean()) == pytest.approx(1)
+    # A run tracks the loss of every interval of noise levels.
+    config = dataclasses.replace(TINY, weighting="balanced", spacing="quadratic")
+    state = jax.jit(lambda: init_state(config, config.network(None)))()
+    update = jax.jit(make_step(config, UNet(config.network(None)), 8))
+    batch = {"image": np.zeros((8, 8, 8, 3)), "label": np.zeros(8, np.int32)}
+    after = update(state, batch | {"index": np.arange(8, dtype=np.int32)})
+    changed = np.asarray(after.interval_loss != state.interval_loss)
+    assert changed.sum() == 8 and np.isfinite(after.interval_loss).all()
 
 
 def test_the_learning_rate_rises_stays_and_falls():
@@ -229,9 +253,7 @@ def test_eight_devices_train_as_one(photos, whole_run, tmp_path):
 
 
 def test_a_network_learns_one_photo():
-    config = dataclasses.replace(
-        TINY, steps=150, lr=3e-3, warmup=10, predicts="eps", spacing="uniform"
-    )
+    config = dataclasses.replace(TINY, steps=150, lr=3e-3, warmup=10)
     net = UNet(config.network(None))
     state = jax.jit(lambda: init_state(config, config.network(None)))()
     update = jax.jit(make_step(config, net, 8))
@@ -284,7 +306,7 @@ def test_flags_that_make_no_sense_are_refused(photos, tmp_path, change, message)
 def test_a_prior_of_another_kind_is_refused(photos, whole_run, tmp_path):
     begin = str(whole_run / "prior")
     for change in (
-        {"predicts": "eps"},
+        {"predicts": "v"},
         {"schedule": "cosine"},
         {"classes": True},
         {"condition": "denoise"},

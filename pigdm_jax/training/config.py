@@ -43,13 +43,15 @@ class TrainConfig:
       channel_mult: width of each level, as a multiple of channels.
       blocks: residual blocks in each level.
       attention: downsampling factors that have attention, besides the last.
-      resampling: between levels, by average pooling and repeated pixels (plain), or by
-        residual blocks as in ADM, which take longer.
-      predicts: what the network learns to predict, the noise or v, a mixture of noise
-        and image that is as well determined at high noise as at low.
+      resampling: between levels, by residual blocks as in ADM, or by average pooling
+        and repeated pixels (plain), which is faster.
+      predicts: what the network learns to predict, the noise eps or the velocity v, a
+        combination of noise and image whose error stays bounded at high noise.
       schedule: of the noise.
       spacing: how the timesteps are spread; quadratic, as samplers with few steps
         visit them, has more at low noise.
+      weighting: of the loss at different noise levels; balanced divides it by its own
+        running mean there, so that a relative error counts alike at every level.
       lr: peak learning rate.
       warmup: steps over which the learning rate rises.
       decay: the share of the steps, at the end, over which the learning rate falls to
@@ -76,13 +78,14 @@ class TrainConfig:
     crop_shares: tuple[float, ...] = (1.0,)
     init: str | None = None
     channels: int = 32
-    channel_mult: tuple[int, ...] = (1, 2, 4, 6, 8)
+    channel_mult: tuple[int, ...] = (1, 2, 3, 4)
     blocks: int = 1
-    attention: tuple[int, ...] = ()
-    resampling: Literal["plain", "blocks"] = "plain"
-    predicts: Literal["eps", "v"] = "v"
+    attention: tuple[int, ...] = (8,)
+    resampling: Literal["plain", "blocks"] = "blocks"
+    predicts: Literal["eps", "v"] = "eps"
     schedule: Literal["linear", "cosine"] = "linear"
-    spacing: Literal["uniform", "quadratic"] = "quadratic"
+    spacing: Literal["uniform", "quadratic"] = "uniform"
+    weighting: Literal["equal", "balanced"] = "equal"
     lr: float = 5e-4
     warmup: int = 500
     decay: float = 1.0
@@ -110,7 +113,7 @@ class TrainConfig:
             num_head_channels=32,
             num_classes=num_classes,
             resblock_updown=self.resampling == "blocks",
-            conv_resample=False,
+            conv_resample=self.resampling == "blocks",
         )
 
     def noise_schedule(self) -> Schedule:

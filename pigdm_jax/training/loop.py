@@ -290,7 +290,7 @@ def _pseudoinverses(operator: Any, images: Any) -> Any:
 @partial(jax.jit, static_argnums=(0, 1))
 def _evaluate(net: UNet, config: TrainConfig, params: Any, batch: Any) -> Any:
     inputs = noisy(batch, config, jax.random.key(0), jnp.int32(0), EVALUATION_CROPS)
-    return denoising_loss(params, net, batch, inputs)
+    return jnp.mean(denoising_loss(params, net, batch, inputs))
 
 
 def _beginning(config: TrainConfig, classes: int | None) -> tuple[UNetConfig, Any]:

@@ -14,6 +14,8 @@ from pigdm_jax.unet import UNet, UNetConfig
 
 # Decay of the running means in metrics.csv.
 METRIC_DECAY = 0.98
+# Intervals of noise levels whose losses are tracked, and the decay of their means.
+INTERVALS, INTERVAL_DECAY = 16, 0.99
 
 Batch = dict[str, Any]
 
@@ -26,6 +28,7 @@ class TrainState(NamedTuple):
       params: the weights, float32.
       ema: their moving average, which becomes the prior.
       optimizer: optax's state.
+      interval_loss: running mean of the loss in each interval of noise levels.
       loss, grad_norm: running means over about 50 steps.
     """
 
@@ -33,6 +36,7 @@ class TrainState(NamedTuple):
     params: Any
     ema: Any
     optimizer: Any
+    interval_loss: Float[Array, " INTERVALS"]
     loss: Scalar
     grad_norm: Scalar
 
@@ -80,6 +84,7 @@ def init_state(
         params=params,
         ema=jax.tree.map(jnp.copy, params),
         optimizer=make_optimizer(config)[0].init(params),
+        interval_loss=jnp.ones(INTERVALS),
         loss=jnp.float32(0),
         grad_norm=jnp.float32(0),
     )
@@ -113,11 +118,13 @@ class Noisy(NamedTuple):
       x_t: sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) eps.
       t: the network's steps.
       target: eps, or v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0.
+      interval: of noise levels, 0 .. INTERVALS - 1; each is as likely as another.
     """
 
     x_t: Float[Array, "B H W 3"]
     t: Float[Array, " B"]
     target: Float[Array, "B H W 3"]
+    interval: Int[Array, " B"]
 
 
 def noisy(
@@ -133,6 +140,7 @@ def noisy(
     level_key, noise_key = jax.random.split(key)
     spread = jax.random.uniform(jax.random.fold_in(level_key, step))
     share = jnp.mod(spread + (index % size) / size, 1.0)
+    interval = (share * INTERVALS).astype(jnp.int32)
     if config.spacing == "quadratic":
         share = share**2
     t = jnp.minimum(
@@ -147,11 +155,13 @@ def noisy(
     target = eps
     if config.predicts == "v":
         target = jnp.sqrt(alpha_bar) * eps - jnp.sqrt(one_minus) * batch["image"]
-    return Noisy(x_t, t.astype(jnp.float32), target)
+    return Noisy(x_t, t.astype(jnp.float32), target, interval)
 
 
-def denoising_loss(params: Any, net: UNet, batch: Batch, noisy: Noisy) -> Scalar:
-    """Mean squared error of the prediction.
+def denoising_loss(
+    params: Any, net: UNet, batch: Batch, noisy: Noisy
+) -> Float[Array, " B"]:
+    """Mean squared error of each prediction.
 
     Reference: Ho et al. 2020, equation 14 (eps); Salimans and Ho 2022 (v).
     """
@@ -159,7 +169,18 @@ def denoising_loss(params: Any, net: UNet, batch: Batch, noisy: Noisy) -> Scalar
     out = net.apply(
         {"params": params}, noisy.x_t, noisy.t, label, batch.get("condition")
     )
-    return jnp.mean((out.astype(jnp.float32) - noisy.target) ** 2)
+    return jnp.mean((out.astype(jnp.float32) - noisy.target) ** 2, axis=(1, 2, 3))
+
+
+def interval_weights(interval_loss: Float[Array, " n"]) -> Float[Array, " n"]:
+    """Weights 1 / loss with mean 1, so that relative errors count alike.
+
+    The irreducible part of the loss depends on the noise level, and where it is large
+    its gradient noise dominates that of all other levels. The uncertainty that Karras
+    et al. 2024 learn for each level leads to the same weights.
+    """
+    inverse = 1 / jnp.maximum(interval_loss, 1e-4)
+    return inverse / jnp.mean(inverse)
 
 
 def make_step(
@@ -171,9 +192,15 @@ def make_step(
 
     def step(state: TrainState, batch: Batch) -> TrainState:
         inputs = noisy(batch, config, key, state.step, size)
-        loss, gradient = jax.value_and_grad(denoising_loss)(
-            state.params, net, batch, inputs
-        )
+        weights = jnp.ones_like(inputs.t)
+        if config.weighting == "balanced":
+            weights = interval_weights(state.interval_loss)[inputs.interval]
+
+        def weighted_loss(params: Any) -> tuple[Scalar, Float[Array, " B"]]:
+            losses = denoising_loss(params, net, batch, inputs)
+            return jnp.mean(weights * losses), losses
+
+        gradient, losses = jax.grad(weighted_loss, has_aux=True)(state.params)
         updates, optimizer_state = optimizer.update(
             gradient, state.optimizer, state.params
         )
@@ -183,12 +210,16 @@ def make_step(
             # The average forgets random weights sooner than its decay would.
             decay = jnp.minimum(decay, (1 + state.step) / (10 + state.step))
         mean = jnp.minimum(METRIC_DECAY, state.step / (1 + state.step))
+        member = jax.nn.one_hot(inputs.interval, INTERVALS)
+        keep = INTERVAL_DECAY ** member.sum(0)
+        newest = losses @ member / jnp.maximum(member.sum(0), 1)
         return TrainState(
             step=state.step + 1,
             params=params,
             ema=optax.incremental_update(params, state.ema, 1 - decay),
             optimizer=optimizer_state,
-            loss=mean * state.loss + (1 - mean) * loss,
+            interval_loss=keep * state.interval_loss + (1 - keep) * newest,
+            loss=mean * state.loss + (1 - mean) * jnp.mean(losses),
             grad_norm=mean * state.grad_norm + (1 - mean) * optax.global_norm(gradient),
         )
 
