@@ -19,12 +19,14 @@ import numpy as np
 from denoising import one_step, photo
 
 import pigdm_jax as pj
-from pigdm_jax.checkpoint import METADATA, SHIPPED
+from pigdm_jax.checkpoint import METADATA, SHIPPED, read_metadata
 from pigdm_jax.prior import UNetPrior
 from pigdm_jax.training.loop import averaged_prior
 
 # Pixels 0 to 1. Above 0.2, how well large structures are predicted.
 SIGMAS = (0.025, 0.05, 0.1, 0.2, 0.5, 2.0)
+# Of no use to a run that begins with a prior's weights.
+NETWORK_FLAGS = ("channels", "channel_mult", "blocks", "attention", "resampling")
 # Less than this, in dB, is not worth a new file in the history.
 LEAST_GAIN = 0.02
 
@@ -68,6 +70,23 @@ def ship(prior: UNetPrior, name: str, source: dict[str, str]) -> None:
     made.rmdir()
 
 
+def training(run: Path) -> str:
+    """The flags of a run, as JSON; without those that it did not use."""
+    flags = json.loads((run / "config.json").read_text())
+    unused = NETWORK_FLAGS if flags["init"] else ()
+    return json.dumps({k: v for k, v in flags.items() if k not in unused})
+
+
+def earlier(name: str, run: Path) -> str:
+    """The runs that a shipped prior has behind it besides this one, as JSON."""
+    source = read_metadata(SHIPPED / name)["source"]
+    runs = json.loads(source.get("earlier", "[]"))
+    if source["training"] != training(run):
+        last = {"training": json.loads(source["training"])}
+        runs.append(last | {k: source[k] for k in ("step",) if k in source})
+    return json.dumps(runs)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("run", type=Path)
@@ -93,8 +112,9 @@ def main() -> None:
     source = {
         "description": f"natural photographs, any size that is a multiple of "
         f"{candidate.multiple}, {count:.2f} M parameters",
-        "training": json.dumps(json.loads((args.run / "config.json").read_text())),
+        "training": training(args.run),
         "step": str(step),
+        "earlier": earlier(args.name, args.run) if there else "[]",
     }
     ship(candidate, args.name, source)
     print(f"{gain:+.3f} dB: step {step} is shipped as {args.name}")

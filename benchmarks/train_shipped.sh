@@ -12,7 +12,11 @@
 #
 # --limit STEPS: so many steps and a checkpoint at their end, to try it.
 # Photos come from packed/photos.zip and packed/evaluation/, made from ../shared/data
-# the first time. To train on another machine carry packed/ there.
+# the first time. On a GPU without ../shared: make them here, small enough to carry, by
+#   MEGABYTES=45 RUN=out/try benchmarks/train_shipped.sh --limit 2
+# take packed/ along, and run there
+#   benchmarks/train_shipped.sh --minutes 20 --batch 256 --lr 4e-4
+# which goes on where it was if it is called again; bring pigdm_jax/priors back.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH=$PWD/.venv/bin:$PATH
