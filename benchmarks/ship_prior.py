@@ -9,6 +9,7 @@ README.md, is for a person to write.
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import shutil
@@ -33,14 +34,11 @@ LEAST_GAIN = 0.02
 
 def in_half(prior: UNetPrior) -> UNetPrior:
     """The prior with its weights rounded as they are stored."""
-    half = lambda a: np.asarray(a, np.float16).astype(np.float32)  # noqa: E731
-    return unet_like(prior, jax.tree.map(half, prior.params))
 
+    def rounded(a: jax.Array) -> np.ndarray:
+        return np.asarray(a, np.float16).astype(np.float32)
 
-def unet_like(prior: UNetPrior, params) -> UNetPrior:
-    return pj.unet_prior(
-        prior.net.config, params, prior.schedule, predicts=prior.predicts
-    )
+    return dataclasses.replace(prior, params=jax.tree.map(rounded, prior.params))
 
 
 def scores(prior: UNetPrior, photos: list[np.ndarray]) -> list[float]:
