@@ -10,16 +10,16 @@ bfloat16; group norms, softmax and the sampler stay in float32.
 import argparse
 import json
 import platform
-from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from restoration import TASKS, photo
+from restoration import TASKS, photo, project_all
 
 import pigdm_jax as pj
-from pigdm_jax.operators import parse
+from pigdm_jax import samplers
+from pigdm_jax.task import Task
 
 
 def main() -> None:
@@ -42,35 +42,31 @@ def main() -> None:
     print(f"{args.prior}, {len(paths)} photos, {args.steps} steps, {where}")
     print("| task | float32 | bfloat16 | change, dB | between, dB |")
     print("| --- | --- | --- | --- | --- |")
+    sampler = samplers.DDIM(steps=args.steps, eta=args.eta)
     rows = []
     for name in args.tasks:
         task, noise = TASKS[name]
-        operator = parse(task.format(seed=0), photos.shape[1:])
+        operator = Task.parse(task.format(seed=0)).operator(photos.shape[1:])
         ys = jax.vmap(operator.apply)(photos)
         if noise:
             ys = ys + 2 * noise * jax.random.normal(jax.random.key(1), ys.shape)
+        problems = pj.Problem(operator, ys, 2 * noise or None)
         keys = jax.random.split(jax.random.key(0), len(paths))
         images = []
         for prior in priors:
-            made = pj.restore_batch(
-                prior,
-                operator,
-                ys,
-                keys,
-                steps=args.steps,
-                eta=args.eta,
-                noise_std=2 * noise,
+            restored = pj.restore_batch(
+                prior, problems, keys, sampler, shared_operator=True
             )
             if not noise:
-                made = jax.vmap(partial(pj.project, operator))(ys, made)
-            images.append(np.asarray(made))
+                restored = project_all(problems, restored)
+            images.append(np.asarray(restored))
 
         def mean(metric, a, b):
             return float(jnp.mean(jax.vmap(metric)(a, b)))
 
         single, half = (
-            (mean(pj.psnr, made, photos), mean(pj.ssim, made, photos))
-            for made in images
+            (mean(pj.psnr, image, photos), mean(pj.ssim, image, photos))
+            for image in images
         )
         row = {
             "task": name,

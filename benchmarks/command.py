@@ -25,6 +25,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             command = [sys.executable, "-m", "pigdm_jax.cli", "restore", str(PHOTO)]
             options = ["--task", task, "--simulate", "--cache", f"{folder}/cache"]
+            options += ["--sampler", "fitted", "--steps", "10"]
             seconds = []
             for _ in range(2):
                 start = time.perf_counter()

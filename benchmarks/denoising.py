@@ -46,8 +46,8 @@ def photo(path: Path, crop: int | None) -> np.ndarray:
     """A photo, or the middle of it."""
     x = pj.read_image(path)
     if crop:
-        top, left = ((n - crop) // 2 for n in x.shape[:2])
-        x = x[top : top + crop, left : left + crop]
+        row, column = ((n - crop) // 2 for n in x.shape[:2])
+        x = x[row : row + crop, column : column + crop]
     return x
 
 

@@ -25,6 +25,8 @@ import pigdm_jax as pj
 from pigdm_jax.compilation import keep_compiled
 from pigdm_jax.folder.job import Job, run
 from pigdm_jax.request import Request
+from pigdm_jax.samplers import Fitted
+from pigdm_jax.task import Task
 
 SIDE = 64
 RESULTS = Path(__file__).parent / "results"
@@ -35,14 +37,15 @@ def crops(photos: Path, count: int, folder: Path) -> None:
     rng = np.random.default_rng(0)
     for i in range(count):
         picture = pj.read_image(files[i % len(files)])
-        top, left = (rng.integers(n - SIDE + 1) for n in picture.shape[:2])
-        crop = picture[top : top + SIDE, left : left + SIDE]
+        row, column = (rng.integers(n - SIDE + 1) for n in picture.shape[:2])
+        crop = picture[row : row + SIDE, column : column + SIDE]
         pj.write_picture(folder / f"{i:04}.png", crop)
 
 
 def measure(folder: Path, out: Path, batch: str, steps: int, cache: str) -> None:
     keep_compiled(cache)
-    request = Request("super_resolution:4,box", simulate=True, steps=steps)
+    task, sampler = Task.parse("super_resolution:4,box"), Fitted(steps=steps)
+    request = Request(task, simulate=True, sampler=sampler)
     size = None if batch == "auto" else int(batch)
     prior = pj.load_prior(request.prior)
     done = run(Job(request, prior, folder, out, size, tell=lambda line: None))
@@ -97,13 +100,16 @@ def main() -> None:
         folder = Path(place) / "in"
         folder.mkdir()
         crops(args.photos, args.count, folder)
+        command = [sys.executable, __file__, "--photos", args.photos]
         for devices in args.devices:
             flag = f"--xla_force_host_platform_device_count={devices}"
             for batch in args.batches:
-                words = [folder, Path(place) / f"{devices}-{batch}", batch, args.steps]
+                out, cache = (
+                    Path(place) / name for name in (f"{devices}-{batch}", "cache")
+                )
+                child = map(str, (folder, out, batch, args.steps, cache))
                 done = subprocess.run(
-                    [sys.executable, __file__, "--photos", args.photos, "--child"]
-                    + [str(word) for word in (*words, Path(place) / "cache")],
+                    [*command, "--child", *child],
                     env=os.environ | {"XLA_FLAGS": flag} if devices > 1 else None,
                     capture_output=True,
                     text=True,

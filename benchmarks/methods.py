@@ -6,7 +6,7 @@
 guidance  pseudoinverse or transpose, adaptive or fixed weights (table 5)
 steps     eta by number of steps (tables 6 and 7)
 dps       DPS beside PiGDM over steps, step sizes, residuals (10 to 13, figure 17)
-nfe       every method: quality, evaluations and time (table 8)
+nfe       every sampler: quality, evaluations and time (table 8)
 conjugate where its sampler begins, and lambda
 spectrum  singular values of the operators (figure 5)
 weights   the fixed weight over the adaptive one (figure 6)
@@ -16,6 +16,7 @@ restored in one batch. Noiseless tasks end with `project`, as on the command lin
 """
 
 import argparse
+import dataclasses
 import itertools
 import json
 import platform
@@ -25,15 +26,23 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from restoration import middle
+from restoration import middle, project_all
 
 import pigdm_jax as pj
-from pigdm_jax.guidance import WEIGHTS
+from pigdm_jax.guidance import Calibrated, Moment, Pseudoinverse, Reconstruction
+from pigdm_jax.guidance.weights import WEIGHTS
 from pigdm_jax.hosts import device_for_each_core
-from pigdm_jax.methods import METHODS, SAMPLERS
 from pigdm_jax.operators import parse
 from pigdm_jax.parallel import compile_batch
-from pigdm_jax.sampler import ddim_coefficients, step_table
+from pigdm_jax.samplers import (
+    DDIM,
+    DPS,
+    SAMPLERS,
+    Conjugate,
+    Sampler,
+    ddim_coefficients,
+)
+from pigdm_jax.schedule import step_table
 
 # The text that `pigdm restore --task` takes, and the noise on [0, 1] images.
 TASKS = {
@@ -44,6 +53,8 @@ TASKS = {
     "4x bicubic, noise 0.05": ("super_resolution:4,bicubic", 0.05),
     "motion blur, noise 0.01": ("motion_blur:9,30", 0.01),
 }
+PIGDM = ("ddim", "multistep", "conjugate", "fitted")
+OTHERS = ("dps", "ddrm", "ddnm", "diffpir", "red_diff", "snips", "pnp", "ccdf")
 
 
 def square(path: Path, side: int) -> np.ndarray:
@@ -70,56 +81,56 @@ class Bench:
             f"{args.prior}, {len(paths)} photos, {args.side} x {args.side}, {where}\n"
         )
 
-    def measure(self, task: str) -> tuple:
+    def measure(self, task: str) -> pj.Problem:
+        """All photos' measurements, with one operator."""
         text, noise = TASKS[task]
         operator = parse(text, self.photos.shape[1:])
         ys = jax.vmap(operator.apply)(self.photos)
         ys = ys + 2 * noise * jax.random.normal(jax.random.key(1), ys.shape)
-        return operator, ys, noise
+        return pj.Problem(operator, ys, 2 * noise or None)
 
-    def score(self, operator, ys, images: jax.Array, noise: float) -> dict:
-        if not noise:
-            images = jax.vmap(lambda y, x: pj.project(operator, y, x))(ys, images)
+    def score(self, problems: pj.Problem, images: jax.Array) -> dict:
+        if problems.noise_std is None:
+            images = project_all(problems, images)
         return {
             name: float(np.mean(jax.vmap(metric)(images, self.photos)))
             for name, metric in (("psnr", pj.psnr), ("ssim", pj.ssim))
         }
 
-    def restore(self, task: str, **options) -> dict:
-        """Restore all photos; prints and keeps a row."""
-        operator, ys, noise = self.measure(task)
-        keys = jax.random.split(jax.random.key(0), len(ys))
-
+    def restore(self, task: str, sampler: Sampler, /, **columns) -> dict:
+        """Restore all photos; prints and keeps a row, which the columns describe."""
+        problems = self.measure(task)
+        count = len(problems.y)
+        keys = jax.random.split(jax.random.key(0), count)
         program = compile_batch(
             self.prior,
-            operator,
-            len(ys),
+            dataclasses.replace(problems, y=problems.y[0]),
+            count,
+            sampler,
             mesh=self.mesh,
-            noise_std=2 * noise,
-            trace=True,
-            **options,
+            finish=lambda problem, image, trace: (image, trace.residual),
         )
         start = time.perf_counter()
-        images, trace = jax.block_until_ready(program(None, ys, keys))
+        images, residuals = jax.block_until_ready(program(None, problems.y, keys))
         seconds = time.perf_counter() - start
+        curve = np.mean(np.asarray(residuals), axis=0)
         row = {
             "table": self.table,
             "task": task,
-            **options,
-            **self.score(operator, ys, images, noise),
+            **columns,
+            **self.score(problems, images),
             "finite": bool(jnp.isfinite(images).all()),
-            "residual": np.mean(np.asarray(trace.residual), axis=0)[-1].item(),
-            "seconds": seconds / len(ys),
+            "residual": curve[-1].item(),
+            "seconds": seconds / count,
         }
-        said = ", ".join(f"{k} {v}" for k, v in options.items())
+        options = ", ".join(f"{k} {v}" for k, v in columns.items())
         print(
-            f"| {task} | {said} | {row['psnr']:.2f} / {row['ssim']:.3f} "
+            f"| {task} | {options} | {row['psnr']:.2f} / {row['ssim']:.3f} "
             f"| {row['residual']:.4f} | {row['seconds']:.2f} |",
             flush=True,
         )
         if self.out:
             kept = json.loads(self.out.read_text()) if self.out.exists() else []
-            curve = np.mean(np.asarray(trace.residual), axis=0)
             kept.append(row | {"curve": [float(f"{v:.3g}") for v in curve]})
             lines = ",\n".join(json.dumps(row) for row in kept)
             self.out.write_text(f"[\n{lines}\n]\n")
@@ -132,13 +143,17 @@ class Bench:
 
 def guidance(bench: Bench, counts: list[int]) -> None:
     bench.heading()
-    rules = [
-        (rule, weight)
-        for rule in ("pseudoinverse", "reconstruction")
-        for weight in ("adaptive", "vdm")
-    ] + [("calibrated", "posterior"), ("moment", "posterior")]
-    for task, n, (rule, weight) in itertools.product(bench.tasks, counts, rules):
-        bench.restore(task, steps=n, guidance=rule, weight=weight)
+    guidances = [
+        ("pseudoinverse", Pseudoinverse("adaptive")),
+        ("pseudoinverse", Pseudoinverse("vdm")),
+        ("reconstruction", Reconstruction("adaptive")),
+        ("reconstruction", Reconstruction("vdm")),
+        ("calibrated", Calibrated()),
+        ("moment", Moment()),
+    ]
+    for task, n, (name, chosen) in itertools.product(bench.tasks, counts, guidances):
+        sampler = DDIM(steps=n, guidance=chosen)
+        bench.restore(task, sampler, steps=n, guidance=name, weight=chosen.weight)
 
 
 def steps(bench: Bench, counts: list[int]) -> None:
@@ -146,16 +161,17 @@ def steps(bench: Bench, counts: list[int]) -> None:
     for task in bench.tasks:
         for n in counts:
             for eta in (0.0, 0.5, 1.0):
-                bench.restore(task, steps=n, eta=eta)
+                bench.restore(task, DDIM(steps=n, eta=eta), steps=n, eta=eta)
 
 
 def dps(bench: Bench, counts: list[int]) -> None:
     bench.heading()
     for task in bench.tasks:
         for n in counts:
-            bench.restore(task, steps=n)
+            bench.restore(task, DDIM(steps=n), steps=n)
             for scale in (0.3, 1.0, 3.0):
-                bench.restore(task, steps=n, method="dps", scale=scale)
+                sampler = DPS(steps=n, scale=scale)
+                bench.restore(task, sampler, steps=n, method="dps", scale=scale)
     if bench.out:
         plot_residuals(bench.out)
 
@@ -176,7 +192,7 @@ def plot_residuals(results: Path) -> None:
             name = f"DPS, {row['scale']}" if row.get("method") == "dps" else "PiGDM"
             axis.semilogy(np.linspace(0, 1, row["steps"]), row["curve"], label=name)
         axis.set_title(title, fontsize=9)
-        axis.set_xlabel("share of the steps")
+        axis.set_xlabel("part of the steps")
     axes = np.ravel(axes)
     axes[0].set_ylabel("root mean square of y - h(x0)")
     axes[0].legend(fontsize=8)
@@ -186,28 +202,32 @@ def plot_residuals(results: Path) -> None:
 def nfe(bench: Bench, counts: list[int]) -> None:
     bench.heading()
     for task in bench.tasks:
-        for sampler in SAMPLERS:
-            bench.restore(task, steps=10, sampler=sampler, spacing="quadratic")
+        how = {"steps": 10, "spacing": "quadratic"}
+        for name in PIGDM:
+            bench.restore(task, SAMPLERS[name](**how), sampler=name, **how)
     for task in bench.tasks:
         for n in counts:
-            for sampler in SAMPLERS:
-                bench.restore(task, steps=n, sampler=sampler)
-            for method in METHODS:
-                bench.restore(task, steps=n, method=method)
+            for name in PIGDM:
+                sampler = SAMPLERS[name](steps=n, spacing="uniform")
+                bench.restore(task, sampler, steps=n, sampler=name)
+            transpose = DDIM(steps=n, guidance=Reconstruction())
+            bench.restore(task, transpose, steps=n, method="reconstruction")
+            for name in OTHERS:
+                bench.restore(task, SAMPLERS[name](steps=n), steps=n, method=name)
 
 
 def conjugate(bench: Bench, counts: list[int]) -> None:
     bench.heading()
-    how = {"sampler": "conjugate", "spacing": "quadratic"}
-    for task in bench.tasks:
-        for n in counts:
-            for start in (200, 400, 600, 1000):
-                for lam in (0.0, 0.5):
-                    bench.restore(task, steps=n, start=start, lam=lam, **how)
+    levels = bench.prior.schedule.num_steps
+    grid = itertools.product(bench.tasks, counts, (0.2, 0.4, 0.6, 1.0), (0.0, 0.5))
+    for task, n, start, lam in grid:
+        how = {"steps": n, "spacing": "quadratic", "lam": lam}
+        columns = {"start": round(start * levels), "sampler": "conjugate", **how}
+        bench.restore(task, Conjugate(start=start, **how), **columns)
 
 
 def spectrum(bench: Bench, counts: list[int]) -> None:
-    """Shares of the singular values, relative to the largest."""
+    """Quantiles of the singular values, relative to the largest."""
     del counts
     shape = bench.photos.shape[1:]
     quantiles = np.linspace(0, 100, 11)
@@ -227,9 +247,9 @@ def spectrum(bench: Bench, counts: list[int]) -> None:
         coefficients = jax.eval_shape(found.analyse, jnp.zeros(shape)).shape
         values = np.sort(np.broadcast_to(found.values, coefficients).ravel())[::-1]
         values = np.concatenate([values, np.zeros(np.prod(shape) - values.size)])
-        shares = np.percentile(values, 100 - quantiles) / values[0]
+        relative = np.percentile(values, 100 - quantiles) / values[0]
         zero = np.mean(values <= 1e-6 * values[0])
-        cells = " | ".join(f"{v:.2g}" for v in shares)
+        cells = " | ".join(f"{v:.2g}" for v in relative)
         print(f"| {text} | {cells} | {zero:.0%} |")
 
 
@@ -237,21 +257,21 @@ def weights(bench: Bench, counts: list[int]) -> None:
     """Each weight over the adaptive one, where the steps are."""
     schedule = bench.prior.schedule
     for n in counts:
-        table = step_table(schedule, schedule.levels(n))
-        step = ddim_coefficients(table, jnp.float32(1), jnp.float32(1))
+        step = step_table(schedule, schedule.levels(n))
+        _, c2 = ddim_coefficients(step, 1.0)
         print(f"\n{n} steps, eta 1; sigma_t = sqrt((1 - a_t) / a_t)\n")
         print("| network step | sigma_t | " + " | ".join(WEIGHTS) + " |")
         print("| --- " * (len(WEIGHTS) + 2) + "|")
-        found = {
-            name: np.asarray(weight(step, jnp.float32(1)))
-            for name, weight in WEIGHTS.items()
-        }
+        found = {}
+        for name, weight in WEIGHTS.items():
+            k, m = weight(step, 1.0, 1.0)
+            found[name] = np.asarray(jnp.sqrt(step.a_s) * k + c2 * m)
         sigma = np.sqrt(step.b_t / step.a_t)
         for i in np.linspace(0, n - 1, 10).round().astype(int):
             cells = " | ".join(
                 f"{values[i] / found['adaptive'][i]:.3f}" for values in found.values()
             )
-            print(f"| {table.t[i]:.0f} | {sigma[i]:.3f} | {cells} |")
+            print(f"| {step.t[i]:.0f} | {sigma[i]:.3f} | {cells} |")
 
 
 # What makes the table, its numbers of steps and its tasks.

@@ -17,8 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse.linalg
 
-from pigdm_jax import UNet, UNetConfig, from_denoiser, restore
+from pigdm_jax import Problem, UNet, UNetConfig, from_denoiser, restore
 from pigdm_jax import operators as ops
+from pigdm_jax.samplers import DDIM
 
 ADM_256 = UNetConfig(
     model_channels=256,
@@ -115,9 +116,10 @@ def network_step() -> float:
 def sampler_step(steps: int = 20) -> float:
     """A step of the sampler with a prior that costs next to nothing, in ms."""
     shape = (256, 256, 3)
-    prior, operator = from_denoiser(lambda x, t: 0.5 * x), ops.identity(shape)
-    y, key = jnp.zeros(shape), jax.random.key(0)
-    return milliseconds(lambda: restore(prior, operator, y, key, steps=steps)) / steps
+    prior = from_denoiser(lambda x, t: 0.5 * x)
+    problem = Problem(ops.identity(shape), jnp.zeros(shape))
+    key, sampler = jax.random.key(0), DDIM(steps=steps)
+    return milliseconds(lambda: restore(prior, problem, key, sampler)) / steps
 
 
 def main() -> None:
@@ -137,14 +139,14 @@ def main() -> None:
         pinv = jax.jit(lambda o, y: o.pinv(y, DAMPING) if o.linear else o.pinv(y))
         y = apply(operator, x)
         times = milliseconds(apply, operator, x), milliseconds(pinv, operator, y)
-        share = 100 * sum(times) / step
+        part = 100 * sum(times) / step
         print(
-            f"| {name} | {accuracy} | {times[0]:.2f} | {times[1]:.2f} | {share:.3f} |",
+            f"| {name} | {accuracy} | {times[0]:.2f} | {times[1]:.2f} | {part:.3f} |",
             flush=True,
         )
     around = sampler_step()
-    share = 100 * around / step
-    print(f"| the sampler, a step | | {around:.2f} in all | | {share:.3f} |")
+    part = 100 * around / step
+    print(f"| the sampler, a step | | {around:.2f} in all | | {part:.3f} |")
 
 
 if __name__ == "__main__":

@@ -13,9 +13,11 @@ from PIL import Image
 import pigdm_jax as pj
 from pigdm_jax.figures import side_by_side
 from pigdm_jax.photos import damage_to_do, restore_picture, simulated
-from pigdm_jax.request import Request
+from pigdm_jax.samplers import Fitted
+from pigdm_jax.task import Task
 
 PHOTOS = Path(__file__).parent / "photos"
+SAMPLER = Fitted(steps=10)
 ROWS = [
     ("coffee", "super_resolution:4,box", None),
     ("chelsea", "inpaint:freeform,,3", None),
@@ -26,18 +28,18 @@ ROWS = [
 ]
 
 
-def row(prior, name: str, task: str, noise: float | None) -> Image.Image:
+def row(prior: pj.Prior, name: str, text: str, noise: float | None) -> Image.Image:
     key = jax.random.key(0)
     photo = pj.read_image(PHOTOS / f"{name}.png")
-    problem = simulated(photo, damage_to_do(photo.shape[:2], task, noise), key)
-    options = Request(task).options
-    restored = restore_picture(prior, problem, key, **options).picture
-    text = task if noise is None else f"{task}, noise {noise}"
+    task = Task.parse(text).with_noise(noise)
+    problem, original, _ = simulated(photo, damage_to_do(photo.shape[:2], task), key)
+    restored = restore_picture(prior, problem, key, SAMPLER).picture
+    title = text if noise is None else f"{text}, noise {noise}"
     return side_by_side(
         {
-            text: np.asarray(problem.operator.to_picture(problem.y)),
+            title: np.asarray(problem.operator.to_picture(problem.y)),
             "restored": restored,
-            "original": problem.original,
+            "original": original,
         }
     )
 

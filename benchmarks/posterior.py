@@ -29,10 +29,18 @@ import jax.numpy as jnp
 import numpy as np
 
 import pigdm_jax as pj
-from pigdm_jax.guidance import GUIDANCES, guide
-from pigdm_jax.operators import parse, separable
-from pigdm_jax.operators.base import Operator
-from pigdm_jax.sampler import ddim_coefficients, step_table
+from pigdm_jax.guidance import (
+    Calibrated,
+    Guidance,
+    Moment,
+    Pseudoinverse,
+    Reconstruction,
+)
+from pigdm_jax.guidance.base import denoise
+from pigdm_jax.operators import separable
+from pigdm_jax.samplers import DDIM, Conjugate, Fitted, Multistep, Sampler
+from pigdm_jax.schedule import r2, step_table
+from pigdm_jax.task import Task
 
 STEPS = (10, 20, 50, 100, 1000)
 ETAS = (0.0, 0.5, 1.0)
@@ -40,17 +48,15 @@ SEEDS, DRAWS = 4, 1000
 TABLES = ("gaussian", "mixture", "published", "few", "spread")
 DIRECTIONS = 1000
 
-# Guidance, weight and scale that `restore` is asked for; scale 0 leaves the prior
-# unguided.
 METHODS = {
-    "unguided": ("pseudoinverse", "adaptive", 0.0),
-    "reconstruction, vdm": ("reconstruction", "vdm", 1.0),
-    "PiGDM, algorithm1": ("pseudoinverse", "algorithm1", 1.0),
-    "PiGDM, vdm": ("pseudoinverse", "vdm", 1.0),
-    "PiGDM, adaptive": ("pseudoinverse", "adaptive", 1.0),
-    "PiGDM, posterior": ("pseudoinverse", "posterior", 1.0),
-    "calibrated, posterior": ("calibrated", "posterior", 1.0),
-    "moment, posterior": ("moment", "posterior", 1.0),
+    "unguided": Pseudoinverse(scale=0.0),
+    "reconstruction, vdm": Reconstruction("vdm"),
+    "PiGDM, algorithm1": Pseudoinverse("algorithm1"),
+    "PiGDM, vdm": Pseudoinverse("vdm"),
+    "PiGDM, adaptive": Pseudoinverse("adaptive"),
+    "PiGDM, posterior": Pseudoinverse("posterior"),
+    "calibrated, posterior": Calibrated(),
+    "moment, posterior": Moment(),
 }
 # Method, sampler, spacing, eta and steps.
 FEW = [
@@ -72,7 +78,7 @@ FEW = [
     ("PiGDM, adaptive", "fitted", "quadratic", 0.0, 20),
 ]
 # The same without eta, which is 1.
-SPREAD = [
+WIDTHS = [
     ("PiGDM, adaptive", "ddim", "uniform", 20),
     ("PiGDM, adaptive", "ddim", "uniform", 100),
     ("calibrated, posterior", "ddim", "uniform", 20),
@@ -85,28 +91,28 @@ SPREAD = [
 SMOOTH = (8, 8, 1)
 
 
-class Problem(NamedTuple):
-    """A prior, a measurement and the exact answer."""
+class Known(NamedTuple):
+    """A prior, a problem and the exact answer."""
 
     prior: pj.Prior
-    operator: Operator
-    y: jax.Array
-    noise_std: float
+    problem: pj.Problem
     posterior: pj.Prior
 
 
 # Name and record in the reference file.
-Case = tuple[str, dict, Problem]
+Case = tuple[str, dict, Known]
 
 
-def problem_of(record: dict, prior: pj.Prior) -> Problem:
-    """A problem of the reference files, as images of 1 x n pixels."""
-    matrix, noise_std = np.array(record["H"]), record["sigma_y"]
-    n = matrix.shape[1]
-    operator = separable((1, n, 1), columns=matrix)
+def known(prior: pj.Prior, problem: pj.Problem) -> Known:
+    return Known(prior, problem, pj.exact_posterior(prior, problem))
+
+
+def case_of(record: dict, prior: pj.Prior) -> Known:
+    """A case of the reference files, as images of 1 x n pixels."""
+    matrix = np.array(record["H"])
+    operator = separable((1, matrix.shape[1], 1), columns=matrix)
     y = jnp.asarray(np.reshape(record["y"], (1, -1, 1)), jnp.float32)
-    posterior = pj.exact_posterior(prior, operator, y, noise_std=noise_std)
-    return Problem(prior, operator, y, noise_std, posterior)
+    return known(prior, pj.Problem(operator, y, record["sigma_y"] or None))
 
 
 def gaussian_problems(reference: Path) -> Iterator[Case]:
@@ -114,7 +120,7 @@ def gaussian_problems(reference: Path) -> Iterator[Case]:
     for name, record in records.items():
         n = len(record["prior_covariance"])
         prior = pj.gaussian_prior(np.zeros((1, n, 1)), record["prior_covariance"])
-        yield name, record, problem_of(record, prior)
+        yield name, record, case_of(record, prior)
 
 
 def mixture_problems(reference: Path, schedule: pj.Schedule) -> Iterator[Case]:
@@ -126,7 +132,7 @@ def mixture_problems(reference: Path, schedule: pj.Schedule) -> Iterator[Case]:
             np.ones(25), means, np.broadcast_to(np.eye(d), (25, d, d)), schedule
         )
         name = f"m {record['m']}, sigma_y {record['sigma_y']}, seed {record['seed']}"
-        yield name, record, problem_of(record, prior)
+        yield name, record, case_of(record, prior)
 
 
 def reference_schedule() -> pj.Schedule:
@@ -137,76 +143,56 @@ def reference_schedule() -> pj.Schedule:
 
 
 @partial(jax.jit, static_argnames="count")
-def exact_draws(problem: Problem, key: jax.Array, count: int) -> jax.Array:
-    draws = jax.vmap(problem.posterior.sample)(jax.random.split(key, count))
+def exact_draws(case: Known, key: jax.Array, count: int) -> jax.Array:
+    draws = jax.vmap(case.posterior.sample)(jax.random.split(key, count))
     return draws.reshape(count, -1)
 
 
-@partial(
-    jax.jit,
-    static_argnames=("count", "steps", "guidance", "weight", "sampler", "spacing"),
-)
-def restored_draws(
-    problem: Problem,
-    key: jax.Array,
-    count: int,
-    steps: int,
-    eta: float,
-    guidance: str,
-    weight: str,
-    scale: float,
-    sampler: str = "ddim",
-    spacing: str = "uniform",
-) -> jax.Array:
-    # Where the score is exact none needs the conjugate sampler's late start.
-    noisiest = problem.prior.schedule.num_steps
+def sampler_of(
+    name: str, guidance: Guidance, *, steps: int, spacing: str, eta: float
+) -> Sampler:
+    if name == "conjugate":
+        # It needs no late start where the score is exact, and has no eta.
+        weight = guidance.weight
+        return Conjugate(steps=steps, spacing=spacing, start=1.0, weight=weight)
+    kinds = {"ddim": DDIM, "multistep": Multistep, "fitted": Fitted}
+    return kinds[name](steps=steps, spacing=spacing, eta=eta, guidance=guidance)
 
+
+@partial(jax.jit, static_argnames="count")
+def restored_draws(
+    case: Known, key: jax.Array, count: int, sampler: Sampler
+) -> jax.Array:
     def one(key):
-        return pj.restore(
-            problem.prior,
-            problem.operator,
-            problem.y,
-            key,
-            steps=steps,
-            start=noisiest if sampler == "conjugate" else None,
-            eta=eta,
-            noise_std=problem.noise_std,
-            guidance=guidance,
-            weight=weight,
-            scale=scale,
-            sampler=sampler,
-            spacing=spacing,
-        )
+        return pj.restore(case.prior, case.problem, key, sampler)
 
     return jax.vmap(one)(jax.random.split(key, count)).reshape(count, -1)
 
 
 @partial(jax.jit, static_argnames="count")
-def reverse_sde_draws(problem: Problem, key: jax.Array, count: int) -> jax.Array:
+def reverse_sde_draws(case: Known, key: jax.Array, count: int) -> jax.Array:
     """PiGDM as the published table has it: in the reverse SDE, by Euler and Maruyama.
 
     The score is the prior's + g / r_t^2 with r_t^2 = 1 - alpha_bar; the last of the
     1000 steps adds no noise. The prior must have `reference_schedule`.
     """
-    prior, operator = problem.prior, problem.operator
-    schedule = prior.schedule
+    prior, problem = case.prior, case.problem
+    schedule, guidance = prior.schedule, Pseudoinverse()
     table = step_table(schedule, schedule.levels(schedule.num_steps))
     times = np.arange(schedule.num_steps, 0, -1) / schedule.num_steps
     betas = jnp.asarray((0.01 + times * (20 - 0.01)) / schedule.num_steps, jnp.float32)
-    rule = GUIDANCES["pseudoinverse"]
 
     def one(key):
         def body(x, inputs):
-            row, beta = inputs
-            step = ddim_coefficients(row, jnp.float32(1), jnp.float32(1))
-            variance = problem.noise_std**2
-            guided = guide(prior, operator, problem.y, x, step, variance, rule)
-            score = -guided.eps / jnp.sqrt(step.b_t) + guided.gradient / step.r2
-            z = jax.random.normal(jax.random.fold_in(key, row.index), x.shape)
-            z = jnp.where(row.b_s > 0, z, 0)
+            step, beta = inputs
+            denoised = denoise(prior, x, step)
+            gradient = guidance.gradient(problem, denoised, step)
+            score = -denoised.eps / jnp.sqrt(step.b_t) + gradient / r2(step)
+            z = jax.random.normal(jax.random.fold_in(key, step.index), x.shape)
+            z = jnp.where(step.b_s > 0, z, 0)
             return x + beta * (x / 2 + score) + jnp.sqrt(beta) * z, None
 
-        x = jax.random.normal(jax.random.fold_in(key, 0), operator.image_shape)
+        x = jax.random.normal(jax.random.fold_in(key, 0), problem.operator.image_shape)
         return jax.lax.scan(body, x, (table, betas))[0]
 
     return jax.vmap(one)(jax.random.split(key, count)).reshape(count, -1)
@@ -221,27 +207,28 @@ def sliced_w1(a: jax.Array, b: jax.Array, key: jax.Array) -> jax.Array:
     return jnp.mean(jnp.abs(sorted_a - sorted_b))
 
 
-def distances(problem: Problem, draws: jax.Array) -> list[float]:
+def distances(case: Known, draws: jax.Array) -> list[float]:
     """Sliced distances to the posterior of each seed's draws."""
     exact_key, key = jax.random.split(jax.random.key(1))
-    exact = exact_draws(problem, exact_key, DRAWS)
+    exact = exact_draws(case, exact_key, DRAWS)
     return [
         float(sliced_w1(part, exact, key)) for part in draws.reshape(-1, *exact.shape)
     ]
 
 
-def errors(problem: Problem, draws: jax.Array) -> list[tuple[float, float]]:
+def errors(case: Known, draws: jax.Array) -> list[tuple[float, float]]:
     """For each seed the relative errors of mean and covariance.
 
-    Of the mean over the posterior's spread, of the covariance over its Frobenius norm.
+    Of the mean over the posterior's standard deviation, of the covariance over its
+    Frobenius norm.
     """
-    mean = np.asarray(problem.posterior.mean, np.float64).ravel()
-    covariance = np.asarray(problem.posterior.covariance, np.float64)
+    mean = np.asarray(case.posterior.mean, np.float64).ravel()
+    covariance = np.asarray(case.posterior.covariance, np.float64)
     rows = []
     for part in np.asarray(draws, np.float64).reshape(-1, DRAWS, len(mean)):
         off = np.linalg.norm(part.mean(0) - mean) / np.sqrt(np.trace(covariance))
-        spread = np.linalg.norm(np.cov(part.T) - covariance)
-        rows.append((off, spread / np.linalg.norm(covariance)))
+        difference = np.linalg.norm(np.cov(part.T) - covariance)
+        rows.append((off, difference / np.linalg.norm(covariance)))
     return rows
 
 
@@ -258,9 +245,9 @@ def law_z(draws: jax.Array, row: dict) -> float:
     mean_error = np.sqrt(variance / len(draws))
     law_error = np.sqrt((np.outer(variance, variance) + law**2) / len(draws))
     # Rounding of the reference file and of float32, where a variance is nearly 0.
-    off = np.abs(draws.mean(0) - mean) / (mean_error + 1e-5)
-    spread = np.abs(np.cov(draws.T) - law) / (law_error + 1e-6)
-    return float(max(off.max(), spread.max()))
+    mean_off = np.abs(draws.mean(0) - mean) / (mean_error + 1e-5)
+    law_off = np.abs(np.cov(draws.T) - law) / (law_error + 1e-6)
+    return float(max(mean_off.max(), law_off.max()))
 
 
 def known_law(record: dict, method: str, steps: int, eta: float) -> dict | None:
@@ -290,25 +277,18 @@ def run_grid(cases: list[Case], steps: list[int]) -> list[dict]:
     rows = []
     print("| problem | method | steps | eta | mean | covariance | sliced W1 | law |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
-    for name, record, problem in cases:
-        exact = exact_draws(problem, jax.random.key(2), SEEDS * DRAWS)
-        floor = with_error(distances(problem, exact))
+    for name, record, case in cases:
+        exact = exact_draws(case, jax.random.key(2), SEEDS * DRAWS)
+        floor = with_error(distances(case, exact))
         print(f"| {name} | exact draws | | | | | {floor[0]:.3f} ± {floor[1]:.3f} | |")
-        for method, (guidance, weight, scale) in METHODS.items():
+        for method, guidance in METHODS.items():
             for n in steps:
                 for eta in ETAS:
-                    draws = restored_draws(
-                        problem,
-                        jax.random.key(0),
-                        SEEDS * DRAWS,
-                        n,
-                        eta,
-                        guidance,
-                        weight,
-                        scale,
-                    )
+                    sampler = DDIM(steps=n, eta=eta, guidance=guidance)
+                    key, count = jax.random.key(0), SEEDS * DRAWS
+                    draws = restored_draws(case, key, count, sampler)
                     law = known_law(record, method, n, eta)
-                    mean, covariance = zip(*errors(problem, draws), strict=True)
+                    mean, covariance = zip(*errors(case, draws), strict=True)
                     row = {
                         "problem": name,
                         "method": method,
@@ -316,7 +296,7 @@ def run_grid(cases: list[Case], steps: list[int]) -> list[dict]:
                         "eta": eta,
                         "mean": with_error(mean),
                         "covariance": with_error(covariance),
-                        "sliced_w1": with_error(distances(problem, draws)),
+                        "sliced_w1": with_error(distances(case, draws)),
                         "law_z": None if law is None else law_z(draws, law),
                     }
                     rows.append(row)
@@ -351,8 +331,9 @@ def run_published(reference: Path) -> list[dict]:
     ):
         count, key = SEEDS * DRAWS, jax.random.key(0)
         found = {"reverse SDE, 1000": reverse_sde_draws(theirs, key, count)}
-        for column, (options, steps) in columns.items():
-            found[column] = restored_draws(ours, key, count, steps, 1.0, *options)
+        for column, (guidance, steps) in columns.items():
+            sampler = DDIM(steps=steps, eta=1.0, guidance=guidance)
+            found[column] = restored_draws(ours, key, count, sampler)
         row = {
             "problem": name,
             "published": record["published_sliced_w1"],
@@ -372,27 +353,21 @@ def run_published(reference: Path) -> list[dict]:
 def run_few(reference: Path) -> list[dict]:
     """The same problems by few evaluations, beside PiGDM's 100."""
     rows = []
-    for name, record, problem in mixture_problems(reference, pj.Schedule.linear()):
+    for name, record, case in mixture_problems(reference, pj.Schedule.linear()):
         row = {"problem": name, "published": record["published_sliced_w1"]}
-        for method, sampler, spacing, eta, steps in FEW:
-            draws = restored_draws(
-                problem,
-                jax.random.key(0),
-                SEEDS * DRAWS,
-                steps,
-                eta,
-                *METHODS[method],
-                sampler,
-                spacing,
+        for method, kind, spacing, eta, steps in FEW:
+            sampler = sampler_of(
+                kind, METHODS[method], steps=steps, spacing=spacing, eta=eta
             )
-            column = f"{method}: {sampler}, {spacing}, eta {eta:g}, {steps}"
-            row[column] = with_error(distances(problem, draws))
+            draws = restored_draws(case, jax.random.key(0), SEEDS * DRAWS, sampler)
+            column = f"{method}: {kind}, {spacing}, eta {eta:g}, {steps}"
+            row[column] = with_error(distances(case, draws))
         rows.append(row)
     summarise(rows, list(rows[0])[2:])
     return rows
 
 
-def smooth_problems() -> Iterator[tuple[str, Problem]]:
+def smooth_problems() -> Iterator[tuple[str, Known]]:
     line = 0.9 ** np.abs(np.subtract.outer(np.arange(8), np.arange(8)))
     prior = pj.gaussian_prior(np.zeros(SMOOTH), 0.25 * np.kron(line, line))
     for text, noise_std in (
@@ -400,36 +375,27 @@ def smooth_problems() -> Iterator[tuple[str, Problem]]:
         ("super_resolution:2,box", 0.1),
         ("gaussian_blur:1", 0.1),
     ):
-        operator = parse(text, SMOOTH)
-        noise = jax.random.normal(jax.random.key(6), operator.measurement_shape)
-        y = operator.apply(prior.sample(jax.random.key(5))) + noise_std * noise
-        posterior = pj.exact_posterior(prior, operator, y, noise_std=noise_std)
-        name = f"{text}, sigma_y {noise_std}"
-        yield name, Problem(prior, operator, y, noise_std, posterior)
+        operator, x = Task.parse(text).operator(SMOOTH), prior.sample(jax.random.key(5))
+        problem = pj.measure(operator, x, jax.random.key(6), noise_std=noise_std)
+        yield f"{text}, sigma_y {noise_std}", known(prior, problem)
 
 
-def run_spread() -> list[dict]:
+def run_widths() -> list[dict]:
     """Standard deviation over the posterior's, and the mean's error in the latter."""
     rows = []
-    problems = list(smooth_problems())
-    print("| sampler | " + " | ".join(name for name, _ in problems) + " |")
-    print("| --- " * (len(problems) + 1) + "|")
-    for method, sampler, spacing, steps in SPREAD:
-        column = f"{method}: {sampler}, {spacing}, {steps}"
+    cases = list(smooth_problems())
+    print("| sampler | " + " | ".join(name for name, _ in cases) + " |")
+    print("| --- " * (len(cases) + 1) + "|")
+    for method, kind, spacing, steps in WIDTHS:
+        column = f"{method}: {kind}, {spacing}, {steps}"
+        sampler = sampler_of(
+            kind, METHODS[method], steps=steps, spacing=spacing, eta=1.0
+        )
         cells = []
-        for name, problem in problems:
-            draws = restored_draws(
-                problem,
-                jax.random.key(0),
-                SEEDS * DRAWS,
-                steps,
-                1.0,
-                *METHODS[method],
-                sampler,
-                spacing,
-            )
-            exact = np.sqrt(np.diag(problem.posterior.covariance))
-            off = (np.mean(draws, 0) - np.ravel(problem.posterior.mean)) / exact
+        for name, case in cases:
+            draws = restored_draws(case, jax.random.key(0), SEEDS * DRAWS, sampler)
+            exact = np.sqrt(np.diag(case.posterior.covariance))
+            off = (np.mean(draws, 0) - np.ravel(case.posterior.mean)) / exact
             row = {
                 "sampler": column,
                 "problem": name,
@@ -472,7 +438,7 @@ def main() -> None:
     device = jax.devices()[0].device_kind
     print(f"{device}; {SEEDS} seeds of {DRAWS} draws, {DIRECTIONS} directions\n")
     if args.table == "spread":
-        rows = run_spread()
+        rows = run_widths()
     elif args.reference is None:
         parser.error(f"{args.table} needs --reference")
     elif args.table == "published":

@@ -40,9 +40,9 @@ import torch.nn.functional as F
 
 import pigdm_jax as pj
 from pigdm_jax.bench import even_mesh, matrix_ceiling, step_flops
-from pigdm_jax.folder.memory import rematerialised
 from pigdm_jax.hosts import device_for_each_core
-from pigdm_jax.parallel import compile_batch
+from pigdm_jax.parallel import blank_problem, compile_batch
+from pigdm_jax.samplers import DDIM
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 import golden
@@ -253,14 +253,13 @@ class Bench:
         )
 
     def ours(self) -> Callable[[], np.ndarray]:
-        prior = rematerialised(self.prior) if self.args.checkpoint else self.prior
+        args, prior = self.args, self.prior
         program = compile_batch(
-            prior,
-            self.operator,
-            self.args.batch,
-            mesh=even_mesh(self.args.batch),
-            steps=self.args.steps,
-            eta=0.0,
+            prior.rematerialised() if args.checkpoint else prior,
+            blank_problem(self.operator),
+            args.batch,
+            DDIM(steps=args.steps, eta=0.0),
+            mesh=even_mesh(args.batch),
         )
         needed = program.device_bytes / 2**30
         print(f"{OURS}: {needed:.2f} GiB on each device, as XLA tells")

@@ -19,7 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import pigdm_jax as pj
-from pigdm_jax.operators import parse
+from pigdm_jax import samplers
+from pigdm_jax.task import Task
 
 # The text that `pigdm restore --task` takes, and the noise on [0, 1] images. {seed}
 # is another one for each photo.
@@ -41,8 +42,8 @@ TASKS = {
 def middle(x: np.ndarray, side: int, factor: int) -> np.ndarray:
     """The square in the middle of a photo that averages to `side` pixels."""
     size = factor * side
-    top, left = ((n - size) // 2 for n in x.shape[:2])
-    x = x[top : top + size, left : left + size]
+    row, column = ((n - size) // 2 for n in x.shape[:2])
+    x = x[row : row + size, column : column + size]
     return x.reshape(side, factor, side, factor, 3).mean((1, 3))
 
 
@@ -50,33 +51,37 @@ def photo(path: Path) -> np.ndarray:
     return middle(pj.read_image(path), 128, 2)
 
 
+def project_all(problems: pj.Problem, images: jax.Array) -> jax.Array:
+    """Project a batch onto its measurements; the operator is one for all."""
+    operator = problems.operator
+    return jax.vmap(lambda y, x: pj.project(pj.Problem(operator, y), x))(
+        problems.y, images
+    )
+
+
 def evaluate(
-    prior, task: str, noise: float, photos: list, samples: int, **options
+    prior: pj.Prior,
+    task: str,
+    noise: float,
+    photos: list,
+    samples: int,
+    sampler: pj.Sampler,
 ) -> dict:
     rows, seconds = [], []
     for seed, x in enumerate(photos):
-        operator = parse(task.format(seed=seed), x.shape)
+        operator = Task.parse(task.format(seed=seed)).operator(x.shape)
         noise_key, key = jax.random.split(jax.random.key(seed))
-        y = operator.apply(jnp.asarray(x))
-        if noise:
-            y = y + 2 * noise * jax.random.normal(noise_key, y.shape)
+        problem = pj.measure(operator, x, noise_key, noise_std=2 * noise or None)
         images = []
         for i in range(samples):
             start = time.perf_counter()
-            image = pj.restore(
-                prior,
-                operator,
-                y,
-                jax.random.fold_in(key, i),
-                noise_std=2 * noise,
-                **options,
-            )
+            image = pj.restore(prior, problem, jax.random.fold_in(key, i), sampler)
             if not noise:
-                image = pj.project(operator, y, image)
+                image = pj.project(problem, image)
             images.append(image.block_until_ready())
             seconds.append(time.perf_counter() - start)
         image = jnp.mean(jnp.stack(images), axis=0)
-        pinv = operator.pinv(y, (2 * noise) ** 2)
+        pinv = operator.pinv(problem.y, (2 * noise) ** 2)
         rows.append([f(a, x) for a in (pinv, image) for f in (pj.psnr, pj.ssim)])
     means = np.mean(np.asarray(rows, float), axis=0)
     names = ("pinv_psnr", "pinv_ssim", "psnr", "ssim")
@@ -96,10 +101,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=[100, 20])
     parser.add_argument("--samples", type=int, default=1, help="score their mean")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
-    parser.add_argument("--guidance", nargs="+", default=[None])
-    parser.add_argument("--weight", help="of the guidance, if not its default")
-    parser.add_argument("--sampler", default="ddim")
-    parser.add_argument("--spacing", default="uniform")
+    parser.add_argument("--sampler", default="ddim", help="as for `pigdm restore`")
+    parser.add_argument("--guidance", nargs="+", default=[None], help="likewise")
     parser.add_argument("--prior", default="photos-64")
     parser.add_argument("--out", type=Path, help="JSON file to add the figures to")
     args = parser.parse_args()
@@ -118,15 +121,17 @@ def main() -> None:
         args.steps, args.tasks, args.guidance
     ):
         task, noise = TASKS[name]
-        options = {
+        sampler = samplers.parse(args.sampler, steps=steps, guidance=guidance)
+        result = evaluate(prior, task, noise, photos, args.samples, sampler)
+        setting = {
+            "task": name,
+            "text": task,
+            "samples": args.samples,
             "steps": steps,
             "guidance": guidance,
-            "weight": args.weight,
             "sampler": args.sampler,
-            "spacing": args.spacing,
+            "spacing": sampler.spacing,
         }
-        result = evaluate(prior, task, noise, photos, args.samples, **options)
-        setting = {"task": name, "text": task, "samples": args.samples, **options}
         results.append({**setting, **result})
         print(
             f"| {name} | {guidance or 'default'} | {steps} "

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 import pigdm_jax as pj
+from pigdm_jax import samplers
 from pigdm_jax.tiled import window_starts
 
 WIDTH, HEIGHT = 1024, 768
@@ -61,15 +62,16 @@ def main() -> None:
 
     x = photo(args.photo)
     operator = pj.operators.super_resolution(x.shape, FACTOR, "box")
-    y = operator.apply(jnp.asarray(x))
+    problem = pj.Problem(operator, operator.apply(jnp.asarray(x)))
+    sampler = samplers.DDIM(steps=args.steps)
     inner = pj.load_prior(args.prior)
     print("| overlap | border energy, of the original's | PSNR | seconds |")
     print("| --- | --- | --- | --- |")
     for overlap in args.overlap:
         began = time.perf_counter()
         prior = pj.tiled(inner, args.tile, overlap)
-        image = pj.restore(prior, operator, y, jax.random.key(0), steps=args.steps)
-        image = np.clip(np.asarray(pj.project(operator, y, image)), -1, 1)
+        image = pj.restore(prior, problem, jax.random.key(0), sampler)
+        image = np.clip(np.asarray(pj.project(problem, image)), -1, 1)
         seconds = time.perf_counter() - began
         ratio = border_energy(image, args.tile, overlap)
         ratio /= border_energy(x, args.tile, overlap)

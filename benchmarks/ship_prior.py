@@ -57,15 +57,17 @@ def scores(prior: UNetPrior, photos: list[np.ndarray]) -> list[float]:
 def ship(prior: UNetPrior, name: str, source: dict[str, str]) -> None:
     """Replace the weights of a shipped prior, once all is written."""
     place = SHIPPED / name
-    made = place.with_name(f"{name}.new")
-    shutil.rmtree(made, ignore_errors=True)
+    complete = place.with_name(f"{name}.new")
+    shutil.rmtree(complete, ignore_errors=True)
     half = jax.tree.map(lambda a: np.asarray(a, np.float16), prior.params)
-    pj.save_prior(made, half, prior.net.config, prior.schedule, source, prior.predicts)
+    pj.save_prior(
+        complete, half, prior.net.config, prior.schedule, source, prior.predicts
+    )
     place.mkdir(exist_ok=True)
     shutil.rmtree(place / "params", ignore_errors=True)
-    for new in made.iterdir():
+    for new in complete.iterdir():
         os.replace(new, place / new.name)
-    made.rmdir()
+    complete.rmdir()
 
 
 def training(run: Path) -> str:

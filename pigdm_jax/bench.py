@@ -10,8 +10,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from pigdm_jax.operators import super_resolution
-from pigdm_jax.parallel import compile_batch, make_mesh
+from pigdm_jax.parallel import blank_problem, compile_batch, make_mesh
 from pigdm_jax.prior import Prior
+from pigdm_jax.samplers import DDIM
 
 CEILING_SIDE = 4096
 
@@ -46,7 +47,8 @@ def measure(prior: Prior, side: int, batch: int, steps: int, rounds: int) -> Spe
     shape = (side, side, 3)
     operator = super_resolution(shape, 4, "box")
     start = time.perf_counter()
-    program = compile_batch(prior, operator, batch, mesh=even_mesh(batch), steps=steps)
+    problem, sampler = blank_problem(operator), DDIM(steps)
+    program = compile_batch(prior, problem, batch, sampler, mesh=even_mesh(batch))
     compile_seconds = time.perf_counter() - start
     keys = jax.random.split(jax.random.key(0), batch)
     images = jax.random.uniform(jax.random.key(1), (batch, *shape), minval=-1)

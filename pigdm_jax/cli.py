@@ -13,6 +13,7 @@ import tyro
 from rich.table import Table
 from tyro.conf import Positional
 
+from pigdm_jax import guidance, samplers
 from pigdm_jax.bench import matrix_ceiling, measure
 from pigdm_jax.checkpoint import SHIPPED, load_prior, read_metadata, shipped_priors
 from pigdm_jax.compilation import keep_compiled
@@ -29,10 +30,8 @@ from pigdm_jax.folder.job import Job, compile_group, list_checked
 from pigdm_jax.folder.job import run as run_folder
 from pigdm_jax.hosts import Hosts, device_for_each_core
 from pigdm_jax.io import digest, read_image, write_picture
-from pigdm_jax.methods import describe
-from pigdm_jax.operators.registry import REGISTRY, usage
 from pigdm_jax.photos import (
-    Problem,
+    Case,
     check_memory,
     disagreement,
     fit_prior,
@@ -42,16 +41,84 @@ from pigdm_jax.photos import (
 )
 from pigdm_jax.prior import Prior
 from pigdm_jax.request import Request
+from pigdm_jax.samplers import Sampler
+from pigdm_jax.task import STAGES, Task
 from pigdm_jax.training.config import TrainConfig
 from pigdm_jax.types import PRNGKey
 
 app = tyro.extras.SubcommandApp()
 
+# What --steps and --guidance are for if no --sampler is given.
+DEFAULT_NAME = "fitted"
+
+
+@dataclasses.dataclass(frozen=True)
+class Flags:
+    """Flags that decide every pixel of a restoration, for one picture or many.
+
+    Attributes:
+      task: what damaged it, in order: "super_resolution:4,box | jpeg:10". `pigdm info`
+        lists what there is. "{stem}" stands for the picture's own name:
+        "inpaint:masks/{stem}.png". Quote a file name that holds a comma or a bar.
+      simulate: the picture is clean: damage it first, restore that and compare.
+      noise: standard deviation of the noise, pixels being 0 to 1; the same as ending
+        the task with "| denoise:NOISE".
+      prior: a shipped prior, or a folder that `pigdm convert` or `pigdm train` made.
+      label: class index, for a prior with classes.
+      sampler: how to sample, as NAME or NAME:KEY=VALUE,...: "ddim:eta=0.5". If not
+        given, the one for few evaluations, fitted. The paper's algorithm is ddim with
+        its 100 steps. `pigdm info` lists them.
+      steps: evaluations of the network; more take longer. The sampler's own if not
+        given, 10 for fitted.
+      guidance: of a sampler that has one: the paper's pseudoinverse; reconstruction, by
+        the transpose; calibrated, as strong as the network's own covariance tells; or
+        moment, with all of that covariance at several times the cost, written likewise:
+        "moment:products=5".
+      tile: restore in overlapping windows of this many pixels, which bounds memory for
+        large pictures; priors of a fixed size do so by themselves.
+      seed: another seed, another sample. Every picture has a key of its own, from the
+        seed and its file's content.
+    """
+
+    task: str
+    simulate: bool = False
+    noise: float | None = None
+    prior: str = "photos-64"
+    label: int | None = None
+    sampler: str | None = None
+    steps: int | None = None
+    guidance: str | None = None
+    tile: int | None = None
+    seed: int = 0
+
+    def request(self) -> Request:
+        """What they ask for.
+
+        Raises:
+          ValueError: if one of them makes no sense.
+        """
+        return Request(
+            Task.parse(self.task).with_noise(self.noise),
+            self.simulate,
+            self._sampler(),
+            self.prior,
+            self.label,
+            self.tile,
+            self.seed,
+        )
+
+    def _sampler(self) -> Sampler | None:
+        given = (self.sampler, self.steps, self.guidance)
+        if given == (None, None, None):
+            return None
+        name = DEFAULT_NAME if self.sampler is None else self.sampler
+        return samplers.parse(name, steps=self.steps, guidance=self.guidance)
+
 
 @app.command
 def restore(
     image: Positional[Path],
-    request: Annotated[Request, tyro.conf.arg(name="")],
+    flags: Annotated[Flags, tyro.conf.arg(name="")],
     hosts: Annotated[Hosts, tyro.conf.arg(name="")] = Hosts(),  # noqa: B008
     samples: int = 1,
     plot: bool = False,
@@ -70,7 +137,7 @@ def restore(
 
     Args:
       image: the picture file, or a folder of them.
-      request: what to do.
+      flags: what to do.
       hosts: who shares a folder.
       samples: how many restorations to draw of a picture. Each invents plausible
         detail; with several, their mean is written too, which is blurrier and closer to
@@ -85,7 +152,7 @@ def restore(
       out: the restored picture, a .png, or a folder for it; IMAGE-restored.png if not
         given. The figure goes beside it.
     """
-    request.check()
+    request = flags.request()
     if image.is_dir():
         device_for_each_core()
     hosts.join()
@@ -109,7 +176,7 @@ def restore(
 @app.command(name="compile")
 def compile_ahead(
     image: Positional[Path],
-    request: Annotated[Request, tyro.conf.arg(name="")],
+    flags: Annotated[Flags, tyro.conf.arg(name="")],
     batch: int | Literal["auto"] = "auto",
     pad: int = 1,
     cache: str | None = None,
@@ -118,12 +185,12 @@ def compile_ahead(
 
     Args:
       image: the picture file, or a folder of them.
-      request: what to do.
+      flags: what to do.
       batch: for a folder, pictures to restore at once; auto is as many as fit.
       pad: for a folder, bring sides up to multiples of this.
       cache: where compiled programs are kept.
     """
-    request.check()
+    request = flags.request()
     folder = keep_compiled(cache)
     if folder is None:
         raise ValueError("--cache none keeps nothing; leave it out")
@@ -134,10 +201,12 @@ def compile_ahead(
         for shape, entries in list_checked(job).groups.items():
             compile_group(job, shape, entries)
     else:
-        problem, loaded, key = _problem(image, request)
-        # One step is the whole program, whatever the number of steps.
-        options = request.options | {"steps": 1}
-        restore_picture(loaded, problem, key, on_step=lambda step: None, **options)
+        case, loaded, key = _case(image, request)
+        sampler = request.sampler or samplers.default(loaded, case.problem)
+        if isinstance(sampler, samplers.Spaced):
+            # One step is the whole program, whatever the number of steps.
+            sampler = dataclasses.replace(sampler, steps=1)
+        restore_picture(loaded, case.problem, key, sampler, lambda step, info: None)
     console.print(f"ready in {time.perf_counter() - began:.1f} s, kept in {folder}")
 
 
@@ -173,8 +242,8 @@ def _restore_folder(job: Job) -> None:
         sys.exit(1)
 
 
-def _problem(image: Path, request: Request) -> tuple[Problem, Prior, PRNGKey]:
-    """A picture's problem, the prior that fits it, and the sampler's key."""
+def _case(image: Path, request: Request) -> tuple[Case, Prior, PRNGKey]:
+    """A picture's case, the prior that fits it, and the sampler's key."""
     picture = read_image(image)
     noise_key, key = request.keys(digest(image))
     damage = request.damage(picture.shape[:2], image)
@@ -182,7 +251,7 @@ def _problem(image: Path, request: Request) -> tuple[Problem, Prior, PRNGKey]:
     prior = load_prior(request.prior, label=request.label)
     prior = fit_prior(prior, image_shape, request.tile)
     check_memory(prior, image_shape)
-    return request.problem(picture, damage, noise_key, image), prior, key
+    return request.case(picture, damage, noise_key, image), prior, key
 
 
 def _restore_file(
@@ -195,22 +264,23 @@ def _restore_file(
     )
     if plot:
         check_can_plot()
-    problem, prior, key = _problem(image, request)
+    case, prior, key = _case(image, request)
+    problem = case.problem
+    sampler = request.sampler or samplers.default(prior, problem)
     height, width, _ = problem.operator.image_shape
     console.print(
         f"{image}: {'simulating' if request.simulate else 'undoing'} {request.task}, "
         f"to {height} x {width} pixels, on {jax.devices()[0].device_kind}"
     )
-    for remark in problem.remarks:
+    for remark in case.remarks:
         console.print(f"note: {remark}")
 
     drawn, began = [], time.perf_counter()
-    evaluations = samples * request.steps
+    evaluations = samples * sampler.evaluations
     with EvaluationsBar(evaluations) as on_step:
         for i in range(samples):
             own = jax.random.fold_in(key, i)
-            options = request.options | {"on_step": on_step}
-            drawn.append(restore_picture(prior, problem, own, **options))
+            drawn.append(restore_picture(prior, problem, own, sampler, on_step))
     seconds = time.perf_counter() - began
     console.print(f"{evaluations} network evaluations in {seconds:.1f} s")
     off = disagreement(problem, float(drawn[0].off))
@@ -222,8 +292,8 @@ def _restore_file(
         mean, std = statistics([d.picture for d in drawn])
         results["mean"] = mean
         maps["std"] = spread_map(std)
-    if problem.original is not None:
-        console.print(score_table(problem, results))
+    if case.original is not None:
+        console.print(score_table(case, results))
 
     for name, picture in (results | maps).items():
         suffix = name.removeprefix("restored").strip()
@@ -237,10 +307,12 @@ def _restore_file(
             f"samples differ by {np.sqrt(np.mean(spread**2)):.3f} (standard deviation, "
             f"pixels 0 to 1), by {spread.max():.3f} where the map is white"
         )
-    write_picture(figure, side_by_side(_panels(problem, results | maps)))
+    write_picture(figure, side_by_side(_panels(case, results | maps)))
     console.print(f"wrote {figure}")
     if plot:
-        write_picture(trace, plot_traces([d.trace for d in drawn], problem.noise_std))
+        write_picture(
+            trace, plot_traces([d.trace for d in drawn], problem.noise_std or 0.0)
+        )
         console.print(f"wrote {trace}")
 
 
@@ -263,21 +335,20 @@ def degrade(
         given.
     """
     out = _output(out, image, "degraded")
-    request = Request(task, simulate=True, noise=noise, seed=seed)
-    request.check()
+    request = Request(Task.parse(task).with_noise(noise), simulate=True, seed=seed)
     picture = read_image(image)
     damage = request.damage(picture.shape[:2], image)
     key, _ = request.keys(digest(image))
-    problem = request.problem(picture, damage, key, image)
-    for remark in problem.remarks:
+    case = request.case(picture, damage, key, image)
+    for remark in case.remarks:
         console.print(f"note: {remark}")
-    write_picture(out, problem.operator.to_picture(problem.y))
+    write_picture(out, case.problem.operator.to_picture(case.problem.y))
     console.print(f"wrote {out}")
 
 
 @app.command
 def info() -> None:
-    """List devices, priors, methods, and operators with their parameters."""
+    """List devices, priors, samplers, guidances and operators."""
     devices = Table("device", "kind", title="Devices", title_justify="left")
     for device in jax.devices():
         devices.add_row(str(device), device.device_kind)
@@ -285,16 +356,26 @@ def info() -> None:
     for name in shipped_priors():
         source = read_metadata(SHIPPED / name)["source"]
         priors.add_row(name, source.get("description", ""))
-    methods = Table("--method", "what it is", title="Methods", title_justify="left")
-    for name, line in describe().items():
-        methods.add_row(name, line)
+    tables = [devices, priors]
+    for flag, registry in (
+        ("--sampler", samplers.SAMPLERS),
+        ("--guidance", guidance.GUIDANCES),
+    ):
+        title = f"{flag.removeprefix('--').title()}s"
+        table = Table(
+            flag, "parameters", "what it is", title=title, title_justify="left"
+        )
+        for name, cls in registry.items():
+            fields = ", ".join(field.name for field in dataclasses.fields(cls))
+            table.add_row(name, fields, (cls.__doc__ or "").split("\n")[0])
+        tables.append(table)
     operators = Table(title="Operators", title_justify="left")
     operators.add_column("--task", overflow="fold")
     operators.add_column("what it does")
-    for name, make in REGISTRY.items():
-        doc = (make.__doc__ or "").split("\n")[0]
-        operators.add_row(usage(name), doc)
-    for table in (devices, priors, methods, operators):
+    for named in STAGES.values():
+        operators.add_row(named.usage(), named.summary)
+    tables.append(operators)
+    for table in tables:
         console.print(table, soft_wrap=False)
     console.print(f"Compiled programs are kept in {keep_compiled(None)}")
 
@@ -449,10 +530,10 @@ def _output(out: Path | None, image: Path, what: str) -> Path:
     return out
 
 
-def _panels(problem: Problem, results: dict[str, np.ndarray]) -> dict:
-    panels = {}
-    if problem.original is not None:
-        panels["original"] = problem.original
+def _panels(case: Case, results: dict[str, np.ndarray]) -> dict:
+    panels, problem = {}, case.problem
+    if case.original is not None:
+        panels["original"] = case.original
     panels["measurement"] = np.asarray(problem.operator.to_picture(problem.y))
     panels["pseudoinverse"] = np.asarray(pseudoinverse(problem))
     return panels | results

@@ -9,6 +9,8 @@ from typing import Any
 import jax
 import platformdirs
 
+from pigdm_jax.pytree import node_types
+
 
 def keep_compiled(place: str | None) -> Path | None:
     """Let JAX keep compiled programs in a folder.
@@ -57,18 +59,46 @@ def compiler_options() -> dict[str, str | int]:
     return options
 
 
-def tuned_jit(fun: Callable[..., Any], **words: Any) -> Callable[..., Any]:
-    """`jax.jit` with `compiler_options`, which under another `jit` are that one's.
+def typed_jit(fun: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """`jax.jit` with a program for each combination of the arguments' types.
+
+    JAX's own cache may take registered dataclasses of two types for one; see
+    `pigdm_jax.pytree.pytree_class`.
 
     Args:
       fun: the function.
-      **words: as `jax.jit` takes them.
+      **options: as `jax.jit` takes them; static arguments by `static_argnames`.
     """
-    inner = jax.jit(fun, **words)
+    names = options.pop("static_argnames", ())
+    names = (names,) if isinstance(names, str) else tuple(names)
+
+    def keyed(*args: Any, kinds: Any, **kwargs: Any) -> Any:
+        del kinds
+        return fun(*args, **kwargs)
+
+    keyed.__name__ = fun.__name__
+    jitted = jax.jit(keyed, static_argnames=(*names, "kinds"), **options)
+
+    @functools.wraps(fun)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        traced = {name: kwargs[name] for name in kwargs if name not in names}
+        return jitted(*args, kinds=node_types((args, traced)), **kwargs)
+
+    return call
+
+
+def tuned_jit(fun: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """`typed_jit` with `compiler_options`, which under another `jit` are that one's.
+
+    Args:
+      fun: the function.
+      **options: as `jax.jit` takes them.
+    """
+    inner = typed_jit(fun, **options)
 
     @functools.cache
     def outer() -> Callable[..., Any]:
-        return jax.jit(fun, compiler_options=compiler_options(), **words)
+        return typed_jit(fun, compiler_options=compiler_options(), **options)
 
     @functools.wraps(fun)
     def call(*args: Any, **kwargs: Any) -> Any:

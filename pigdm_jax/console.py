@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -10,7 +11,8 @@ from rich.table import Table
 
 from pigdm_jax.folder.job import Summary
 from pigdm_jax.metrics import psnr, ssim
-from pigdm_jax.photos import Problem, pseudoinverse
+from pigdm_jax.photos import Case, pseudoinverse
+from pigdm_jax.samplers import Info
 
 # No markup: file names may hold brackets.
 console = Console(highlight=False, soft_wrap=True, markup=False)
@@ -37,16 +39,16 @@ class _Bar:
     def __exit__(self, *error: object) -> None:
         self.bar.stop()
 
-    def move(self, *args: float) -> None:
+    def move(self, *args: Any) -> None:
         raise NotImplementedError
 
 
 class EvaluationsBar(_Bar):
     """Evaluations of the network, for one picture."""
 
-    def move(self, step: int) -> None:
+    def move(self, step: int, info: Info) -> None:
         """One more."""
-        del step
+        del step, info
         self.bar.update(self.task, advance=1, description="restoring")
 
 
@@ -70,11 +72,12 @@ class TrainingBar(_Bar):
         self.bar.update(self.task, completed=step, description=text)
 
 
-def score_table(problem: Problem, results: dict[str, np.ndarray]) -> Table:
+def score_table(case: Case, results: dict[str, np.ndarray]) -> Table:
     """PSNR and SSIM of the pseudoinverse and of results, in [-1, 1], by name."""
     table = Table("", "PSNR", "SSIM")
-    for name, image in {"pseudoinverse": pseudoinverse(problem), **results}.items():
-        score = psnr(image, problem.original), ssim(image, problem.original)
+    alone = {"pseudoinverse": pseudoinverse(case.problem)}
+    for name, image in (alone | results).items():
+        score = psnr(image, case.original), ssim(image, case.original)
         table.add_row(name, f"{score[0]:.2f} dB", f"{score[1]:.3f}")
     return table
 

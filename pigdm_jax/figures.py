@@ -8,7 +8,7 @@ from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFont
 
 from pigdm_jax.io import to_picture
-from pigdm_jax.sampler import Trace
+from pigdm_jax.samplers import Trace
 
 GAP, TEXT_HEIGHT, SMALLEST_PANEL = 12, 30, 256
 

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -135,6 +135,20 @@ def read_jpeg_header(path: str | Path) -> JpegHeader:
         return JpegHeader(
             (tables[0], tables[-1]), ("4:4:4", "4:2:2", "4:2:0")[sampling]
         )
+
+
+def read_parameter(kind: str, path: str) -> Any:
+    """A file that an operator's parameter names, as `operators.parse` wants it read.
+
+    Args:
+      kind: "mask", "kernel" or "JPEG".
+      path: of the file.
+
+    Raises:
+      ValueError: as the reader of the kind.
+    """
+    readers = {"mask": read_mask, "kernel": read_kernel, "JPEG": read_jpeg_header}
+    return readers[kind](path)
 
 
 def read_jpeg_coefficients(

@@ -1,7 +1,6 @@
 """Batches over devices: a mesh, where arrays lie on it, and `restore_batch`."""
 
-import dataclasses
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -9,14 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, PyTree
 
+from pigdm_jax.checks import as_float32
 from pigdm_jax.compilation import compiler_options, tuned_jit
 from pigdm_jax.operators.base import Operator
 from pigdm_jax.prior import Prior
-from pigdm_jax.restore import check_request, restore
-from pigdm_jax.sampler import Trace
-from pigdm_jax.types import AnyArray, Measurement
+from pigdm_jax.problem import Problem
+from pigdm_jax.restoration import check_request, consistency, sample
+from pigdm_jax.samplers import Sampler, Trace
+from pigdm_jax.types import AnyArray, Image, Number
 
 BATCH, MODEL = "batch", "model"
 # Arrays smaller than this are not worth spreading over devices.
@@ -47,9 +48,11 @@ def place_prior(prior: Prior, mesh: Mesh) -> Prior:
     """The prior on the mesh: large weights spread over "model", the rest copied.
 
     Spread along the longest axis that "model" divides; XLA gathers each where it is
-    used, so that no device ever holds them all.
+    used, so that no device ever holds them all. A mesh without such an axis has a copy
+    of them on every device.
     """
-    size = mesh.shape[MODEL]
+    mesh, _ = _auto_mesh(mesh, None)
+    size = mesh.shape.get(MODEL, 1)
 
     def place(leaf: Any) -> Array:
         axes = [i for i, n in enumerate(np.shape(leaf)) if n % size == 0]
@@ -63,13 +66,16 @@ def place_prior(prior: Prior, mesh: Mesh) -> Prior:
 
 def restore_batch(
     prior: Prior,
-    operators: Operator | Sequence[Operator],
-    ys: PyTree[Float[AnyArray, "..."]],
+    problems: Problem | Sequence[Problem],
     keys: AnyArray,
+    sampler: Sampler | None = None,
     *,
     mesh: Mesh | None = None,
-    labels: Int[AnyArray, " B"] | None = None,
-    **options: Any,
+    axis: str | None = None,
+    shared_operator: bool = False,
+    conditions: Mapping[str, AnyArray] | None = None,
+    init: str | Float[AnyArray, "B H W C"] | None = None,
+    trace: bool = False,
 ) -> Float[Array, "B H W C"] | tuple[Float[Array, "B H W C"], Trace]:
     """`restore` for B images at once, over the devices of a mesh.
 
@@ -78,58 +84,61 @@ def restore_batch(
     matter. Where a mesh spans several processes, each passes the whole batch and holds
     its devices' part of the result. A batch that the devices do not divide is filled up
     with copies of its last image, which are dropped. Compiled once for each B, shape
-    and set of words.
+    and choice of static fields.
 
     Args:
       prior: the diffusion model; placed by `place_prior`, or it is here.
-      operators: one for all images; or B of one kind and shape, each with its own
-        mask, kernel or table, in a list or stacked by `jax.vmap`.
-      ys: the measurements, stacked along a first axis of B.
+      problems: B of one kind and shape, in a list or stacked by `jax.vmap`: every leaf
+        has a first axis of B. A `noise_std` of one number is for all of them.
       keys: B `jax.random` keys.
-      mesh: from `make_mesh`; all devices, if not given.
-      labels: B class indices, for a prior with classes.
-      **options: as `restore` takes them, the same for all images.
+      sampler: how to sample, the same for all; None is `pigdm_jax.samplers.default`.
+      mesh: any mesh; all devices, if not given. Its axes are treated as Auto.
+      axis: the axis of the mesh that images are spread over; its first, if not given.
+      shared_operator: whether the operator of `problems` is one for all images and has
+        no axis of B. It is then not copied for each of them.
+      conditions: arrays of B values that `prior.condition` takes, by name:
+        {"label": labels}.
+      init: as `restore` takes it; images have a first axis of B.
+      trace: also return the traces.
 
     Returns:
       The images; with `trace=True` a pair of them and their traces.
 
     Raises:
-      ValueError: as `restore`, or if operators, measurements, keys and labels are not
-        equally many.
+      TypeError: as `restore`.
+      ValueError: as `restore`, or if problems, keys and conditions are not equally
+        many, or the mesh has no such axis.
     """
-    mesh = make_mesh() if mesh is None else mesh
-    counts = {"measurements": len(jax.tree.leaves(ys)[0]), "keys": len(keys)}
-    if labels is not None:
-        counts["labels"] = len(labels)
-        if getattr(prior, "label", None) is None:
-            raise ValueError("labels are for a prior with classes; this one has none")
-    first_y = jax.tree.map(lambda leaf: leaf[0], ys)
-    if not isinstance(operators, Operator):
-        counts["operators"] = len(operators)
-        operators = _stacked(operators)
-    shared = _measures(operators, first_y)
-    first = operators if shared else jax.tree.map(lambda leaf: leaf[0], operators)
-    count = counts["keys"]
-    if len(set(counts.values())) > 1 or not count:
-        given = ", ".join(f"{n} {name}" for name, n in counts.items())
-        raise ValueError(
-            f"a batch needs as many of each, and one at least; got {given}"
-        )
-    check_request(prior, first, first_y, **options)
-    fill = -count % mesh.shape[BATCH]
-    mapped = (None if shared else operators, ys, keys, labels)
-    mapped = _spread(jax.tree.map(lambda leaf: _filled(leaf, fill), mapped), mesh)
-    traced, words = _sorted_out(first, options)
-    out = _run_batch(
-        _placed(prior, mesh),
-        operators if shared else None,
-        mapped,
-        traced,
-        words=words,
-        restore_one=restore,
-        out=_over_batch(mesh),
+    mesh, axis = _auto_mesh(mesh, axis)
+    if not isinstance(problems, Problem):
+        problems = _stacked(problems)
+    conditions = dict(conditions or {})
+    count = len(keys)
+    _check_counts(count, problems, shared_operator, conditions, init)
+    shared, mapped = _apart(problems, shared_operator)
+    first = _joined(shared, jax.tree.map(lambda leaf: leaf[0], mapped))
+    for name, values in conditions.items():
+        prior.condition(**{name: values[0]})
+    sampler = check_request(prior, first, sampler)
+    images = None if init is None or isinstance(init, str) else init
+    fill = -count % mesh.shape[axis]
+    sharding = NamedSharding(mesh, PartitionSpec(axis))
+    mapped = jax.tree.map(
+        lambda leaf: _put(_filled(leaf, fill), sharding),
+        (mapped, keys, conditions, images),
     )
-    return jax.tree.map(lambda leaf: leaf[:count], out)
+    # The user may have set a mesh with other kinds of axes.
+    with jax.set_mesh(mesh):
+        out = _run_batch(
+            _placed(prior, mesh),
+            _copied(shared, mesh),
+            mapped,
+            as_float32(sampler),
+            init=init if isinstance(init, str) else None,
+            finish=_image_and_trace if trace else _image,
+            out=sharding,
+        )
+        return jax.tree.map(lambda leaf: leaf[:count], out)
 
 
 class BatchProgram(NamedTuple):
@@ -139,65 +148,88 @@ class BatchProgram(NamedTuple):
       count: how many images it takes.
       device_bytes: memory that it needs on each device, by XLA's own analysis.
       compiled: the program.
-      arguments: its first ones: prior and shared operator.
-      traced: its last one: the options that are numbers.
-      mesh: the devices.
+      prior: placed on the mesh.
+      shared: what of the problems all images share.
+      sampler: with float32 leaves.
+      sharding: of the images over the devices.
     """
 
     count: int
     device_bytes: int
     compiled: jax.stages.Compiled
-    arguments: tuple[Prior, Operator | None]
-    traced: dict[str, Any]
-    mesh: Mesh
+    prior: Prior
+    shared: Problem
+    sampler: Sampler
+    sharding: NamedSharding
 
     def __call__(self, operators: Operator | None, ys: PyTree, keys: AnyArray) -> Any:
         """Start it on as many measurements, keys and, unless shared, operators."""
-        mapped = _spread((operators, ys, keys, None), self.mesh)
-        return self.compiled(*self.arguments, mapped, self.traced)
+        mapped = Problem(operators, ys, None)
+        mapped = jax.tree.map(
+            lambda leaf: _put(leaf, self.sharding), (mapped, keys, {}, None)
+        )
+        return self.compiled(self.prior, self.shared, mapped, self.sampler)
+
+
+Finish = Callable[[Problem, Image, Trace], Any]
+"""What a batch's program makes of each image; called with its problem and trace."""
+
+
+def _image(problem: Problem, image: Image, trace: Trace) -> Image:
+    del problem, trace
+    return image
+
+
+def _image_and_trace(
+    problem: Problem, image: Image, trace: Trace
+) -> tuple[Image, Trace]:
+    return image, trace._replace(consistency=consistency(problem))
 
 
 def compile_batch(
     prior: Prior,
-    operator: Operator,
+    problem: Problem,
     count: int,
+    sampler: Sampler | None = None,
     *,
     mesh: Mesh,
     own_operators: bool = False,
-    restore_one: Callable[..., Any] = restore,
-    **options: Any,
+    finish: Finish = _image,
 ) -> BatchProgram:
     """What `restore_batch` runs, compiled for images that are yet to come.
 
     Args:
       prior: the diffusion model.
-      operator: of every image; with `own_operators` one like theirs.
+      problem: like that of every image; its operator and noise level are theirs.
       count: images in the batch, brought up to a multiple of what the mesh divides.
-      mesh: from `make_mesh`.
+      sampler: how to sample; None is `pigdm_jax.samplers.default`.
+      mesh: images are spread over its first axis.
       own_operators: whether each image brings its own operator.
-      restore_one: called with prior, operator, y, key and options in the place of
-        `restore`.
-      **options: as `restore_one` takes them.
+      finish: what to make of each image.
 
     Raises:
       ValueError: as `restore`.
     """
-    y = blank_measurement(operator)
-    check_request(prior, operator, y, **options)
-    count += -count % mesh.shape[BATCH]
+    sampler = as_float32(check_request(prior, problem, sampler))
+    mesh, axis = _auto_mesh(mesh, None)
+    sharding = NamedSharding(mesh, PartitionSpec(axis))
+    count += -count % mesh.shape[axis]
+    noise_std = None if problem.noise_std is None else jnp.float32(problem.noise_std)
+    operator = None if own_operators else problem.operator
+    shared = Problem(operator, None, noise_std)
+    own = jax.eval_shape(lambda: problem.operator) if own_operators else None
     key = jax.eval_shape(lambda: jax.random.key(0))
     mapped = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(
-            (count, *leaf.shape), leaf.dtype, sharding=_over_batch(mesh)
+            (count, *jnp.shape(leaf)), leaf.dtype, sharding=sharding
         ),
-        (jax.eval_shape(lambda: operator) if own_operators else None, y, key, None),
+        (Problem(own, problem.y, None), key, {}, None),
     )
-    traced, words = _sorted_out(operator, options)
-    arguments = (_placed(prior, mesh), None if own_operators else operator)
+    prior, shared = _placed(prior, mesh), _copied(shared, mesh)
     # A function of its own, so that JAX's caches let go of it with the program: on CPUs
     # a process has room for some twenty.
-    run = partial(_batch, words=words, restore_one=restore_one, out=_over_batch(mesh))
-    lowered = jax.jit(run).lower(*arguments, mapped, traced)
+    run = partial(_batch, init=None, finish=finish, out=sharding)
+    lowered = jax.jit(run).lower(prior, shared, mapped, sampler)
     compiled = lowered.compile(compiler_options())
     sizes = compiled.memory_analysis()
     device_bytes = (
@@ -206,78 +238,122 @@ def compile_batch(
         + sizes.temp_size_in_bytes
         - sizes.alias_size_in_bytes
     )
-    return BatchProgram(count, device_bytes, compiled, arguments, traced, mesh)
+    return BatchProgram(count, device_bytes, compiled, prior, shared, sampler, sharding)
 
 
-def blank_measurement(operator: Operator) -> Measurement:
-    """A measurement of the operator's kind and shape, of zeros."""
+def blank_problem(operator: Operator, noise_std: Number | None = None) -> Problem:
+    """A problem of the operator's kind and shape, whose measurement is zeros."""
     like = jax.eval_shape(lambda: operator.apply(jnp.zeros(operator.image_shape)))
-    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
+    y = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
+    return Problem(operator, y, noise_std)
 
 
 def _batch(
     prior: Prior,
-    shared: Operator | None,
-    mapped: tuple,
-    traced: dict[str, Any],
+    shared: Problem,
+    mapped: tuple[Problem, AnyArray, dict[str, AnyArray], AnyArray | None],
+    sampler: Sampler,
     *,
-    words: tuple,
-    restore_one: Callable[..., Any],
+    init: str | None,
+    finish: Finish,
     out: NamedSharding,
 ) -> Any:
-    def one(operator: Any, y: Any, key: Any, label: Any) -> Any:
-        own = prior if label is None else dataclasses.replace(prior, label=label)
-        operator = shared if operator is None else operator
-        return restore_one(own, operator, y, key, **traced, **dict(words))
+    def one(own: Problem, key: Any, conditions: dict[str, Any], image: Any) -> Any:
+        problem = _joined(shared, own)
+        conditioned = prior.condition(**conditions) if conditions else prior
+        start = init if image is None else image
+        result = sample(conditioned, problem, key, sampler, init=start)
+        return finish(problem, *result)
 
     images = jax.vmap(one)(*mapped)
     return jax.lax.with_sharding_constraint(images, out)
 
 
-_run_batch = tuned_jit(_batch, static_argnames=("words", "restore_one", "out"))
+_run_batch = tuned_jit(_batch, static_argnames=("init", "finish", "out"))
 
 
-def _sorted_out(operator: Operator, options: dict[str, Any]) -> tuple[dict, tuple]:
-    """The options that are numbers, for the program to take, and the others."""
-    if not operator.linear:
-        # It is 0, which a traced number could not show.
-        options = {k: v for k, v in options.items() if k != "noise_std"}
-    words = {name: value for name, value in options.items() if _is_static(value)}
-    traced = {name: options[name] for name in options if name not in words}
-    return traced, tuple(sorted(words.items()))
+def _apart(problems: Problem, shared_operator: bool) -> tuple[Problem, Problem]:
+    """What all images share, and what each has of its own; None stands for the rest."""
+    operator, y, noise_std = problems.operator, problems.y, problems.noise_std
+    shared_noise = noise_std is not None and np.ndim(noise_std) == 0
+    shared = Problem(
+        operator if shared_operator else None,
+        None,
+        jnp.float32(noise_std) if shared_noise else None,
+    )
+    own = Problem(
+        None if shared_operator else operator, y, None if shared_noise else noise_std
+    )
+    return shared, own
 
 
-def _is_static(value: Any) -> bool:
-    """Whether an option is a word or a whole number, and not an array or a level."""
-    return isinstance(value, str | bool | int | None) or callable(value)
+def _joined(shared: Problem, own: Problem) -> Problem:
+    """One image's problem."""
+    return Problem(
+        own.operator if shared.operator is None else shared.operator,
+        own.y,
+        own.noise_std if shared.noise_std is None else shared.noise_std,
+    )
 
 
-def _measures(operator: Operator, y: PyTree) -> bool:
-    """Whether an operator gives such measurements; a stack of them does not."""
-    try:
-        return operator.measurement_shape == jax.tree.map(jnp.shape, y)
-    except (TypeError, ValueError):
-        return False
+def _check_counts(
+    count: int,
+    problems: Problem,
+    shared_operator: bool,
+    conditions: dict[str, AnyArray],
+    init: Any,
+) -> None:
+    """Refuse a batch whose parts are not equally many.
+
+    Raises:
+      ValueError: that says how many of each there are.
+    """
+    parts = {"measurements": problems.y, **conditions}
+    if not shared_operator:
+        parts["operators"] = problems.operator
+    if np.ndim(problems.noise_std) > 0:
+        parts["noise levels"] = problems.noise_std
+    if init is not None and not isinstance(init, str):
+        parts["initial images"] = init
+    counts = {"keys": {count}}
+    for name, part in parts.items():
+        shapes = [np.shape(leaf) for leaf in jax.tree.leaves(part)]
+        if shapes:
+            counts[name] = {shape[0] if shape else 0 for shape in shapes}
+    if set().union(*counts.values()) == {count} and count:
+        return
+    given = ", ".join(f"{max(n)} {name}" for name, n in counts.items())
+    hint = ""
+    if counts.get("operators", {count}) != {count}:
+        hint = "; pass shared_operator=True for one operator for all"
+    raise ValueError(
+        f"a batch needs as many of each, and one at least; got {given}{hint}"
+    )
 
 
-def operator_form(operator: Operator) -> Hashable:
-    """Kind and shapes; operators with the same can share a batch."""
-    leaves, kind = jax.tree.flatten(operator)
+def form(tree: PyTree) -> Hashable:
+    """Kind and shapes; operators and problems with the same can share a batch."""
+    leaves, kind = jax.tree.flatten(tree)
     return kind, tuple(np.shape(leaf) for leaf in leaves)
 
 
-def _stacked(operators: Sequence[Operator]) -> Operator:
-    """B operators as one with a first axis of B on every leaf.
+def _stacked(problems: Sequence[Problem]) -> Problem:
+    """B problems as one with a first axis of B on every leaf.
 
     Raises:
-      ValueError: if they are not of one kind and shape.
+      ValueError: if there is none, or they are not of one kind and shape.
     """
-    if len({operator_form(operator) for operator in operators}) > 1:
+    problems = list(problems)
+    if not problems:
+        raise ValueError("a batch needs one problem at least")
+    if len({form(problem) for problem in problems}) > 1:
         raise ValueError(
-            "the operators of a batch must be of one kind and shape; restore others in "
+            "the problems of a batch must be of one kind and shape; restore others in "
             "a batch of their own"
         )
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *operators)
+    return jax.tree.map(
+        lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *problems
+    )
 
 
 def _filled(leaf: AnyArray, fill: int) -> Array:
@@ -288,13 +364,27 @@ def _filled(leaf: AnyArray, fill: int) -> Array:
     return jnp.concatenate([leaf, jnp.repeat(leaf[-1:], fill, axis=0)])
 
 
-def _over_batch(mesh: Mesh) -> NamedSharding:
-    return NamedSharding(mesh, PartitionSpec(BATCH))
+def _auto_mesh(mesh: Mesh | None, axis: str | None) -> tuple[Mesh, str]:
+    """The mesh with its axes as Auto, and the axis that images are spread over.
+
+    Raises:
+      ValueError: if the mesh has no such axis.
+    """
+    mesh = make_mesh() if mesh is None else mesh
+    axis = mesh.axis_names[0] if axis is None else axis
+    if axis not in mesh.axis_names:
+        raise ValueError(
+            f"the mesh has the axes {', '.join(map(str, mesh.axis_names))}, not "
+            f"{axis!r}"
+        )
+    types = (AxisType.Auto,) * len(mesh.axis_names)
+    return Mesh(mesh.devices, mesh.axis_names, axis_types=types), axis
 
 
-def _spread(tree: PyTree, mesh: Mesh) -> PyTree:
-    """A batch's arrays, each device with its part of them."""
-    return jax.tree.map(lambda leaf: _put(leaf, _over_batch(mesh)), tree)
+def _copied(tree: PyTree, mesh: Mesh) -> PyTree:
+    """The arrays, whole, on every device."""
+    whole = NamedSharding(mesh, PartitionSpec())
+    return jax.tree.map(lambda leaf: _put(jnp.asarray(leaf), whole), tree)
 
 
 def _put(leaf: Any, sharding: NamedSharding) -> Array:

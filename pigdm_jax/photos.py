@@ -2,26 +2,32 @@
 
 import os
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from pigdm_jax.guidance import project, root_mean_square
-from pigdm_jax.io import ROUNDING_STD, from_uint8, read_jpeg_coefficients
-from pigdm_jax.methods import PIGDM
-from pigdm_jax.operators import Operator, enlargement, parse
+from pigdm_jax.compilation import typed_jit
+from pigdm_jax.io import (
+    ROUNDING_STD,
+    from_uint8,
+    read_jpeg_coefficients,
+    read_parameter,
+)
+from pigdm_jax.operators import Operator
 from pigdm_jax.operators.chain import Chain
 from pigdm_jax.operators.jpeg import Coefficients
 from pigdm_jax.prior import Prior
-from pigdm_jax.restore import restore
-from pigdm_jax.sampler import Trace
+from pigdm_jax.problem import Problem, measure, project, root_mean_square
+from pigdm_jax.restoration import restore
+from pigdm_jax.samplers import Sampler, Trace
+from pigdm_jax.samplers.base import OnStep, starting_image
+from pigdm_jax.task import Task
 from pigdm_jax.tiled import tiled
-from pigdm_jax.types import AnyArray, Image, ImageShape, Measurement, PRNGKey
+from pigdm_jax.types import AnyArray, Image, ImageShape, PRNGKey
 
 Picture = Float[np.ndarray, "H W C"]
 
@@ -34,92 +40,85 @@ ILL_CONDITIONED = 10.0
 CLIP_ROUNDS = 5
 
 
-class Problem(NamedTuple):
+class Case(NamedTuple):
     """One picture to restore.
 
     Attributes:
-      operator: how it was damaged.
-      y: what is left of it.
-      noise_std: noise of y, in units of the [-1, 1] image; 0 if y is to be kept.
+      problem: how it was damaged, and what is left of it.
       original: the undamaged picture, where it is known.
       remarks: what was assumed, for the user to read.
     """
 
-    operator: Operator
-    y: Measurement
-    noise_std: float
+    problem: Problem
     original: Picture | None = None
     remarks: tuple[str, ...] = ()
 
 
 class Damage(NamedTuple):
-    """What is known of a problem before its pixels are.
+    """What is known of a case before its pixels are.
 
     Attributes:
       operator: how the picture was damaged.
-      noise_std: noise of the measurement, in units of the [-1, 1] image.
+      noise_std: noise of the measurement, in units of the [-1, 1] image; None if the
+        measurement is exact and to be kept.
       remarks: what was assumed, for the user to read.
     """
 
     operator: Operator
-    noise_std: float
+    noise_std: float | None
     remarks: tuple[str, ...] = ()
 
 
-def reads_header(task: str) -> bool:
-    """Whether a task leaves the JPEG quality to the file's own header."""
-    return task.split("|")[-1].strip() == "jpeg"
+def noise_of(task: Task) -> float | None:
+    """A task's noise in units of the [-1, 1] image; None for none.
+
+    The one place where the user's [0, 1] units are converted.
+    """
+    return 2 * task.noise if task.noise else None
 
 
 def damage_done(
-    size: tuple[int, int],
-    task: str,
-    noise: float | None = None,
-    *,
-    file: Path | None = None,
+    size: tuple[int, int], task: Task, *, file: Path | None = None
 ) -> Damage:
     """How a picture came to be what it is.
 
     Args:
       size: its height and width.
-      task: how it was damaged, as `parse` takes it.
-      noise: standard deviation of its noise, in units of a [0, 1] image. None means
-        none but the rounding of the file, which then counts where it would be blown
-        up (deblurring).
-      file: where the picture is from. If the task ends with "jpeg" and no quality, the
-        file tells quality and subsampling.
+      task: how it was damaged. Where it tells no noise level there is none but the
+        rounding of the file, which then counts where it would be blown up (deblurring).
+      file: where the picture is from. If the task leaves the JPEG quality to the
+        header, it is read from there.
 
     Raises:
       ValueError: if the task cannot have made a picture of this size, or the file is no
         JPEG file.
     """
-    from_file = file is not None and reads_header(task)
+    from_file = file is not None and task.reads_header
     if from_file:
-        task = f"{task.rstrip()}:{file}"
-    factor = enlargement(task)
-    image_shape = (size[0] * factor, size[1] * factor, 3)
-    operator = parse(task, image_shape)
+        task = task.with_header(str(file))
+    image_shape = (size[0] * task.enlargement, size[1] * task.enlargement, 3)
+    operator = task.operator(image_shape, read_parameter)
     expected = _picture_shape(operator)
     if expected[:2] != size:
         raise ValueError(
-            f"{task!r} makes pictures of {_size(expected)} from {_size(image_shape)}, "
-            f"so this one of {_size(size)} cannot come from it"
+            f"{str(task)!r} makes pictures of {_size(expected)} from "
+            f"{_size(image_shape)}, so this one of {_size(size)} cannot come from it"
         )
-    if noise is not None or from_file or not operator.linear:
-        return Damage(operator, 2 * (noise or 0.0))
+    if task.noise is not None or from_file or not operator.linear:
+        return Damage(operator, noise_of(task))
     if _amplification(operator) > ILL_CONDITIONED:
         remark = (
             f"the file's rounding to 8 bits counts as noise of {ROUNDING_STD / 2:.4f}, "
             "since undoing this task would blow it up; --noise sets another level"
         )
         return Damage(operator, ROUNDING_STD, (remark,))
-    return Damage(operator, 0.0)
+    return Damage(operator, None)
 
 
 def measured(
     picture: Picture, damage: Damage, coefficients_of: Path | None = None
-) -> Problem:
-    """The problem whose measurement is in the picture.
+) -> Case:
+    """The case whose measurement is in the picture.
 
     Args:
       picture: what the file holds, in [-1, 1].
@@ -132,7 +131,7 @@ def measured(
     y, remarks = operator.from_picture(jnp.asarray(picture)), damage.remarks
     if coefficients_of is not None:
         y, remarks = _from_jpeg_file(operator, y, coefficients_of)
-    return Problem(operator, y, damage.noise_std, remarks=remarks)
+    return Case(Problem(operator, y, damage.noise_std), remarks=remarks)
 
 
 def _from_jpeg_file(
@@ -155,7 +154,7 @@ def _from_jpeg_file(
     return coefficients, ("the measurement is the file's own coefficients",)
 
 
-def damage_to_do(size: tuple[int, int], task: str, noise: float | None) -> Damage:
+def damage_to_do(size: tuple[int, int], task: Task) -> Damage:
     """How to damage a clean picture on purpose.
 
     The operator is for the picture's top left part where the task needs sides that are
@@ -163,28 +162,27 @@ def damage_to_do(size: tuple[int, int], task: str, noise: float | None) -> Damag
 
     Args:
       size: height and width of the picture.
-      task: how to damage it, as `parse` takes it.
-      noise: standard deviation of noise to add, in units of a [0, 1] image.
+      task: how to damage it, with the noise to add.
 
     Raises:
       ValueError: if the task does not suit the picture, or cannot have noise.
     """
-    factor = enlargement(task)
+    factor = task.enlargement
     height, width = (n - n % factor for n in size)
     remarks = ()
     if (height, width) != size:
         remarks = (f"cropped to {height} x {width}, multiples of {factor}",)
-    operator = parse(task, (height, width, 3))
-    if noise and not operator.linear:
+    operator = task.operator((height, width, 3), read_parameter)
+    if task.noise and not operator.linear:
         raise ValueError(
-            f"{task!r} is not linear, so its pseudoinverse cannot allow for noise; "
-            "leave out --noise"
+            f"{str(task)!r} is not linear, so its pseudoinverse cannot allow for "
+            "noise; leave out the noise level"
         )
-    return Damage(operator, 2 * (noise or 0.0), remarks)
+    return Damage(operator, noise_of(task), remarks)
 
 
-def simulated(picture: Picture, damage: Damage, key: PRNGKey) -> Problem:
-    """The problem of a clean picture damaged on purpose.
+def simulated(picture: Picture, damage: Damage, key: PRNGKey) -> Case:
+    """The case of a clean picture damaged on purpose.
 
     Args:
       picture: the clean picture, in [-1, 1].
@@ -194,16 +192,13 @@ def simulated(picture: Picture, damage: Damage, key: PRNGKey) -> Problem:
     operator, noise_std, remarks = damage
     height, width, _ = operator.image_shape
     picture = picture[:height, :width]
-    y = operator.apply(jnp.asarray(picture))
-    if noise_std:
-        y = y + noise_std * jax.random.normal(key, y.shape)
-    return Problem(operator, y, noise_std, picture, remarks)
+    problem = measure(operator, picture, key, noise_std=noise_std)
+    return Case(problem, picture, remarks)
 
 
 def pseudoinverse(problem: Problem) -> Image:
     """What the pseudoinverse alone makes of the measurement."""
-    damping = problem.noise_std**2 if problem.operator.linear else 0.0
-    return problem.operator.pinv(problem.y, damping)
+    return starting_image(problem, "pinv")
 
 
 # Neighbouring windows share this part of their side.
@@ -243,14 +238,12 @@ def check_memory(prior: Prior, image_shape: ImageShape, sharing: int = 1) -> Non
       sharing: how many CPU devices are at work on the host's memory.
 
     Raises:
-      ValueError: if a UNet's attention alone would need more memory than there is.
+      ValueError: if one evaluation of the prior would need more memory than there is.
     """
-    if not hasattr(prior, "attention_bytes"):
-        return
     memory = device_memory(sharing)
-    needed = prior.attention_bytes(image_shape)
+    needed = prior.memory(image_shape)
     if needed > memory:
-        # Attention grows with the fourth power of the side.
+        # A network's attention grows with the fourth power of the side.
         share = (memory / needed) ** 0.25
         height, width = (int(n * share / 2) for n in image_shape[:2])
         raise ValueError(
@@ -283,34 +276,34 @@ class Restored(NamedTuple):
 
 def restored(
     prior: Prior,
-    operator: Operator,
-    y: Measurement,
+    problem: Problem,
     key: PRNGKey,
-    *,
-    exact: bool,
-    **options: Any,
+    sampler: Sampler | None = None,
+    on_step: OnStep | None = None,
 ) -> Restored:
-    """A restoration that, if it is to be exact, agrees with the measurement.
+    """A restoration that, if y is exact, agrees with it.
 
     Args:
       prior: the diffusion model.
-      operator: how the measurement was made.
-      y: the measurement.
+      problem: how the measurement was made, and what it is.
       key: the picture's own `jax.random` key.
-      exact: whether y has no noise, so that it is to be kept.
-      **options: as `restore` takes them.
+      sampler: as `restore` takes it.
+      on_step: as `restore` takes it.
+
+    Raises:
+      ValueError: as `restore`.
     """
-    image, trace = restore(prior, operator, y, key, trace=True, **options)
-    return _settled(operator, y, image, trace, exact=exact)
+    image, trace = restore(prior, problem, key, sampler, trace=True, on_step=on_step)
+    return settled(problem, image, trace)
 
 
-@partial(jax.jit, static_argnames="exact")
-def _settled(
-    operator: Operator, y: Measurement, image: Image, trace: Trace, *, exact: bool
-) -> Restored:
+@typed_jit
+def settled(problem: Problem, image: Image, trace: Trace) -> Restored:
+    """A sample made to agree with an exact measurement, in 8 bits."""
+    operator, y = problem.operator, problem.y
     finite = jnp.isfinite(image).all()
-    for _ in range(CLIP_ROUNDS if exact else 0):
-        image = project(operator, y, jnp.clip(image, -1, 1))
+    for _ in range(CLIP_ROUNDS if problem.noise_std is None else 0):
+        image = project(problem, jnp.clip(image, -1, 1))
     pixels = jnp.rint((jnp.clip(image, -1, 1) + 1) * 127.5).astype(jnp.uint8)
     again = operator.apply(pixels / jnp.float32(127.5) - 1)
     if operator.linear:
@@ -322,33 +315,27 @@ def _settled(
 
 
 def restore_picture(
-    prior: Prior, problem: Problem, key: PRNGKey, **options: Any
+    prior: Prior,
+    problem: Problem,
+    key: PRNGKey,
+    sampler: Sampler | None = None,
+    on_step: OnStep | None = None,
 ) -> Restored:
     """A restoration of one picture; see `restored`.
 
     Raises:
       ValueError: as `restore`, or if the sampler leaves the finite numbers.
     """
-    operator, y, noise_std = problem[:3]
-    exact = noise_std == 0
-    made = restored(
-        prior, operator, y, key, exact=exact, noise_std=noise_std, **options
-    )
-    if not made.finite:
-        raise ValueError(not_finite(**options))
-    return made
+    result = restored(prior, problem, key, sampler, on_step)
+    if not result.finite:
+        raise ValueError(NOT_FINITE)
+    return result
 
 
-def not_finite(method: str = PIGDM, **others: Any) -> str:
-    """What to tell a user whose restoration left the finite numbers."""
-    del others
-    safest = "the weight 'adaptive' with more steps"
-    if method != PIGDM:
-        safest = repr(PIGDM)
-    return (
-        f"the restoration is not finite: {method} as asked for is unstable with this "
-        f"prior and task; {safest} is the safest"
-    )
+NOT_FINITE = (
+    "the restoration is not finite: the sampler as asked for is unstable with this "
+    "prior and task; the default one, or --sampler ddim with more steps, is safer"
+)
 
 
 class Statistics(NamedTuple):
@@ -378,9 +365,10 @@ def disagreement(problem: Problem, off: float) -> str:
     """
     if not problem.operator.linear:
         return f"{off:.2%} of the measured values differ"
-    own = f"its noise is {problem.noise_std / 2:.4f}"
-    if problem.noise_std == 0:
+    if problem.noise_std is None:
         own = f"rounding a picture to 8 bits is {ROUNDING_STD / 2:.4f}"
+    else:
+        own = f"its noise is {problem.noise_std / 2:.4f}"
     return f"{off:.4f} root mean square, on a scale from 0 to 1 ({own})"
 
 

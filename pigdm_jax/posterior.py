@@ -8,20 +8,15 @@ from jaxtyping import Float
 
 from pigdm_jax.operators.base import Operator
 from pigdm_jax.prior import MixturePrior, mixture_prior
+from pigdm_jax.problem import Problem
 from pigdm_jax.types import Measurement
 
 # Singular values of an operator's matrix, which is float32, below this count as 0.
 RANK_TOLERANCE = 1e-5
 
 
-def exact_posterior(
-    prior: MixturePrior,
-    operator: Operator,
-    y: Measurement,
-    *,
-    noise_std: float = 0.0,
-) -> MixturePrior:
-    """The law of the image x given y = H x + noise_std z, for a Gaussian or a mixture.
+def exact_posterior(prior: MixturePrior, problem: Problem) -> MixturePrior:
+    """The distribution of x given y = H x + noise, for a Gaussian or a mixture prior.
 
     It is a mixture again, so it has a `mean`, a `covariance` and a `sample`; as a prior
     of its own, sampled without guidance, it gives what guidance aims at.
@@ -31,15 +26,15 @@ def exact_posterior(
 
     Args:
       prior: made by `gaussian_prior` or `mixture_prior`.
-      operator: a linear one.
-      y: the measurement, as `operator.apply` gives it. What no image can measure (the
-        pixels a mask hides) is ignored.
-      noise_std: standard deviation of its noise, in units of the [-1, 1] image.
+      problem: with a linear operator. What no image can measure (the pixels a mask
+        hides) is ignored.
 
     Raises:
       ValueError: if the operator is not linear or noise_std is negative, or if without
         noise the components of a mixture have no density to be weighed by.
     """
+    operator, y = problem.operator, problem.y
+    noise_std = 0.0 if problem.noise_std is None else float(problem.noise_std)
     if not operator.linear:
         raise ValueError("the exact posterior is known for linear operators alone")
     if noise_std < 0:

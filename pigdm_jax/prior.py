@@ -1,11 +1,13 @@
-"""What a prior is, and the priors that need no network file.
+"""What a prior is, and the constructors of priors.
 
 A prior is a pytree called as `prior(x_t, t) -> eps` for one image: the noise that a
 diffusion model sees in x_t at network step t. It carries the schedule it was made for.
 """
 
+import abc
+import dataclasses
 from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,23 +25,50 @@ Timestep = Number
 PREDICTIONS = ("eps", "x0", "v")
 
 
-@runtime_checkable
-class Prior(Protocol):
-    """A diffusion model of single images.
+class Prior(abc.ABC):
+    """A diffusion model of single images; a frozen pytree.
+
+    What is abstract must be written; everything else has a default.
 
     Attributes:
-      schedule: the noise schedule of its steps.
+      schedule: the noise schedule of its steps; abstract.
       image_shape: the (height, width, channels) it is made for; None for any size.
-
-    Where only some sizes do, an attribute `multiple` tells what height and width have
-    to be multiples of, and `smallest` what they have to be at least.
+      multiple: height and width must be multiples of this.
+      smallest: height and width must be at least this.
+      trained_size: side of the images it was trained on, where it is known.
     """
 
     schedule: Schedule
-    image_shape: ImageShape | None
+    image_shape: ImageShape | None = None
+    multiple: int = 1
+    smallest: int = 1
+    trained_size: int | None = None
 
+    @abc.abstractmethod
     def __call__(self, x_t: Image, t: Timestep) -> Image:
         """The noise eps in x_t at network step t, 0 .. T - 1 (a float is allowed)."""
+
+    def memory(self, image_shape: ImageShape) -> int:
+        """Bytes that one evaluation for such an image takes at the least."""
+        del image_shape
+        return 0
+
+    def rematerialised(self) -> "Prior":
+        """The prior recomputing activations in the backward pass, where it can."""
+        return self
+
+    def condition(
+        self, *, label: Int[AnyArray, ""] | int | None = None, image: Any = None
+    ) -> "Prior":
+        """The prior given a class label or a low-resolution image.
+
+        Raises:
+          ValueError: if it takes no such condition.
+        """
+        for name, value in (("class label", label), ("low-resolution image", image)):
+            if value is not None:
+                raise ValueError(f"this prior takes no {name}")
+        return self
 
 
 def _alpha_bar(schedule: Schedule, t: Timestep) -> Float[Array, " 2"]:
@@ -64,7 +93,7 @@ def _as_eps(
 
 
 @pytree_class
-class UNetPrior:
+class UNetPrior(Prior):
     """An ADM UNet as a prior; made by `unet_prior`."""
 
     params: Any
@@ -80,8 +109,8 @@ class UNetPrior:
         """Height and width must be multiples of this."""
         return self.net.config.multiple
 
-    def attention_bytes(self, image_shape: ImageShape) -> int:
-        """The least memory for an image: the largest attention map and its softmax."""
+    def memory(self, image_shape: ImageShape) -> int:
+        """Bytes of the largest attention map and its softmax."""
         config = self.net.config
         deepest = 2 ** (len(config.channel_mult) - 1)
         maps = []
@@ -95,6 +124,29 @@ class UNetPrior:
                 pixels = (image_shape[0] // factor) * (image_shape[1] // factor)
                 maps.append(heads * pixels**2)
         return 2 * 4 * max(maps)
+
+    def rematerialised(self) -> "UNetPrior":
+        """The prior recomputing its blocks in the backward pass."""
+        if self.net.remat:
+            return self
+        return dataclasses.replace(self, net=self.net.clone(remat=True))
+
+    def condition(
+        self, *, label: Int[AnyArray, ""] | int | None = None, image: Any = None
+    ) -> "UNetPrior":
+        """The prior with another class label or low-resolution image.
+
+        Raises:
+          ValueError: if it takes no such condition, or the label is out of range.
+        """
+        changes: dict[str, Any] = {}
+        if label is not None:
+            changes["label"] = _as_label(label, self.net.config.num_classes)
+        if image is not None:
+            if self.low_res is None:
+                raise ValueError("this prior takes no low-resolution image")
+            changes["low_res"] = image
+        return dataclasses.replace(self, **changes)
 
     def __call__(self, x_t: Image, t: Timestep) -> Image:
         """The noise eps in x_t; a learned variance is dropped.
@@ -155,17 +207,12 @@ def unet_prior(
             f"a network predicts {' or '.join(PREDICTIONS)}, got {predicts!r}"
         )
     classes = config.num_classes
-    if classes is None and label is not None:
-        raise ValueError("this network has no classes, so it takes no label")
-    if classes is not None:
-        if label is None:
-            raise ValueError(
-                f"this network needs a class label, 0 to {classes - 1}; pass label="
-            )
-        known = isinstance(label, int | np.integer)
-        if known and not 0 <= label < classes:
-            raise ValueError(f"label must be from 0 to {classes - 1}, got {label}")
-        label = jnp.asarray(label, jnp.int32)
+    if classes is not None and label is None:
+        raise ValueError(
+            f"this network needs a class label, 0 to {classes - 1}; pass label="
+        )
+    if label is not None:
+        label = _as_label(label, classes)
     wants_low_res = config.in_channels != config.image_channels
     if wants_low_res != (low_res is not None):
         raise ValueError(
@@ -185,8 +232,22 @@ def unet_prior(
     )
 
 
+def _as_label(label: Any, classes: int | None) -> Int[Array, "..."]:
+    """A class index as an array.
+
+    Raises:
+      ValueError: if the network has no classes, or the label is out of range.
+    """
+    if classes is None:
+        raise ValueError("this network has no classes, so it takes no label")
+    known = isinstance(label, int | np.integer)
+    if known and not 0 <= label < classes:
+        raise ValueError(f"label must be from 0 to {classes - 1}, got {label}")
+    return jnp.asarray(label, jnp.int32)
+
+
 @pytree_class
-class MixturePrior:
+class MixturePrior(Prior):
     """A Gaussian mixture; made by `mixture_prior` or `gaussian_prior`."""
 
     log_weights: Any  # K
@@ -305,7 +366,7 @@ def gaussian_prior(
 
 
 @pytree_class
-class ConvertedPrior:
+class ConvertedPrior(Prior):
     """A network that predicts something other than eps; see `from_denoiser`."""
 
     model: Any
@@ -324,6 +385,26 @@ class ConvertedPrior:
         # tau = s / (a + s), and its velocity is z - x0.
         flow, tau = x_t / (a + s), s / (a + s)
         return flow + (1 - tau) * self.model(flow, tau)
+
+
+def from_eps(
+    eps: Callable[[Image, Timestep], Image],
+    schedule: Schedule | str = "linear",
+    *,
+    image_shape: ImageShape | None = None,
+    multiple: int = 1,
+) -> ConvertedPrior:
+    """A prior from a function that predicts the noise: eps(x_t, t) -> eps.
+
+    Args:
+      eps: a callable pytree (a function wrapped in `jax.tree_util.Partial`).
+      schedule: the schedule that relates t to the noise in x_t.
+      image_shape: the shape it is made for, or None for any.
+      multiple: height and width must be multiples of this.
+    """
+    return ConvertedPrior(
+        _as_pytree(eps), "eps", as_schedule(schedule), image_shape, multiple
+    )
 
 
 def from_denoiser(

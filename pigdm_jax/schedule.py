@@ -4,11 +4,16 @@ import dataclasses
 import functools
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
-from pigdm_jax.types import AnyArray
+from pigdm_jax.types import AnyArray, Scalar
+
+SPACINGS = ("uniform", "quadratic")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,6 +132,60 @@ class Schedule:
             # Where the square would repeat a level, the next free one is taken.
             return np.maximum(np.rint((i / n) ** 2 * start).astype(int), i)
         raise ValueError(f"spacing is 'uniform' or 'quadratic', got {spacing!r}")
+
+
+class Step(NamedTuple):
+    """The numbers of one step t -> s, or of many, noisiest first.
+
+    They come from the schedule alone; `b` stands for 1 - alpha_bar, kept exact.
+
+    Attributes:
+      index: 1 .. n, what the step's noise is keyed by.
+      t: the network's step.
+      a_t, b_t: alpha_bar and 1 - alpha_bar at t.
+      a_s, b_s: the same at s; 1 and 0 in the last step.
+      fresh: (1 - a_t / a_s) / (1 - a_t), the part of the noise variance after the step
+        that is fresh at eta = 1.
+      kept: 1 - fresh, which float32 could not tell from 0 at large steps.
+    """
+
+    index: Int[Array, "..."]
+    t: Float[Array, "..."]
+    a_t: Float[Array, "..."]
+    b_t: Float[Array, "..."]
+    a_s: Float[Array, "..."]
+    b_s: Float[Array, "..."]
+    fresh: Float[Array, "..."]
+    kept: Float[Array, "..."]
+
+
+def step_table(schedule: Schedule, levels: Int[np.ndarray, " n_plus_1"]) -> Step:
+    """The steps that visit noise levels from last to first, computed in float64.
+
+    Args:
+      schedule: of the prior.
+      levels: rising; levels[0] is where the last step arrives, 0 for the clean image.
+    """
+    alpha_bar = schedule.alpha_bar_at_level[levels][::-1]
+    a_t, a_s = alpha_bar[:-1], alpha_bar[1:]
+    fresh = (1 - a_t / a_s) / (1 - a_t)
+    kept = (a_t / a_s) * (1 - a_s) / (1 - a_t)
+    columns = (levels[:0:-1] - 1, a_t, 1 - a_t, a_s, 1 - a_s, fresh, kept)
+    return Step(
+        jnp.arange(1, len(levels), dtype=jnp.int32),
+        *(jnp.asarray(column, jnp.float32) for column in columns),
+    )
+
+
+def step_at(schedule: Schedule, level: int, following: int = 0) -> Step:
+    """The step from one noise level, 1 .. T, to a lower one; its index is 1."""
+    table = step_table(schedule, np.array([following, level]))
+    return jax.tree.map(lambda column: column[0], table)
+
+
+def r2(step: Step, data_variance: Scalar | float = 1.0) -> Scalar:
+    """r_t^2 = sigma_t^2 d / (sigma_t^2 + d), the variance given to x0 at t."""
+    return step.b_t * data_variance / (step.b_t + step.a_t * data_variance)
 
 
 def as_schedule(schedule: Schedule | str) -> Schedule:

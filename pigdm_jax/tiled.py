@@ -1,5 +1,8 @@
 """A prior for large images, made of a prior for small ones."""
 
+import dataclasses
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,20 +11,17 @@ from jaxtyping import Float, Int
 from pigdm_jax.prior import Prior, Timestep, UNetPrior
 from pigdm_jax.pytree import pytree_class, static_field
 from pigdm_jax.schedule import Schedule
-from pigdm_jax.types import Image, ImageShape
+from pigdm_jax.types import AnyArray, Image, ImageShape
 
 
 @pytree_class
-class TiledPrior:
+class TiledPrior(Prior):
     """A prior evaluated on overlapping windows; made by `tiled`."""
 
-    prior: Prior
+    prior: Any
     tile: int = static_field()
     overlap: int = static_field()
     chunk: int = static_field()
-
-    # Any size: small images are padded by `restore` up to `smallest`.
-    image_shape = None
 
     @property
     def schedule(self) -> Schedule:
@@ -31,19 +31,35 @@ class TiledPrior:
     @property
     def multiple(self) -> int:
         """Height and width must be multiples of this."""
-        return getattr(self.prior, "multiple", 1)
+        return self.prior.multiple
+
+    @property
+    def trained_size(self) -> int | None:
+        """That of the prior inside."""
+        return self.prior.trained_size
 
     @property
     def smallest(self) -> int:
         """Height and width must be at least this."""
         return self.tile if self.prior.image_shape is not None else 1
 
-    def attention_bytes(self, image_shape: ImageShape) -> int:
-        """The least memory for an image: that of the windows evaluated together."""
-        if not isinstance(self.prior, UNetPrior):
-            return 0
+    def memory(self, image_shape: ImageShape) -> int:
+        """Bytes of the windows that are evaluated together."""
         window = (*self._window(image_shape), image_shape[2])
-        return self.chunk * self.prior.attention_bytes(window)
+        return self.chunk * self.prior.memory(window)
+
+    def condition(
+        self, *, label: Int[AnyArray, ""] | int | None = None, image: Any = None
+    ) -> "TiledPrior":
+        """The prior inside given a class label.
+
+        Raises:
+          ValueError: if the prior inside takes none, or an image is given, which
+            cannot be cut into windows.
+        """
+        if image is not None:
+            raise ValueError("a tiled prior takes no low-resolution image")
+        return dataclasses.replace(self, prior=self.prior.condition(label=label))
 
     def _window(self, shape: ImageShape) -> tuple[int, int]:
         """Height and width of the windows: the tile, or a smaller image's own."""
@@ -94,7 +110,7 @@ def tiled(prior: Prior, tile: int, overlap: int, *, chunk: int = 4) -> TiledPrio
     own = prior.image_shape
     if own is not None and (own[0] != tile or own[1] != tile):
         raise ValueError(f"this prior is for {own[0]} x {own[1]}, so that is the tile")
-    multiple = getattr(prior, "multiple", 1)
+    multiple = prior.multiple
     if tile < 1 or tile % multiple:
         raise ValueError(
             f"tile must be a multiple of {multiple} for this prior, got {tile}"
@@ -103,7 +119,7 @@ def tiled(prior: Prior, tile: int, overlap: int, *, chunk: int = 4) -> TiledPrio
         raise ValueError(f"overlap must be from 0 to {tile - 1}, got {overlap}")
     if chunk < 1:
         raise ValueError(f"chunk must be at least 1, got {chunk}")
-    if getattr(prior, "low_res", None) is not None:
+    if isinstance(prior, UNetPrior) and prior.low_res is not None:
         raise ValueError("a prior with an image of its own (low_res) cannot be tiled")
     return TiledPrior(prior, tile, overlap, chunk)
 

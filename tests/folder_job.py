@@ -10,14 +10,23 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from pigdm_jax import from_denoiser, make_mesh, operators, restore_batch
+from pigdm_jax import (
+    Problem,
+    from_denoiser,
+    make_mesh,
+    operators,
+    restore_batch,
+    samplers,
+)
 from pigdm_jax.folder.job import Job, run
 from pigdm_jax.hosts import Hosts
 from pigdm_jax.request import Request
+from pigdm_jax.task import Task
 
 # Believes every image to be mid-grey.
 GREY = from_denoiser(lambda x, t: 0.1 * x)
-REQUEST = Request("super_resolution:2,box", steps=3)
+TASK = Task.parse("super_resolution:2,box")
+REQUEST = Request(TASK, sampler=samplers.Fitted(steps=3))
 
 
 def job(folder, out, **changes):
@@ -30,7 +39,14 @@ def batch_over(mesh):
     ys = jax.random.uniform(jax.random.key(3), (5, 4, 4, 3), minval=-1)
     keys = jax.random.split(jax.random.key(4), 5)
     operator = operators.super_resolution((8, 8, 3), 2)
-    return restore_batch(GREY, operator, ys, keys, mesh=mesh, steps=5)
+    return restore_batch(
+        GREY,
+        Problem(operator, ys),
+        keys,
+        samplers.DDIM(steps=5),
+        mesh=mesh,
+        shared_operator=True,
+    )
 
 
 def main(folder, out, seconds, port=None, process=None):

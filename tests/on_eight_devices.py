@@ -4,16 +4,16 @@ import sys
 
 import conftest
 import jax
-import jax.numpy as jnp
 import numpy as np
-from test_parallel import problem
+from test_parallel import batch_of, stacked
 
-from pigdm_jax import make_mesh, place_prior, restore, restore_batch
+from pigdm_jax import make_mesh, place_prior, restore, restore_batch, samplers
 
 if __name__ == "__main__":
     assert jax.device_count() == 8
     prior = conftest.smooth_prior.__wrapped__()
-    operators, ys, keys = problem(5)
+    problems, keys = batch_of(5)
+    sampler = samplers.DDIM(steps=7)
     results = {}
     for name, model in (("images over 8", 1), ("images over 4, weights over 2", 2)):
         mesh = make_mesh(model)
@@ -22,9 +22,16 @@ if __name__ == "__main__":
             # Weights of which no device has all.
             whole, part = placed.eigenvectors, placed.eigenvectors.addressable_shards[0]
             assert part.data.size == whole.size // 2
-        results[name] = restore_batch(placed, operators, ys, keys, mesh=mesh, steps=7)
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *operators)
+        results[name] = restore_batch(placed, problems, keys, sampler, mesh=mesh)
+    own = jax.make_mesh((2, 4), ("a", "b"))
+    results["own mesh"] = restore_batch(
+        prior, problems, keys, sampler, mesh=own, axis="b"
+    )
+    with jax.set_mesh(own):
+        results["own mesh, set"] = restore_batch(
+            prior, problems, keys, sampler, mesh=own
+        )
     results["pmap"] = jax.pmap(
-        lambda operator, y, key: restore(prior, operator, y, key, steps=7)
-    )(stacked, ys, keys)
+        lambda problem, key: restore(prior, problem, key, sampler)
+    )(stacked(problems), keys)
     np.savez(sys.argv[1], **results)

@@ -1,189 +1,338 @@
-"""Do the tests notice? Plants one fault at a time in a copy and runs them.
+"""Do the tests notice? Plants one fault at a time and runs them.
 
     python tests/planted_faults.py
 
 Prints the first test that fails for each fault; exits with 1 if one goes unnoticed.
 """
 
+import contextlib
+import dataclasses
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from pkgutil import resolve_name
+from typing import Any, NamedTuple
 
-ROOT = Path(__file__).resolve().parents[1]
-TESTS = ("test_sampler.py", "test_schedule.py", "test_posterior.py", "test_restore.py")
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pigdm_jax.schedule import r2
+
+TESTS = Path(__file__).resolve().parent
+FILES = (
+    "test_guidance.py",
+    "test_schedule.py",
+    "test_posterior.py",
+    "test_restoration.py",
+)
 
 
 class Fault(NamedTuple):
-    """A wrong line in the place of a right one, which occurs once in its file."""
+    """A wrong function in the place of a right one.
+
+    Attributes:
+      name: what is wrong.
+      target: where the right one is defined, "module:name".
+      wrong: gives the wrong one for the right one.
+      sampler: one that uses it, as text.
+    """
 
     name: str
-    file: str
-    right: str
-    wrong: str
+    target: str
+    wrong: Callable[[Callable], Callable]
+    sampler: str = "ddim:steps=3,start=0.5,eta=0.6"
 
+
+def guided_by(text: str) -> str:
+    """DDIM with a guidance."""
+    return f"ddim:steps=3,start=0.5,eta=0.6,guidance=({text})"
+
+
+def weight_of(formula: Callable) -> Callable:
+    """A wrong weight: (k, m) for (step, scale, data_variance)."""
+    return lambda right: formula
+
+
+def adaptive_without_the_root(step, scale, data_variance):
+    return scale * step.a_t, jnp.zeros_like(step.a_t)
+
+
+def adaptive_without_a_s(step, scale, data_variance):
+    return scale * jnp.sqrt(step.a_t / step.a_s), jnp.zeros_like(step.a_t)
+
+
+def algorithm1_without_the_root(step, scale, data_variance):
+    return scale * step.a_t / jnp.sqrt(step.a_s), jnp.zeros_like(step.a_t)
+
+
+def vdm_without_its_root(step, scale, data_variance):
+    return scale * jnp.ones_like(step.a_t), -scale * jnp.sqrt(step.a_t / step.b_t)
+
+
+def posterior_with_a_t(step, scale, data_variance):
+    q = scale * step.b_t / r2(step, data_variance)
+    return q * jnp.sqrt(step.a_t / step.a_s), -q / jnp.sqrt(step.b_t)
+
+
+def posterior_without_r_t(step, scale, data_variance):
+    return scale / jnp.sqrt(step.a_t), -scale / jnp.sqrt(step.b_t)
+
+
+def sigma_changed(change: Callable) -> Callable:
+    """A function of (problem, x0 or denoised, step, ...) that sees another sigma_y."""
+
+    def wrong(right):
+        def changed(problem, prediction, step, *rest):
+            sigma = change(problem.sigma, step)
+            problem = dataclasses.replace(problem, noise_std=sigma)
+            return right(problem, prediction, step, *rest)
+
+        return changed
+
+    return wrong
+
+
+# Damping is sigma_y^2 / r_t^2.
+damping_without_r_t = sigma_changed(lambda sigma, step: sigma * jnp.sqrt(r2(step)))
+sigma_not_squared = sigma_changed(lambda sigma, step: jnp.sqrt(sigma))
+
+
+def gradient_times_r2(right):
+    def call(self, prior, problem, x_t, step):
+        guided, factor = right(self, prior, problem, x_t, step), r2(step)
+        return guided._replace(
+            guided_x0=guided.x0 + factor * (guided.guided_x0 - guided.x0),
+            guided_eps=guided.eps + factor * (guided.guided_eps - guided.eps),
+        )
+
+    return call
+
+
+def gradient_without_the_network(right):
+    def gradient(self, problem, denoised, step):
+        return right(self, problem, denoised._replace(vjp=lambda v: v), step)
+
+    return gradient
+
+
+def x0_and_eps_swapped(right):
+    def call(self, prior, problem, x_t, step):
+        guided = right(self, prior, problem, x_t, step)
+        return guided._replace(
+            x0=guided.eps,
+            eps=guided.x0,
+            guided_x0=guided.eps + (guided.guided_x0 - guided.x0),
+            guided_eps=guided.x0 + (guided.guided_eps - guided.eps),
+        )
+
+    return call
+
+
+def denoise_without_the_root(right):
+    def denoise(prior, x_t, step, clip=False):
+        return right(prior, x_t, step._replace(b_t=step.b_t**2), clip)
+
+    return denoise
+
+
+def r2_without_alpha_bar(right):
+    return lambda step, data_variance=1.0: right(
+        step._replace(a_t=jnp.ones_like(step.a_t)), data_variance
+    )
+
+
+def coefficients(c1: Callable, c2: Callable) -> Callable:
+    """Wrong DDIM coefficients, each of (right value, step, eta)."""
+
+    def wrong(right):
+        def ddim_coefficients(step, eta):
+            one, two = right(step, eta)
+            return c1(one, step, eta), c2(two, step, eta)
+
+        return ddim_coefficients
+
+    return wrong
+
+
+def as_it_is(value, step, eta):
+    return value
+
+
+def ddim_with_a_t(right):
+    return lambda x0, eps, step, eta, key: right(
+        jnp.sqrt(step.a_t / step.a_s) * x0, eps, step, eta, key
+    )
+
+
+def table_changed(change: Callable) -> Callable:
+    """A table of steps with other columns; `change` is of the right table."""
+    return lambda right: (
+        lambda schedule, levels: (table := right(schedule, levels))._replace(
+            **change(table)
+        )
+    )
+
+
+def table_of_lower_levels(right):
+    def step_table(schedule, levels):
+        lower = right(schedule, np.maximum(levels - 1, 0))
+        return lower._replace(t=right(schedule, levels).t)
+
+    return step_table
+
+
+WEIGHTS = "pigdm_jax.guidance.weights:"
+BASE = "pigdm_jax.guidance.base:"
+PULL = "pigdm_jax.guidance.pseudoinverse:"
+KRYLOV = "pigdm_jax.guidance.moment:krylov_gradient"
+SCHEDULE = "pigdm_jax.schedule:"
+SAMPLER = "pigdm_jax.samplers.base:"
 
 FAULTS = [
     Fault(
         "adaptive weight without the root",
-        "guidance.py",
-        "return scale * jnp.sqrt(step.a_t * step.a_s)",
-        "return scale * step.a_t * step.a_s",
+        WEIGHTS + "adaptive",
+        weight_of(adaptive_without_the_root),
     ),
     Fault(
         "adaptive weight without a_s",
-        "guidance.py",
-        "return scale * jnp.sqrt(step.a_t * step.a_s)",
-        "return scale * jnp.sqrt(step.a_t)",
+        WEIGHTS + "adaptive",
+        weight_of(adaptive_without_a_s),
     ),
     Fault(
         "algorithm1 weight without the root",
-        "guidance.py",
-        "return scale * jnp.sqrt(step.a_t)\n",
-        "return scale * step.a_t\n",
+        WEIGHTS + "algorithm1",
+        weight_of(algorithm1_without_the_root),
+        guided_by("pseudoinverse:weight=algorithm1"),
     ),
     Fault(
         "vdm weight without its sqrt(a_t)",
-        "guidance.py",
-        "return scale * jnp.sqrt(step.a_t) * shift",
-        "return scale * shift",
+        WEIGHTS + "vdm",
+        weight_of(vdm_without_its_root),
+        guided_by("pseudoinverse:weight=vdm"),
     ),
     Fault(
         "posterior weight with a_t for a_s / a_t",
-        "guidance.py",
-        "ddim = jnp.sqrt(step.a_s / step.a_t)",
-        "ddim = jnp.sqrt(step.a_t)",
+        WEIGHTS + "posterior",
+        weight_of(posterior_with_a_t),
+        guided_by("pseudoinverse:weight=posterior"),
     ),
     Fault(
         "posterior weight without r_t",
-        "guidance.py",
-        "return scale * (step.b_t / step.r2) * ddim",
-        "return scale * ddim",
+        WEIGHTS + "posterior",
+        weight_of(posterior_without_r_t),
+        guided_by("pseudoinverse:weight=posterior,data_variance=0.4"),
     ),
+    Fault("damping without r_t", PULL + "pull", damping_without_r_t),
     Fault(
-        "damping without r_t",
-        "guidance.py",
-        "    return pinv_residual(operator, y, denoised.x0, noise_variance / step.r2)",
-        "    return pinv_residual(operator, y, denoised.x0, noise_variance)",
-    ),
-    Fault(
-        "moment damping without r_t",
-        "guidance.py",
-        "    damping = noise_variance / step.r2\n",
-        "    damping = noise_variance\n",
+        "moment damping without r_t", KRYLOV, damping_without_r_t, guided_by("moment")
     ),
     Fault(
         "gradient multiplied by r_t^2 again",
-        "guidance.py",
-        "return Guided(denoised.x0, denoised.eps, gradient, residual)",
-        "return Guided(denoised.x0, denoised.eps, gradient * step.r2, residual)",
+        BASE + "GradientGuidance.__call__",
+        gradient_times_r2,
     ),
     Fault(
         "gradient that skips the network",
-        "guidance.py",
-        "denoised.vjp(pseudoinverse_pull(operator, y, denoised, step, noise_variance))",
-        "pseudoinverse_pull(operator, y, denoised, step, noise_variance)",
+        PULL + "Pseudoinverse.gradient",
+        gradient_without_the_network,
     ),
     Fault(
-        "x0 and eps confused",
-        "guidance.py",
-        "return Guided(denoised.x0, denoised.eps, gradient, residual)",
-        "return Guided(denoised.eps, denoised.x0, gradient, residual)",
+        "x0 and eps confused", BASE + "GradientGuidance.__call__", x0_and_eps_swapped
     ),
-    Fault(
-        "x0 from eps without its root",
-        "guidance.py",
-        "return (x - jnp.sqrt(step.b_t) * eps) / jnp.sqrt(step.a_t), eps",
-        "return (x - step.b_t * eps) / jnp.sqrt(step.a_t), eps",
-    ),
-    Fault(
-        "r_t without its alpha_bar",
-        "sampler.py",
-        "r2 = row.b_t * data_variance / (row.b_t + row.a_t * data_variance)",
-        "r2 = row.b_t * data_variance / (row.b_t + data_variance)",
-    ),
+    Fault("x0 from eps without its root", BASE + "denoise", denoise_without_the_root),
+    Fault("r_t without its alpha_bar", SCHEDULE + "r2", r2_without_alpha_bar),
     Fault(
         "c1 without 1 - a_s",
-        "sampler.py",
-        "c1 = eta * jnp.sqrt(row.b_s * row.fresh)",
-        "c1 = eta * jnp.sqrt(row.fresh)",
+        SAMPLER + "ddim_coefficients",
+        coefficients(lambda c1, step, eta: eta * jnp.sqrt(step.fresh), as_it_is),
     ),
     Fault(
         "c1 without eta",
-        "sampler.py",
-        "c1 = eta * jnp.sqrt(row.b_s * row.fresh)",
-        "c1 = jnp.sqrt(row.b_s * row.fresh)",
+        SAMPLER + "ddim_coefficients",
+        coefficients(lambda c1, step, eta: jnp.sqrt(step.b_s * step.fresh), as_it_is),
     ),
     Fault(
         "c2 without c1",
-        "sampler.py",
-        "c2 = jnp.sqrt(row.b_s * (row.kept + (1 - eta**2) * row.fresh))",
-        "c2 = jnp.sqrt(row.b_s * (row.kept + row.fresh))",
+        SAMPLER + "ddim_coefficients",
+        coefficients(as_it_is, lambda c2, step, eta: jnp.sqrt(step.b_s)),
     ),
     Fault(
         "c2 with eta for eta^2",
-        "sampler.py",
-        "(1 - eta**2)",
-        "(1 - eta)",
+        SAMPLER + "ddim_coefficients",
+        coefficients(
+            as_it_is,
+            lambda c2, step, eta: jnp.sqrt(
+                step.b_s * (step.kept + (1 - eta) * step.fresh)
+            ),
+        ),
     ),
-    Fault(
-        "DDIM step with a_t for a_s",
-        "methods/base.py",
-        "return jnp.sqrt(step.a_s) * x0 + step.c1",
-        "return jnp.sqrt(step.a_t) * x0 + step.c1",
-    ),
+    Fault("DDIM step with a_t for a_s", SAMPLER + "ddim", ddim_with_a_t),
     Fault(
         "network step off by one",
-        "sampler.py",
-        "(levels[:0:-1] - 1, a_t",
-        "(levels[:0:-1], a_t",
+        SCHEDULE + "step_table",
+        table_changed(lambda table: {"t": table.t + 1}),
     ),
-    Fault(
-        "noise levels off by one",
-        "sampler.py",
-        "schedule.alpha_bar_at_level[levels][::-1]",
-        "schedule.alpha_bar_at_level[np.maximum(levels - 1, 0)][::-1]",
-    ),
+    Fault("noise levels off by one", SCHEDULE + "step_table", table_of_lower_levels),
     Fault(
         "the same noise in every step",
-        "sampler.py",
-        "jax.random.fold_in(key, row.index)",
-        "jax.random.fold_in(key, 1)",
+        SCHEDULE + "step_table",
+        table_changed(lambda table: {"index": jnp.ones_like(table.index)}),
     ),
     Fault(
         "the start's noise again in every step",
-        "sampler.py",
-        "jax.random.fold_in(key, row.index)",
-        "jax.random.fold_in(key, 0)",
+        SCHEDULE + "step_table",
+        table_changed(lambda table: {"index": jnp.zeros_like(table.index)}),
     ),
-    Fault(
-        "noise level not squared",
-        "methods/rule.py",
-        "problem.noise_std**2,",
-        "problem.noise_std,",
-    ),
+    Fault("noise level not squared", PULL + "pull", sigma_not_squared),
 ]
 
 
-def first_failure(root: Path, fault: Fault) -> str | None:
+@contextlib.contextmanager
+def planted(fault: Fault) -> Iterator[list[str]]:
+    """Put the wrong function wherever the package knows the right one.
+
+    Yields:
+      The places.
+    """
+    module, _, path = fault.target.partition(":")
+    *owners, name = path.split(".")
+    owner = resolve_name(":".join((module, ".".join(owners))) if owners else module)
+    right = vars(owner)[name]
+    wrong = fault.wrong(right)
+    places = []
+    with pytest.MonkeyPatch.context() as patch:
+        modules = [m for n, m in sys.modules.items() if n.startswith("pigdm_jax")]
+        for where in [owner, *modules] if owners else modules:
+            for key, value in list(vars(where).items()):
+                if value is right:
+                    patch.setattr(where, key, wrong)
+                    places.append(f"{where.__name__}:{key}")
+                elif isinstance(value, dict):
+                    for entry in [k for k, v in value.items() if v is right]:
+                        patch.setitem(value, entry, wrong)
+                        places.append(f"{where.__name__}:{key}[{entry!r}]")
+        yield places
+
+
+def first_failure(fault: Fault) -> str | None:
     """The test that fails with the fault planted, or None."""
-    file = root / "pigdm_jax" / fault.file
-    whole = file.read_text()
-    file.write_text(whole.replace(fault.right, fault.wrong))
-    try:
-        run = subprocess.run(
-            [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
-            + [f"tests/{name}" for name in TESTS],
-            cwd=root,
-            env=os.environ | {"PYTHONPATH": str(root)},
-            capture_output=True,
-            text=True,
-        )
-    finally:
-        file.write_text(whole)
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "planted_plugin"]
+    command += ["-p", "no:cacheprovider", "-m", "not slow"]
+    environment: dict[str, Any] = {
+        "PLANTED_FAULT": fault.name,
+        "PYTHONPATH": os.pathsep.join((str(TESTS.parent), str(TESTS))),
+    }
+    run = subprocess.run(
+        command + [f"tests/{name}" for name in FILES],
+        cwd=TESTS.parent,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+    )
     failed = [line for line in run.stdout.splitlines() if line.startswith("FAILED")]
     if run.returncode == 1 and failed:
         return failed[0].split(" - ")[0].removeprefix("FAILED tests/")
@@ -192,26 +341,20 @@ def first_failure(root: Path, fault: Fault) -> str | None:
     return None
 
 
-def main() -> None:
-    """Plant them all; `shared` beside the copy is the one beside this checkout."""
+def main(names: list[str]) -> None:
+    """Plant them all, or those with the given names."""
     unnoticed = []
+    chosen = [fault for fault in FAULTS if not names or fault.name in names]
     print("| fault | first test that fails |")
     print("| --- | --- |")
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "main"
-        for part in ("pigdm_jax", "convert", "tests"):
-            shutil.copytree(ROOT / part, copy / part)
-        shutil.copy(ROOT / "pyproject.toml", copy)
-        if (ROOT.parent / "shared").is_dir():
-            (Path(folder) / "shared").symlink_to(ROOT.parent / "shared")
-        for fault in FAULTS:
-            test = first_failure(copy, fault)
-            print(f"| {fault.name} | {test or 'NONE'} |", flush=True)
-            if test is None:
-                unnoticed.append(fault.name)
+    for fault in chosen:
+        test = first_failure(fault)
+        print(f"| {fault.name} | {test or 'NONE'} |", flush=True)
+        if test is None:
+            unnoticed.append(fault.name)
     if unnoticed:
-        sys.exit(f"{len(unnoticed)} of {len(FAULTS)} faults went unnoticed")
+        sys.exit(f"{len(unnoticed)} of {len(chosen)} faults went unnoticed")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

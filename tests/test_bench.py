@@ -40,16 +40,16 @@ def test_a_batch_is_timed(smooth_prior):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("flags", "message"),
     [
         ({"batch": 0}, "--batch must be at least 1, got 0"),
         ({"steps": -1}, "--steps must be at least 1, got -1"),
         ({"size": 30}, "--size must be a multiple of 4, got 30"),
     ],
 )
-def test_flags_are_checked_first(words, message):
+def test_flags_are_checked_first(flags, message):
     with pytest.raises(ValueError, match=message):
-        bench(**words)
+        bench(**flags)
 
 
 def test_tuned_programs_are_functions_like_any_other():

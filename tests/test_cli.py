@@ -89,10 +89,10 @@ def test_simulating_compares_and_draws_samples(run, photo):
         assert spread.mode == "L" and spread.getextrema()[1] == 255
 
 
-def test_other_methods_are_a_word_away(run, photo):
+def test_other_samplers_are_a_word_away(run, photo):
     status, text = run(
         *("restore", photo, "--task", "super_resolution:2,box", "--simulate"),
-        *("--method", "ddnm", "--steps", "2"),
+        *("--sampler", "ddnm", "--steps", "2"),
     )
     assert status == 0, text
     assert "off the measurement: 0.00" in text
@@ -154,7 +154,14 @@ def test_info_lists_what_there_is(run):
     assert status == 0
     for word in ("cpu:0", "photos-64", "super_resolution:FACTOR", "low_dynamic_range"):
         assert word in text
-    for word in ("pigdm", "reconstruction", "DiffPIR: half-quadratic", "red_diff"):
+    for word in (
+        "Algorithm 1",
+        "products",
+        "moment",
+        "DiffPIR, for any",
+        "red_diff",
+        "denoise",
+    ):
         assert word in text
 
 
@@ -191,11 +198,20 @@ BAD = {
     "label": (["photo.png", "--task", "jpeg:9", "--label", "3"], "no classes"),
     "no jpeg": (["photo.png", "--task", "jpeg"], "is no JPEG file"),
     "steps": (["photo.png", "--task", "jpeg:9", "--steps", "0"], "steps must be"),
-    "eta": (["photo.png", "--task", "jpeg:9", "--eta", "2"], "eta must be"),
-    "method": (["photo.png", "--task", "jpeg:9", "--method", "dps"], "a gradient"),
-    "method's sampler": (
-        "photo.png --task grayscale --method dps --sampler fitted".split(),
-        "sampler is pigdm's",
+    "eta": ("photo.png --task jpeg:9 --sampler ddim:eta=2".split(), "eta must be"),
+    "gradient": ("photo.png --task jpeg:9 --sampler dps".split(), "a gradient"),
+    "sampler": ("photo.png --task jpeg:9 --sampler best".split(), "no sampler 'best'"),
+    "sampler's guidance": (
+        "photo.png --task grayscale --sampler dps --guidance moment".split(),
+        "sampler 'dps' takes no guidance",
+    ),
+    "guidance": (
+        "photo.png --task jpeg:9 --guidance moment:products=0".split(),
+        "products must be a whole number from 1 on",
+    ),
+    "two noises": (
+        ["photo.png", "--task", "grayscale | denoise:0.1", "--noise", "0.2"],
+        "one too many",
     ),
     "half a host": (["photo.png", "--task", "jpeg:9", "--process", "1"], "go together"),
     "folder's samples": ([".", "--task", "jpeg:9", "--samples", "2"], "not a folder"),

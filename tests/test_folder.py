@@ -12,7 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from folder_job import GREY, REQUEST, batch_over, job
+from folder_job import GREY, REQUEST, TASK, batch_over, job
 from PIL import Image
 
 from pigdm_jax import from_denoiser, make_mesh
@@ -23,6 +23,8 @@ from pigdm_jax.io import digest, read_image
 from pigdm_jax.parallel import BatchProgram
 from pigdm_jax.photos import restore_picture
 from pigdm_jax.request import Request
+from pigdm_jax.samplers import Fitted
+from pigdm_jax.task import Task
 
 SCRIPT = Path(__file__).with_name("folder_job.py")
 
@@ -56,6 +58,11 @@ def pictures(out):
     }
 
 
+def request(text, noise=None, steps=2, **options):
+    task = Task.parse(text).with_noise(noise)
+    return Request(task, sampler=Fitted(steps=steps), **options)
+
+
 def start(*words, **environment):
     environment |= {"PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.Popen(
@@ -71,14 +78,16 @@ def test_every_picture_gets_what_it_would_get_alone(folder, tmp_path):
     assert sorted(made) == names
     for line in lines(tmp_path / "out"):
         path = folder / line["input"]
-        assert line["digest"] == digest(path) and line["settings"]["steps"] == 3
+        assert (
+            line["digest"] == digest(path)
+            and line["settings"]["sampler"] == "fitted:steps=3"
+        )
         picture = read_image(path)
         damage = REQUEST.damage(picture.shape[:2], path)
         noise_key, key = REQUEST.keys(line["digest"])
-        problem = REQUEST.problem(picture, damage, noise_key, path)
-        alone = restore_picture(
-            GREY, problem, jax.random.fold_in(key, 0), **REQUEST.options
-        )
+        problem = REQUEST.case(picture, damage, noise_key, path).problem
+        key = jax.random.fold_in(key, 0)
+        alone = restore_picture(GREY, problem, key, REQUEST.sampler)
         with Image.open(tmp_path / "out" / line["output"]) as written:
             off = np.abs(np.asarray(written, int) - np.asarray(alone.pixels, int))
         # Another program rounds its sums otherwise, and a pixel may sit on a half.
@@ -180,9 +189,10 @@ def test_results_that_are_not_finite_cost_a_line_each(folder, tmp_path):
 def test_many_sizes_are_padded_to_few(tmp_path):
     for i in range(6):
         save(tmp_path / f"in/{i}.png", 9 + i, 11 + i, seed=i)
-    request = Request("denoise", noise=0.1, steps=2)
-    made = job(tmp_path / "in", tmp_path / "out", pad=16, request=request)
-    summary = run(made)
+    padded = job(
+        tmp_path / "in", tmp_path / "out", pad=16, request=request("denoise", 0.1)
+    )
+    summary = run(padded)
     assert (summary.restored, summary.compilations) == (6, 1)
     for line in lines(tmp_path / "out"):
         with Image.open(tmp_path / "out" / line["output"]) as picture:
@@ -192,7 +202,7 @@ def test_many_sizes_are_padded_to_few(tmp_path):
         tmp_path / "in",
         tmp_path / "scored",
         pad=16,
-        request=Request("super_resolution:2,box", simulate=True, steps=2),
+        request=request("super_resolution:2,box", simulate=True),
     )
     run(scored)
     for line in lines(tmp_path / "scored"):
@@ -208,12 +218,10 @@ def test_operators_may_differ_from_file_to_file(tmp_path):
         (tmp_path / "masks").mkdir(exist_ok=True)
         Image.fromarray(mask).save(tmp_path / f"masks/{i}.png")
     save(tmp_path / "in/other.jpg", 16, 16, 9, quality=50, subsampling=2)
-    summary = run(
-        job(tmp_path / "in", tmp_path / "out", request=Request("jpeg", steps=2))
-    )
+    summary = run(job(tmp_path / "in", tmp_path / "out", request=request("jpeg")))
     assert (summary.restored, summary.compilations) == (5, 2)
     task = f"inpaint:{tmp_path}/masks/{{stem}}.png"
-    run(job(tmp_path / "photos", tmp_path / "filled", request=Request(task, steps=2)))
+    run(job(tmp_path / "photos", tmp_path / "filled", request=request(task)))
     for i in range(4):
         before, after = (
             read_image(tmp_path / place / f"{i}.png") for place in ("photos", "filled")
@@ -234,15 +242,12 @@ def test_names_that_would_collide_are_kept_apart(tmp_path):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"request": Request("sharpen")}, "no operator 'sharpen'"),
-        ({"request": Request("denoise")}, "needs the noise level"),
-        ({"request": Request("denoise", noise=3.0)}, "standard deviation for pixels"),
-        ({"request": Request("grayscale", steps=0)}, "steps must be from 1"),
-        ({"request": Request("grayscale", eta=2.0)}, "eta must be from 0 to 1"),
-        ({"request": Request("jpeg:9", noise=0.1)}, "needs a linear operator"),
+        ({"request": request("denoise")}, "needs the noise level"),
+        ({"request": request("grayscale", steps=2000)}, "steps must be from 1"),
+        ({"request": request("jpeg:9", 0.1)}, "needs a linear operator"),
         ({"batch": 0}, "--batch must be at least 1"),
         ({"pad": 0}, "--pad must be at least 1"),
-        ({"pad": 8, "request": Request("jpeg")}, "not for JPEG headers"),
+        ({"pad": 8, "request": request("jpeg")}, "not for JPEG headers"),
     ],
 )
 def test_a_bad_job_is_answered_before_anything_is_made(
@@ -267,8 +272,9 @@ def test_outputs_that_cannot_be_written_are_said_first(folder, tmp_path, monkeyp
 
 def test_other_settings_are_not_mixed_in(folder, tmp_path):
     run(job(folder, tmp_path / "out"))
-    with pytest.raises(ValueError, match="holds restorations with steps 3, not 4"):
-        run(job(folder, tmp_path / "out", request=Request(REQUEST.task, steps=4)))
+    other = Request(TASK, sampler=Fitted(steps=4))
+    with pytest.raises(ValueError, match="with sampler fitted:steps=3, not fitted:st"):
+        run(job(folder, tmp_path / "out", request=other))
 
 
 def fake(prior, count):
@@ -280,7 +286,7 @@ class Sized(BatchProgram):
     """A program of which only the size is known."""
 
     def __new__(cls, count, device_bytes):
-        return super().__new__(cls, count, device_bytes, *[None] * 4)
+        return super().__new__(cls, count, device_bytes, *[None] * 5)
 
 
 @pytest.mark.parametrize("memory, count", [(1000, 8), (31.5 / 0.85, 7), (14 / 0.85, 1)])

@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pigdm_jax import exact_posterior, from_denoiser, photos, restore
+from pigdm_jax import (
+    Problem,
+    exact_posterior,
+    from_denoiser,
+    guidance,
+    photos,
+    restore,
+    samplers,
+)
 from pigdm_jax.figures import plot_traces, spread_map
 from pigdm_jax.io import ROUNDING_STD, read_image, to_uint8
 from pigdm_jax.operators import super_resolution
@@ -18,6 +26,7 @@ from pigdm_jax.photos import (
     restore_picture,
     statistics,
 )
+from pigdm_jax.task import Task
 
 # Believes every image to be mid-grey.
 GREY = from_denoiser(lambda x, t: 0.1 * x)
@@ -29,31 +38,33 @@ def picture(height=16, width=24, seed=0):
 
 
 def measured(x, task, noise=None, *, file=None):
-    damage = damage_done(x.shape[:2], task, noise, file=file)
+    damage = damage_done(x.shape[:2], Task.parse(task).with_noise(noise), file=file)
     return photos.measured(x, damage, file)
 
 
 def simulated(x, task, noise, key):
-    return photos.simulated(x, damage_to_do(x.shape[:2], task, noise), key)
+    damage = damage_to_do(x.shape[:2], Task.parse(task).with_noise(noise))
+    return photos.simulated(x, damage, key)
 
 
 def test_a_small_picture_is_the_measurement_of_a_large_one():
-    problem = measured(picture(), "super_resolution:4,bicubic")
+    problem, _, remarks = measured(picture(), "super_resolution:4,bicubic")
     assert problem.operator.image_shape == (64, 96, 3)
-    assert problem.noise_std == 0 and not problem.remarks
+    assert problem.noise_std is None and not remarks
     np.testing.assert_array_equal(problem.y, picture())
 
 
 def test_a_colourless_measurement_is_the_mean_of_channels():
-    problem = measured(picture(), "grayscale")
+    problem = measured(picture(), "grayscale").problem
     np.testing.assert_allclose(problem.y[..., 0], picture().mean(-1), atol=1e-6)
 
 
 def test_hidden_pixels_of_a_file_do_not_matter():
     x = picture()
-    problem = measured(x, "inpaint:center,8")
+    problem = measured(x, "inpaint:center,8").problem
     x[4:12, 8:16] = 0.77
-    np.testing.assert_array_equal(measured(x, "inpaint:center,8").y, problem.y)
+    again = measured(x, "inpaint:center,8").problem
+    np.testing.assert_array_equal(again.y, problem.y)
 
 
 @pytest.mark.parametrize("mode", ["4:4:4", "4:2:2", "4:2:0", "grey"])
@@ -67,7 +78,7 @@ def test_jpeg_files_give_their_own_coefficients(mode, size, tmp_path):
         whole.convert("L").save(path, quality=60)
     else:
         whole.save(path, quality=60, subsampling=mode)
-    problem = measured(read_image(path), "jpeg", file=path)
+    problem = measured(read_image(path), "jpeg", file=path).problem
     theirs = jpeglib.read_dct(str(path))
     rows, columns = size[0] // 8, size[1] // 8
     np.testing.assert_array_equal(
@@ -96,23 +107,25 @@ def test_without_jpeglib_the_pixels_give_nearly_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr(photos, "read_jpeg_coefficients", lambda path: None)
     again = measured(read_image(path), "jpeg", file=path)
     assert "pigdm-jax[jpeg]" in again.remarks[0]
-    assert (again.y.y == own.y.y).mean() > 0.99
+    assert (again.problem.y.y == own.problem.y.y).mean() > 0.99
 
 
 def test_rounding_counts_as_noise_where_it_would_be_blown_up():
-    problem = measured(picture(), "uniform_blur:5")
+    problem, _, remarks = measured(picture(), "uniform_blur:5")
     assert problem.noise_std == ROUNDING_STD
-    assert "rounding" in problem.remarks[0]
-    assert measured(picture(), "uniform_blur:5", 0.05).noise_std == 0.1
-    assert measured(picture(), "uniform_blur:5", 0.0).noise_std == 0
+    assert "rounding" in remarks[0]
+    assert measured(picture(), "uniform_blur:5", 0.05).problem.noise_std == 0.1
+    in_task = measured(picture(), "uniform_blur:5 | denoise:0.05")
+    assert in_task.problem.noise_std == 0.1
+    assert measured(picture(), "uniform_blur:5", 0.0).problem.noise_std is None
 
 
 def test_simulation_crops_to_multiples_and_adds_noise_in_units_of_files():
     key = jax.random.key(0)
-    problem = simulated(picture(17, 25), "super_resolution:4", 0.1, key)
-    assert problem.original.shape == (16, 24, 3)
-    assert "16 x 24" in problem.remarks[0]
-    noise = problem.y - problem.operator.apply(problem.original)
+    case = simulated(picture(17, 25), "super_resolution:4", 0.1, key)
+    assert case.original.shape == (16, 24, 3)
+    assert "16 x 24" in case.remarks[0]
+    noise = case.problem.y - case.problem.operator.apply(case.original)
     assert abs(noise.std() - 0.2) < 0.03
 
 
@@ -133,18 +146,20 @@ def test_noiseless_restorations_agree_with_the_file(task):
     x = to_uint8(x).astype(np.float32) / 127.5 - 1
     if "jpeg" in task:
         # A file that a JPEG encoder has made, not just any picture.
-        whole = simulated(np.tile(x, (2, 2, 1)), task, None, jax.random.key(0))
+        tiles = np.tile(x, (2, 2, 1))
+        whole = simulated(tiles, task, None, jax.random.key(0)).problem
         x = np.asarray(whole.operator.to_picture(whole.y))
         x = to_uint8(x).astype(np.float32) / 127.5 - 1
-    problem = measured(x, task)
-    made = restore_picture(GREY, problem, jax.random.key(0), steps=3)
-    image = made.picture
-    np.testing.assert_array_equal(to_uint8(image), made.pixels)
-    words = disagreement(problem, float(made.off))
+    problem = measured(x, task).problem
+    sampler = samplers.DDIM(steps=3)
+    result = restore_picture(GREY, problem, jax.random.key(0), sampler)
+    image = result.picture
+    np.testing.assert_array_equal(to_uint8(image), result.pixels)
+    sentence = disagreement(problem, float(result.off))
     if problem.operator.linear:
-        assert float(words.split()[0]) < 0.01
+        assert float(sentence.split()[0]) < 0.01
     else:
-        assert float(words.split("%")[0]) < 25
+        assert float(sentence.split("%")[0]) < 25
     if task == "inpaint:freeform":
         kept = np.asarray(problem.operator.mask[..., 0]) == 1
         np.testing.assert_array_equal(to_uint8(image)[kept], to_uint8(x)[kept])
@@ -154,20 +169,12 @@ def test_samples_tell_the_posteriors_mean_and_spread(smooth_prior):
     """On a Gaussian prior, against the closed form, pixel by pixel."""
     shape, noise_std, count = smooth_prior.image_shape, 0.1, 500
     operator = super_resolution(shape, 4)
-    truth = exact_posterior(
-        smooth_prior, operator, jnp.full((2, 2, 3), 0.1), noise_std=noise_std
+    problem = Problem(operator, jnp.full((2, 2, 3), 0.1), noise_std)
+    truth = exact_posterior(smooth_prior, problem)
+    sampler = samplers.DDIM(guidance=guidance.Moment())
+    images = jax.vmap(lambda key: restore(smooth_prior, problem, key, sampler))(
+        jax.random.split(jax.random.key(0), count)
     )
-    images = jax.vmap(
-        lambda key: restore(
-            smooth_prior,
-            operator,
-            jnp.full((2, 2, 3), 0.1),
-            key,
-            noise_std=noise_std,
-            weight="posterior",
-            guidance="moment",
-        )
-    )(jax.random.split(jax.random.key(0), count))
     mean, std = statistics(list(np.asarray(images)))
     exact_std = np.sqrt(np.diag(truth.covariance)).reshape(shape)
     # 100 steps are 5 % short of the spread; the rest is the draws' own error.
@@ -190,8 +197,9 @@ def test_large_pictures_are_tiled_where_they_have_to_be(smooth_prior):
 def test_a_trace_is_drawn(smooth_prior):
     operator = super_resolution(smooth_prior.image_shape, 4)
     y = jnp.zeros((2, 2, 3))
+    sampler = samplers.DDIM(steps=5)
     _, trace = restore(
-        smooth_prior, operator, y, jax.random.key(0), steps=5, trace=True
+        smooth_prior, Problem(operator, y), jax.random.key(0), sampler, trace=True
     )
     plot = plot_traces([trace, trace], noise_std=0.1)
     assert plot.mode == "RGB" and np.asarray(plot).std() > 5
@@ -199,9 +207,9 @@ def test_a_trace_is_drawn(smooth_prior):
 
 def test_a_result_that_is_not_finite_is_an_error():
     broken = from_denoiser(lambda x, t: x / (t - 499.0) * jnp.inf)
-    problem = measured(picture(), "inpaint:freeform")
-    with pytest.raises(ValueError, match="not finite: pigdm as asked for is unstable"):
-        restore_picture(broken, problem, jax.random.key(0), steps=2)
+    problem = measured(picture(), "inpaint:freeform").problem
+    with pytest.raises(ValueError, match="not finite: the sampler as asked for is"):
+        restore_picture(broken, problem, jax.random.key(0), samplers.DDIM(steps=2))
 
 
 @pytest.mark.parametrize(
@@ -209,7 +217,7 @@ def test_a_result_that_is_not_finite_is_an_error():
     [
         ("crop:8,8", None, "makes pictures of 8 x 8 pixels"),
         ("jpeg:10", 0.1, "not linear"),
-        ("sharpen", None, "no operator 'sharpen'; there are identity"),
+        ("sharpen", None, "no operator 'sharpen'; there are denoise, identity"),
         ("jpeg:200", None, "from 1 to 100"),
         ("jpeg:10 | super_resolution:2", None, "must come last"),
     ],

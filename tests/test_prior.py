@@ -12,6 +12,7 @@ from pigdm_jax import (
     UNet,
     UNetConfig,
     from_denoiser,
+    from_eps,
     from_velocity,
     gaussian_prior,
     mixture_prior,
@@ -95,14 +96,16 @@ def test_other_predictions_are_converted_to_eps(t):
 
     def flow(x, tau):
         """z - x0 at (1 - tau) x0 + tau z."""
-        share = np.sqrt(1 - SCHEDULE.alpha_bar[t])
-        scale = np.sqrt(SCHEDULE.alpha_bar[t]) + share
-        np.testing.assert_allclose(tau, share / scale, rtol=1e-5)
+        sigma = np.sqrt(1 - SCHEDULE.alpha_bar[t])
+        scale = np.sqrt(SCHEDULE.alpha_bar[t]) + sigma
+        np.testing.assert_allclose(tau, sigma / scale, rtol=1e-5)
         _, eps, x0 = split(x * scale, t)
         return eps - x0
 
     expected = eps_prior(x_t(), t)
     for prior in (
+        from_eps(eps_prior),
+        from_eps(lambda x, t: eps_prior(x, t)),
         from_denoiser(lambda x, t: split(x, t)[2]),
         from_velocity(velocity),
         from_velocity(flow, flow=True),
@@ -166,6 +169,38 @@ def test_a_batch_may_hold_different_labels(params):
     assert jnp.abs(batch[0] - batch[1]).max() > 1e-3
 
 
+def test_a_condition_is_a_prior_with_another_label(params):
+    prior = unet_prior(CONFIG, params, "linear", label=1)
+    other = unet_prior(CONFIG, params, "linear", label=3)
+    assert_same(prior.condition(label=3), other)
+    assert_same(prior.condition(), prior)
+    batch = jax.vmap(lambda label: prior.condition(label=label).label)(jnp.arange(3))
+    np.testing.assert_array_equal(batch, np.arange(3))
+
+
+def test_a_low_resolution_image_is_a_condition():
+    config = UNetConfig(32, (1,), 1, (), in_channels=6)
+    one, two = (jax.random.normal(jax.random.key(k), (4, 4, 3)) for k in (1, 2))
+    prior = unet_prior(config, {}, "linear", low_res=one)
+    assert_same(
+        prior.condition(image=two), unet_prior(config, {}, "linear", low_res=two)
+    )
+
+
+def assert_same(one, two):
+    assert jax.tree.structure(one) == jax.tree.structure(two)
+    jax.tree.map(np.testing.assert_array_equal, one, two)
+
+
+def test_a_rematerialised_prior_recomputes_its_blocks(params):
+    prior = unet_prior(CONFIG, params, "linear", label=1)
+    again = prior.rematerialised()
+    assert again.net.remat and not prior.net.remat and again.rematerialised() is again
+    assert_same(again, unet_prior(CONFIG, params, "linear", label=1, remat=True))
+    plain = from_denoiser(lambda x, t: x)
+    assert plain.rematerialised() is plain
+
+
 def test_priors_are_pytrees_of_arrays(params):
     prior = unet_prior(CONFIG, params, "linear", label=1)
     doubled = jax.tree.map(lambda a: a, prior)
@@ -192,6 +227,18 @@ def test_priors_are_pytrees_of_arrays(params):
         (
             lambda: unet_prior(CONFIG, {}, "linear", 1, predicts="noise"),
             "predicts eps or x0 or v, got 'noise'",
+        ),
+        (
+            lambda: unet_prior(CONFIG, {}, "linear", 1).condition(label=5),
+            "from 0 to 4, got 5",
+        ),
+        (
+            lambda: unet_prior(CONFIG, {}, "linear", 1).condition(image=np.zeros(3)),
+            "takes no low-resolution image",
+        ),
+        (
+            lambda: from_denoiser(lambda x, t: x).condition(label=1),
+            "takes no class label",
         ),
         (lambda: mixture_prior([1.0], np.zeros((1, 2, 2)), np.eye(4)[None]), "means"),
         (lambda: gaussian_prior(np.zeros(SHAPE), np.eye(3)), "covariances"),

@@ -6,8 +6,9 @@ import pytest
 from PIL import Image
 
 from pigdm_jax import operators as ops
-from pigdm_jax.operators import enlargement, parse
-from pigdm_jax.operators.registry import REGISTRY, usage
+from pigdm_jax.io import read_parameter
+from pigdm_jax.operators import parse
+from pigdm_jax.operators.registry import REGISTRY
 
 SHAPE = (16, 24, 3)
 
@@ -24,7 +25,6 @@ def same(a, b):
     "text, make",
     [
         ("identity", lambda: ops.identity(SHAPE)),
-        ("denoise", lambda: ops.identity(SHAPE)),
         ("crop:4,6,1,2", lambda: ops.crop(SHAPE, 4, 6, 1, 2)),
         ("crop:4,6,left=2", lambda: ops.crop(SHAPE, 4, 6, 0, 2)),
         ("super_resolution:4", lambda: ops.super_resolution(SHAPE, 4)),
@@ -76,48 +76,61 @@ def test_files_are_named_in_texts(tmp_path):
     mask[:, 5:] = 255
     Image.fromarray(mask).save(tmp_path / "mask.png")
     same(
-        parse(f"inpaint:{tmp_path / 'mask.png'}", SHAPE),
+        parse(f"inpaint:{tmp_path / 'mask.png'}", SHAPE, read_parameter),
         ops.inpaint(SHAPE, mask // 255),
     )
     Image.fromarray(np.full((1, 3), 9, np.uint8)).save(tmp_path / "kernel.png")
     same(
-        parse(f"blur:{tmp_path / 'kernel.png'},reflect", SHAPE),
+        parse(f"blur:{tmp_path / 'kernel.png'},reflect", SHAPE, read_parameter),
         ops.blur(SHAPE, np.full((1, 3), 1 / 3), "reflect"),
     )
 
 
-def test_enlargement_multiplies_all_factors():
-    assert enlargement("jpeg:10") == 1
-    assert enlargement("super_resolution:4 | grayscale") == 4
-    assert enlargement("super_resolution:2 | super_resolution:3,box") == 6
-
-
 @pytest.mark.parametrize("name", REGISTRY)
 def test_every_operator_says_how_it_is_written(name):
-    assert usage(name).startswith(name)
-    assert REGISTRY[name].__doc__
+    assert REGISTRY[name].usage().startswith(name)
+    assert REGISTRY[name].summary.endswith(".")
+
+
+def test_no_file_is_opened_without_a_reader():
+    with pytest.raises(ValueError, match=r"mask names the file mask\.png"):
+        parse("inpaint:mask.png", SHAPE)
 
 
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("", "no operator ''; there are identity, denoise"),
+        ("", "no operator ''; there are identity, crop"),
         ("sharpen:3", "no operator 'sharpen'"),
         ("super_resolution", "needs its factor: write super_resolution:FACTOR"),
-        ("super_resolution:two", "factor is a whole number, got 'two'"),
+        ("super_resolution:two", "factor is a whole number from 1 to 64, got 'two'"),
         ("super_resolution:2.5", "factor is a whole number"),
+        ("super_resolution:0", "factor is a whole number from 1 to 64, got '0'"),
         ("super_resolution:3", "multiples of 3"),
         ("super_resolution:2,box,7", "one parameter too many"),
+        ("super_resolution:2,factor=4", "factor is given twice"),
         ("super_resolution:2,nearest", "box, bicubic, lanczos3"),
-        ("gaussian_blur:wide", "std is a number, got 'wide'"),
+        ("gaussian_blur:wide", "std is a number from 0.01 to 31.875, got 'wide'"),
+        ("gaussian_blur:1e9", "std is a number"),
+        ("uniform_blur:200000", "size is a whole number from 1 to 255"),
+        ("motion_blur:9,nan", "angle is a number from -360 to 360, got 'nan'"),
+        ("motion_blur:inf", "length is a number"),
+        ("inpaint:center,4.7", "a whole number of pixels, got 4.7"),
+        ("inpaint:center,inf", "amount is a number"),
+        ("inpaint:random,1.5", "above 0 and at most 1, got 1.5"),
+        ("inpaint:freeform,0.3", "only center and random have an amount"),
         ("jpeg:0", "from 1 to 100"),
-        ("jpeg:high", "from 1 to 100, or a JPEG file; got 'high'"),
+        ("jpeg:?", "is kept for parameters to be estimated"),
+        ("jpeg:high", "there is no file high"),
         ("jpeg:10 | jpeg:20", "'jpeg:10' does not give a picture, so it must come"),
         ("inpaint:no.png", "there is no file no.png"),
+        ("inpaint:'no.png", "a quote ' is not closed"),
         ("quantize:0", "from 1 to 16"),
+        ("low_dynamic_range:0", "clip is a number from 0.001 to 1"),
+        ("walsh_hadamard:0", "ratio is a number"),
     ],
 )
 def test_wrong_texts_are_answered_in_one_sentence(text, message):
     with pytest.raises(ValueError, match=message) as caught:
-        parse(text, SHAPE)
+        parse(text, SHAPE, read_parameter)
     assert "\n" not in str(caught.value)

@@ -1,9 +1,12 @@
 """Schedules against their defining formulas, and which levels are visited."""
 
+import jax
 import numpy as np
 import pytest
 
 from pigdm_jax import Schedule
+from pigdm_jax.samplers import ddim_coefficients
+from pigdm_jax.schedule import r2, step_at, step_table
 
 
 def test_linear_is_that_of_adm():
@@ -32,6 +35,10 @@ def test_sigma_and_r2_are_functions_of_alpha_bar():
     np.testing.assert_allclose(
         schedule.r2(0.25), 1 / (1 / 0.25 + a / (1 - a)), rtol=1e-10
     )
+    table = step_table(schedule, schedule.levels(1000))
+    for d in (1.0, 0.25):
+        found = jax.vmap(r2, (0, None))(table, d)
+        np.testing.assert_allclose(found, schedule.r2(d)[::-1], rtol=1e-5)
 
 
 def test_levels_are_those_of_the_design():
@@ -56,6 +63,37 @@ def test_levels_rise_strictly_from_clean_to_start(spacing, n, start):
 def test_quadratic_is_denser_at_low_noise():
     steps = np.diff(Schedule.linear().levels(20, spacing="quadratic"))
     assert (np.diff(steps) >= -1).all() and steps[-1] > 5 * steps[0]
+
+
+def test_step_table_ends_clean_and_keeps_its_digits():
+    schedule = Schedule.linear()
+    table = step_table(schedule, schedule.levels(1000))
+    assert table.a_s[-1] == 1 and table.b_s[-1] == 0
+    np.testing.assert_allclose(table.b_t[-1], 1e-4, rtol=1e-6)
+    np.testing.assert_allclose(table.fresh + table.kept, 1, atol=1e-6)
+    np.testing.assert_array_equal(table.t, np.arange(999, -1, -1))
+    np.testing.assert_array_equal(table.index, np.arange(1, 1001))
+
+
+def test_one_step_is_a_row_of_the_table():
+    schedule = Schedule.linear()
+    table = step_table(schedule, np.array([0, 300, 700]))
+    for row, step in enumerate((step_at(schedule, 700, 300), step_at(schedule, 300))):
+        own = jax.tree.map(lambda column, row=row: column[row], table)
+        jax.tree.map(np.testing.assert_array_equal, own._replace(index=1), step)
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.6, 1.0])
+def test_ddim_coefficients_are_those_of_algorithm_1(eta):
+    schedule = Schedule.linear()
+    levels = schedule.levels(20)
+    a = schedule.alpha_bar_at_level[levels][::-1]
+    a_t, a_s = a[:-1], a[1:]
+    table = step_table(schedule, levels)
+    c1, c2 = jax.vmap(ddim_coefficients, (0, None))(table, eta)
+    expected = eta * np.sqrt((1 - a_t / a_s) * (1 - a_s) / (1 - a_t))
+    np.testing.assert_allclose(c1, expected, rtol=1e-5)
+    np.testing.assert_allclose(c2**2, 1 - a_s - expected**2, rtol=1e-4, atol=1e-9)
 
 
 def test_schedules_are_configuration():

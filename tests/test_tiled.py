@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pigdm_jax import (
+    Problem,
     UNet,
     UNetConfig,
     from_denoiser,
@@ -17,6 +18,7 @@ from pigdm_jax import (
     unet_prior,
 )
 from pigdm_jax import operators as ops
+from pigdm_jax.samplers import DDIM
 from pigdm_jax.tiled import window_starts
 
 LOCAL = from_denoiser(lambda x, t: jnp.tanh(x) * (1 - t / 2000))
@@ -91,13 +93,14 @@ def test_images_of_any_size_are_restored_by_a_prior_of_one():
     for shape in ((8, 8, 1), (5, 6, 1), (13, 21, 1)):
         x = jnp.broadcast_to(jnp.linspace(-0.5, 0.5, shape[1])[:, None], shape)
         operator = ops.inpaint(shape, ops.random_mask(shape, 0.5, 0))
-        image = restore(
-            prior, operator, operator.apply(x), jax.random.key(0), steps=50, eta=0
-        )
+        problem = Problem(operator, operator.apply(x))
+        image = restore(prior, problem, jax.random.key(0), DDIM(50, eta=0.0))
         assert image.shape == shape
         assert jnp.sqrt(jnp.mean((image - x) ** 2)) < 0.12
-    whole = restore(inner, ops.identity((8, 8, 1)), noise(8, 8, 1), jax.random.key(0))
-    same = restore(prior, ops.identity((8, 8, 1)), noise(8, 8, 1), jax.random.key(0))
+    problem = Problem(ops.identity((8, 8, 1)), noise(8, 8, 1))
+    whole, same = (
+        restore(p, problem, jax.random.key(0), DDIM()) for p in (inner, prior)
+    )
     np.testing.assert_allclose(whole, same, atol=1e-4)
 
 

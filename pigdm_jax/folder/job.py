@@ -20,25 +20,24 @@ from pigdm_jax.folder.manifest import Manifest
 from pigdm_jax.folder.memory import Fit, largest_batch
 from pigdm_jax.folder.results import Loaded, Results
 from pigdm_jax.io import digest, read_image
-from pigdm_jax.operators import Operator, enlargement
+from pigdm_jax.operators import Operator
 from pigdm_jax.parallel import (
     BatchProgram,
-    blank_measurement,
+    blank_problem,
     compile_batch,
+    form,
     make_mesh,
-    operator_form,
 )
 from pigdm_jax.photos import (
     Damage,
     check_memory,
     device_memory,
     fit_prior,
-    not_finite,
-    restored,
+    settled,
 )
 from pigdm_jax.prior import Prior
 from pigdm_jax.request import Request
-from pigdm_jax.restore import check_request
+from pigdm_jax.restoration import check_request
 
 READERS = 8
 # Restored photos as PNG files take at least this share of their pixels' bytes.
@@ -105,7 +104,7 @@ def run(job: Job) -> Summary:
     began = time.perf_counter()
     listing = list_checked(job)
     _check_output(job, listing)
-    settings = dataclasses.asdict(job.request) | {"pad": job.pad}
+    settings = job.request.settings() | {"pad": job.pad}
     manifest = Manifest(job.out, jax.process_index())
     manifest.check_settings(settings)
     mine = share_of(listing, jax.process_index(), jax.process_count())
@@ -114,8 +113,7 @@ def run(job: Job) -> Summary:
     count = sum(map(len, mine.groups.values()))
     compilations, compile_seconds = 0, 0.0
     with manifest:
-        unstable = not_finite(**job.request.options)
-        results = Results(job.out, manifest, settings, unstable, job.tell)
+        results = Results(job.out, manifest, settings, job.tell)
         try:
             for entry, why in mine.broken.items():
                 results.fail(entry, why)
@@ -155,7 +153,6 @@ def list_checked(job: Job) -> Listing:
     Raises:
       ValueError: if a flag makes no sense, there is no picture, or the task suits none.
     """
-    job.request.check()
     for name, value in (("batch", job.batch), ("pad", job.pad)):
         if value is not None and value < 1:
             raise ValueError(f"--{name} must be at least 1, got {value}")
@@ -189,8 +186,7 @@ def _check_group(job: Job, shape: Shape, entries: Sequence[Entry]) -> None:
     """
     operator, noise_std, _ = job.request.damage(shape.size, entries[0].path)
     prior = fit_prior(job.prior, operator.image_shape, job.request.tile)
-    y = blank_measurement(operator)
-    check_request(prior, operator, y, noise_std=noise_std, **job.request.options)
+    check_request(prior, blank_problem(operator, noise_std), job.request.sampler)
 
 
 def compile_group(
@@ -229,13 +225,12 @@ def _fitted(
     def compile_for(prior: Prior, count: int) -> BatchProgram:
         return compile_batch(
             prior,
-            damage.operator,
+            blank_problem(damage.operator, damage.noise_std),
             count,
+            job.request.sampler,
             mesh=mesh,
             own_operators=job.request.own_operators,
-            restore_one=partial(restored, exact=damage.noise_std == 0),
-            noise_std=damage.noise_std,
-            **job.request.options,
+            finish=settled,
         )
 
     if job.batch is None:
@@ -310,7 +305,7 @@ def _restore_group(
 
 def _stacked(job: Job, rows: list[Loaded]) -> tuple[Operator | None, PyTree, Array]:
     """Operators, unless they are shared, measurements and keys of a batch."""
-    problems = [row.problem for row in rows]
+    problems = [row.case.problem for row in rows]
     stack = partial(jax.tree.map, lambda *leaves: np.stack(leaves))
     operators = None
     if job.request.own_operators:
@@ -334,17 +329,17 @@ def _load(job: Job, damage: Damage, shape: Shape, entry: Entry) -> Loaded:
             damage = request.damage(shape.size, entry.path)
             _check_alike(damage, shared)
         noise_key, key = request.keys(row.digest)
-        problem = request.problem(picture, damage, noise_key, entry.path)
+        case = request.case(picture, damage, noise_key, entry.path)
     except ValueError as error:
         return row._replace(error=str(error))
-    factor = 1 if request.simulate else enlargement(request.task)
+    factor = 1 if request.simulate else request.task.enlargement
     whole = damage.operator.image_shape
     size = tuple(
         min(n * factor, most) for n, most in zip(entry.size, whole[:2], strict=True)
     )
     # Sample 0 of the picture, as if it were restored alone.
     key = jax.random.fold_in(key, 0)
-    return row._replace(problem=problem, key=key, size=size)
+    return row._replace(case=case, key=key, size=size)
 
 
 def _check_alike(damage: Damage, other: Damage) -> None:
@@ -353,7 +348,7 @@ def _check_alike(damage: Damage, other: Damage) -> None:
     Raises:
       ValueError: if kind, shape or noise differ from the others'.
     """
-    if operator_form(damage.operator) != operator_form(other.operator):
+    if form(damage.operator) != form(other.operator):
         raise ValueError(
             "its operator is of another kind or size than the other pictures'; restore "
             "it by itself"
@@ -395,7 +390,7 @@ def _check_output(job: Job, listing: Listing) -> None:
         free = shutil.disk_usage(job.out).free
     except OSError as error:
         raise ValueError(f"cannot write to {job.out}: {error.strerror}") from None
-    factor = 1 if job.request.simulate else enlargement(job.request.task)
+    factor = 1 if job.request.simulate else job.request.task.enlargement
     pixels = sum(
         entry.size[0] * entry.size[1] * factor**2
         for entries in listing.groups.values()

@@ -1,6 +1,5 @@
 """How many images fit, as the compiled program itself tells."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -8,7 +7,7 @@ import jax
 
 from pigdm_jax.parallel import BatchProgram
 from pigdm_jax.photos import device_memory
-from pigdm_jax.prior import Prior, UNetPrior
+from pigdm_jax.prior import Prior
 
 # The rest is for fragments, for decoded pictures, for other programs.
 USABLE = 0.85
@@ -55,8 +54,8 @@ def largest_batch(
     busy = min(most, devices * BUSY.get(kind, BUSY_ELSEWHERE))
     program, recomputes = _shrunk(compile_for, prior, most, limit), False
     small = program.device_bytes > limit or program.count < busy
-    slim = rematerialised(prior) if small else None
-    if slim is not None:
+    slim = prior.rematerialised() if small else prior
+    if slim is not prior:
         other = _shrunk(compile_for, slim, most, limit)
         gains = other.count > program.count or program.device_bytes > limit
         if gains:
@@ -92,13 +91,3 @@ def _shrunk(
         guess = int(count * limit / program.device_bytes)
         smaller = min(count, program.count) - 1
         count = max(1, min(guess, smaller))
-
-
-def rematerialised(prior: Prior) -> Prior | None:
-    """The prior recomputing its blocks in the backward pass; None if it cannot.
-
-    A tiled one recomputes its windows anyway.
-    """
-    if isinstance(prior, UNetPrior) and not prior.net.remat:
-        return dataclasses.replace(prior, net=prior.net.clone(remat=True))
-    return None

@@ -15,7 +15,7 @@ from pigdm_jax.folder.listing import Entry
 from pigdm_jax.folder.manifest import Manifest
 from pigdm_jax.io import from_uint8, write_picture
 from pigdm_jax.metrics import psnr, ssim
-from pigdm_jax.photos import Picture, Problem, Restored
+from pigdm_jax.photos import NOT_FINITE, Case, Picture, Restored
 from pigdm_jax.types import PRNGKey
 
 THREADS = 8
@@ -27,15 +27,15 @@ class Loaded(NamedTuple):
     Attributes:
       entry: where it is and goes.
       digest: of its file.
-      problem: what to restore.
+      case: what to restore.
       key: of the sampler.
       size: height and width of its restoration, without padding.
-      error: one sentence, if there is no problem.
+      error: one sentence, if there is no case.
     """
 
     entry: Entry
     digest: str = ""
-    problem: Problem | None = None
+    case: Case | None = None
     key: PRNGKey | None = None
     size: tuple[int, int] = (0, 0)
     error: str | None = None
@@ -54,7 +54,6 @@ class Results:
         out: Path,
         manifest: Manifest,
         settings: dict[str, Any],
-        unstable: str,
         tell: Callable[[str], None],
     ) -> None:
         """Begin.
@@ -63,11 +62,10 @@ class Results:
           out: the output folder.
           manifest: opened.
           settings: what the pictures are restored by, for their lines.
-          unstable: what to say of a result that is not finite.
           tell: called with errors, for the user.
         """
         self.out, self.manifest = out, manifest
-        self.settings, self.unstable, self.tell = settings, unstable, tell
+        self.settings, self.tell = settings, tell
         self.threads = ThreadPoolExecutor(THREADS)
         # One thread that waits for the device, so that its time is told from ours.
         self.watch = ThreadPoolExecutor(1)
@@ -104,14 +102,14 @@ class Results:
                 write = self.threads.submit(self._write, row, pixels[i], figures)
                 self.writing.append(write)
             else:
-                self.fail(row.entry, self.unstable, row.digest)
+                self.fail(row.entry, NOT_FINITE, row.digest)
 
     def _write(
         self, row: Loaded, pixels: UInt8[np.ndarray, "H W 3"], figures: dict[str, float]
     ) -> dict[str, Any]:
         height, width = row.size
         image = from_uint8(pixels[:height, :width])
-        original = row.problem.original
+        original = row.case.original
         if original is not None:
             figures |= _scores(image, original[:height, :width])
         place = self.out / row.entry.output

@@ -16,6 +16,7 @@ from pigdm_jax.operators.base import (
     Spectrum,
     check_image_shape,
 )
+from pigdm_jax.operators.named import Named, Parameter
 from pigdm_jax.operators.separable import separable, spectral_gain, truncated
 from pigdm_jax.operators.solve import pinv_by_conjugate_gradients
 from pigdm_jax.pytree import pytree_class, static_field
@@ -256,3 +257,48 @@ def torus_transform(
     )
     np.add.at(canvas, np.ix_(rows, columns), kernel)
     return jnp.asarray(np.fft.rfft2(canvas), jnp.complex64)
+
+
+def _blur_by_file(
+    image_shape: ImageShape,
+    kernel: ArrayLike,
+    boundary: str = "reflect",
+    rtol: float = RTOL,
+) -> Operator:
+    return blur(image_shape, kernel, boundary, rtol)
+
+
+BOUNDARY = Parameter("boundary", str, "reflect", words=tuple(PAD_MODES))
+SMALLEST_VALUE = Parameter("rtol", float, RTOL, low=0, high=1)
+# Wider blurs leave nothing of a photo, and their matrices take minutes.
+WIDEST = 255
+
+BLUR = Named(
+    "blur",
+    _blur_by_file,
+    "Blur by a kernel from a picture FILE, scaled to sum 1.",
+    (Parameter("kernel", str, reads="kernel"), BOUNDARY, SMALLEST_VALUE),
+)
+UNIFORM_BLUR = Named(
+    "uniform_blur",
+    uniform_blur,
+    "Average over a square of pixels.",
+    (Parameter("size", int, 9, low=1, high=WIDEST), BOUNDARY, SMALLEST_VALUE),
+)
+GAUSSIAN_BLUR = Named(
+    "gaussian_blur",
+    gaussian_blur,
+    "Gaussian blur of a standard deviation in pixels.",
+    (Parameter("std", float, 2.0, low=0.01, high=WIDEST / 8), BOUNDARY, SMALLEST_VALUE),
+)
+MOTION_BLUR = Named(
+    "motion_blur",
+    motion_blur,
+    "A camera that moves evenly along a line during the exposure.",
+    (
+        Parameter("length", float, 9.0, low=0.01, high=WIDEST),
+        Parameter("angle", float, 0.0, low=-360, high=360),
+        BOUNDARY,
+        SMALLEST_VALUE,
+    ),
+)

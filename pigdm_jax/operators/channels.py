@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pigdm_jax.operators.base import ImageShape, check_image_shape
+from pigdm_jax.operators.named import Named
 from pigdm_jax.operators.separable import Separable, separable
 
 
@@ -30,3 +31,6 @@ def grayscale(image_shape: ImageShape) -> Separable:
     if image_shape[2] != 3:
         raise ValueError(f"grayscale needs three channels, got {image_shape[2]}")
     return channel_mix(image_shape, np.full((1, 3), 1 / 3))
+
+
+GRAYSCALE = Named("grayscale", grayscale, "The mean of the colours.")

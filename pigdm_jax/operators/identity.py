@@ -10,6 +10,7 @@ from pigdm_jax.operators.base import (
     Operator,
     check_image_shape,
 )
+from pigdm_jax.operators.named import Named, Parameter
 from pigdm_jax.pytree import pytree_class, static_field
 from pigdm_jax.types import AnyArray
 
@@ -64,3 +65,17 @@ def identity(image_shape: ImageShape) -> Crop:
     """The image itself, for denoising."""
     image_shape = check_image_shape(image_shape)
     return crop(image_shape, *image_shape[:2])
+
+
+CROP = Named(
+    "crop",
+    crop,
+    "A window of the image.",
+    (
+        Parameter("height", int, low=1, high=65536),
+        Parameter("width", int, low=1, high=65536),
+        Parameter("top", int, 0, low=0, high=65536),
+        Parameter("left", int, 0, low=0, high=65536),
+    ),
+)
+IDENTITY = Named("identity", identity, "The image itself.")

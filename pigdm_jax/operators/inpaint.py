@@ -1,5 +1,6 @@
 """Inpainting: some pixels are seen, the others are not; and makers of masks."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ from pigdm_jax.operators.base import (
     Spectrum,
     check_image_shape,
 )
+from pigdm_jax.operators.named import Named, Parameter
 from pigdm_jax.pytree import pytree_class, static_field
 from pigdm_jax.types import PRNGKey
 
@@ -176,3 +178,65 @@ def _draw_stroke(
 def as_key(key: Seed) -> jax.Array:
     """The key itself, or the one of a seed."""
     return jax.random.key(key) if isinstance(key, int) else key
+
+
+def _inpaint_by_name(
+    image_shape: ImageShape,
+    mask: str | ArrayLike = "freeform",
+    amount: float | None = None,
+    seed: int = 0,
+) -> Inpaint:
+    """Inpainting with a mask made by name, or with one that was read from a file."""
+    if not isinstance(mask, str):
+        return inpaint(image_shape, mask)
+    if mask == "center":
+        side = min(image_shape[:2]) // 2 if amount is None else int(amount)
+        return inpaint(image_shape, center_mask(image_shape, side))
+    if mask == "random":
+        keep = 0.5 if amount is None else amount
+        return inpaint(image_shape, random_mask(image_shape, keep, seed))
+    return inpaint(image_shape, freeform_mask(image_shape, seed))
+
+
+def _check_amount(values: Mapping[str, Any]) -> None:
+    """Refuse an amount that the kind of mask cannot have.
+
+    Raises:
+      ValueError: in one sentence.
+    """
+    mask, amount = values.get("mask", "freeform"), values.get("amount")
+    if amount is None:
+        return
+    if mask == "center" and amount != int(amount):
+        raise ValueError(
+            f"inpaint: the side of a center mask is a whole number of pixels, got "
+            f"{amount}"
+        )
+    if mask == "random" and not 0 < amount <= 1:
+        raise ValueError(
+            "inpaint: a random mask keeps a part of the pixels above 0 and at most 1, "
+            f"got {amount}"
+        )
+    if mask not in ("center", "random"):
+        raise ValueError(
+            f"inpaint: only center and random have an amount, got {amount}"
+        )
+
+
+INPAINT = Named(
+    "inpaint",
+    _inpaint_by_name,
+    "Hidden pixels: center,SIZE | random,KEEP,SEED | freeform,,SEED | a mask FILE.",
+    (
+        Parameter(
+            "mask",
+            str,
+            "freeform",
+            words=("center", "random", "freeform"),
+            reads="mask",
+        ),
+        Parameter("amount", float, None, low=0, high=65536),
+        Parameter("seed", int, 0, low=0, high=2**32 - 1),
+    ),
+    _check_amount,
+)

@@ -18,6 +18,7 @@ from pigdm_jax.operators.base import (
     check_image_shape,
     refuse_damping,
 )
+from pigdm_jax.operators.named import Named, Parameter
 from pigdm_jax.pytree import pytree_class, static_field
 
 # Rec. ITU-T T.81, tables K.1 and K.2.
@@ -268,3 +269,23 @@ def whole(x: Array) -> Array:
 def half_up(x: Array) -> Array:
     """Rounded to whole numbers, halves up, as libjpeg shifts bits out."""
     return jnp.floor(x + HALF)
+
+
+def _jpeg_by_name(
+    image_shape: ImageShape, quality: Any = 10, subsampling: str = "4:2:0"
+) -> Operator:
+    """JPEG by a quality, or by the header that was read from a file."""
+    if isinstance(quality, int):
+        return jpeg(image_shape, quality, subsampling)
+    return jpeg(image_shape, subsampling=quality.subsampling, tables=quality.tables)
+
+
+JPEG = Named(
+    "jpeg",
+    _jpeg_by_name,
+    "JPEG compression, 1 to 100, or as the header of a JPEG FILE tells.",
+    (
+        Parameter("quality", int, 10, low=1, high=100, reads="JPEG"),
+        Parameter("subsampling", str, "4:2:0", words=tuple(SUBSAMPLINGS)),
+    ),
+)

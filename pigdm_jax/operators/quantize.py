@@ -14,6 +14,7 @@ from pigdm_jax.operators.base import (
     refuse_damping,
 )
 from pigdm_jax.operators.chain import Chain, chain
+from pigdm_jax.operators.named import Named, Parameter
 from pigdm_jax.pytree import pytree_class, static_field
 
 
@@ -150,3 +151,21 @@ def low_dynamic_range(
         CameraResponse(image_shape, response),
         quantize(image_shape, bits),
     )
+
+
+QUANTIZE = Named(
+    "quantize",
+    quantize,
+    "Round every value down to one of 2^bits levels.",
+    (Parameter("bits", int, 4, low=1, high=16),),
+)
+LOW_DYNAMIC_RANGE = Named(
+    "low_dynamic_range",
+    low_dynamic_range,
+    "A camera of low dynamic range: clip, response curve, few levels.",
+    (
+        Parameter("clip", float, 0.6, low=1e-3, high=1),
+        Parameter("response", str, "identity", words=tuple(RESPONSES)),
+        Parameter("bits", int, 4, low=1, high=16),
+    ),
+)

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from pigdm_jax.operators.base import ImageShape, check_image_shape
+from pigdm_jax.operators.named import Named, Parameter
 from pigdm_jax.operators.separable import Separable, separable
 
 Profile = Callable[[Float[np.ndarray, "..."]], Float[np.ndarray, "..."]]
@@ -93,3 +94,15 @@ def super_resolution(
         downsampling_matrix(size, factor, *KERNELS[kernel]) for size in (height, width)
     )
     return separable(image_shape, rows, columns)
+
+
+SUPER_RESOLUTION = Named(
+    "super_resolution",
+    super_resolution,
+    "Shrink the image by a whole factor; what is undone enlarges it.",
+    (
+        Parameter("factor", int, low=1, high=64),
+        Parameter("kernel", str, "box", words=tuple(KERNELS)),
+    ),
+    enlarges="factor",
+)

@@ -17,6 +17,7 @@ from pigdm_jax.operators.base import (
     check_image_shape,
 )
 from pigdm_jax.operators.inpaint import Mask, Seed, as_key, check_mask
+from pigdm_jax.operators.named import Named, Parameter
 from pigdm_jax.pytree import pytree_class, static_field
 
 
@@ -191,3 +192,38 @@ def cartesian_mask(
     number = max(round(width / acceleration), len(lowest))
     columns = jnp.zeros(width).at[jnp.argsort(drawn)[:number]].set(1)
     return jnp.broadcast_to(columns[:, None], (height, width, 1))
+
+
+def _fourier_by_columns(
+    image_shape: ImageShape,
+    acceleration: float = 4.0,
+    center: float = 0.08,
+    seed: int = 0,
+) -> Fourier:
+    mask = cartesian_mask(image_shape, acceleration, center, seed)
+    return fourier(image_shape, mask)
+
+
+def _walsh_hadamard_by_seed(
+    image_shape: ImageShape, ratio: float = 0.25, seed: int = 0
+) -> Operator:
+    return walsh_hadamard(image_shape, ratio, seed)
+
+
+SEED = Parameter("seed", int, 0, low=0, high=2**32 - 1)
+FOURIER = Named(
+    "fourier",
+    _fourier_by_columns,
+    "Some columns of the 2-D Fourier transform (MRI); needs --simulate.",
+    (
+        Parameter("acceleration", float, 4.0, low=1, high=100),
+        Parameter("center", float, 0.08, low=0, high=1),
+        SEED,
+    ),
+)
+WALSH_HADAMARD = Named(
+    "walsh_hadamard",
+    _walsh_hadamard_by_seed,
+    "A part of the Walsh-Hadamard rows (compressed sensing); needs --simulate.",
+    (Parameter("ratio", float, 0.25, low=1e-3, high=1), SEED),
+)

@@ -52,11 +52,13 @@ class TrainConfig:
         visit them, has more at low noise.
       weighting: of the loss at different noise levels; balanced divides it by its own
         running mean there, so that a relative error counts alike at every level.
+      optimizer: adamw; or muon, which makes the update of every kernel orthogonal
+        and learns more in a step.
       lr: peak learning rate.
       warmup: steps over which the learning rate rises.
       decay: the share of the steps, at the end, over which the learning rate falls to
         0; with 0 it stays, and the averaged weights do without.
-      weight_decay: of AdamW.
+      weight_decay: of the optimizer, decoupled.
       clip: largest global norm of a gradient.
       ema: decay of the averaged weights, which are the result.
       dtype: of convolutions and matrix products; weights stay float32. Auto is bfloat16
@@ -86,6 +88,7 @@ class TrainConfig:
     schedule: Literal["linear", "cosine"] = "linear"
     spacing: Literal["uniform", "quadratic"] = "uniform"
     weighting: Literal["equal", "balanced"] = "equal"
+    optimizer: Literal["adamw", "muon"] = "adamw"
     lr: float = 5e-4
     warmup: int = 500
     decay: float = 1.0

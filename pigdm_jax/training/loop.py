@@ -14,13 +14,15 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from pigdm_jax.checkpoint import read_network, save_prior
-from pigdm_jax.compilation import tuned_jit
+from pigdm_jax.compilation import compiler_options
 from pigdm_jax.figures import side_by_side
-from pigdm_jax.io import write_picture
-from pigdm_jax.operators import parse
+from pigdm_jax.io import read_parameter, write_picture
 from pigdm_jax.operators.inpaint import inpaint
 from pigdm_jax.prior import UNetPrior, unet_prior
-from pigdm_jax.restore import restore
+from pigdm_jax.problem import Problem
+from pigdm_jax.restoration import restore
+from pigdm_jax.samplers import DDIM
+from pigdm_jax.task import Task
 from pigdm_jax.training.checkpoints import Checkpoints
 from pigdm_jax.training.config import Phase, TrainConfig
 from pigdm_jax.training.crops import batches, crop_of
@@ -180,8 +182,9 @@ class _Run:
         """Run the rest of a phase, or up to a signal."""
         config = self.config
         # Placement is as it was given, for inputs and for the result.
-        update = tuned_jit(
+        update = jax.jit(
             make_step(config, self.net, phase.batch),
+            compiler_options=compiler_options(),
             in_shardings=(self.replicated, self.sharded),
             out_shardings=self.replicated,
             donate_argnums=0,
@@ -232,7 +235,8 @@ class _Run:
 
     def _condition(self, images: Any) -> Any:
         """What the task leaves of the images, as the network sees it."""
-        operator = parse(self.config.condition, images.shape[1:])
+        task = Task.parse(self.config.condition)
+        operator = task.operator(images.shape[1:], read_parameter)
         return np.asarray(_pseudoinverses(operator, images))
 
     def evaluate(self, state: TrainState, crop: int) -> float:
@@ -269,13 +273,8 @@ class _Run:
                 label=label,
                 predicts=self.config.predicts,
             )
-            image = restore(
-                prior,
-                nothing,
-                jnp.zeros(shape),
-                jax.random.key(i),
-                steps=SAMPLE_STEPS,
-            )
+            problem = Problem(nothing, jnp.zeros(shape))
+            image = restore(prior, problem, jax.random.key(i), DDIM(SAMPLE_STEPS))
             name = f"{i + 1}" if label is None else self.photos.classes[label]
             images[f"{name} "] = np.asarray(jnp.clip(image, -1, 1))
         folder.mkdir(exist_ok=True)

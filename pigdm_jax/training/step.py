@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 from jaxtyping import Array, Float, Int
 
 from pigdm_jax.training.config import TrainConfig
@@ -16,6 +17,8 @@ from pigdm_jax.unet import UNet, UNetConfig
 METRIC_DECAY = 0.98
 # Intervals of noise levels whose losses are tracked, and the decay of their means.
 INTERVALS, INTERVAL_DECAY = 16, 0.99
+# Kernels with fewer channels than this are not orthogonalised.
+MUON_SMALLEST = 16
 
 Batch = dict[str, Any]
 
@@ -44,7 +47,7 @@ class TrainState(NamedTuple):
 def make_optimizer(
     config: TrainConfig,
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
-    """AdamW with clipped gradients, and its learning rate.
+    """The optimizer with clipped gradients, and its learning rate.
 
     The rate rises linearly, stays, and falls along a cosine at the end.
     """
@@ -58,13 +61,34 @@ def make_optimizer(
         parts.append(optax.cosine_decay_schedule(config.lr, falling))
     boundaries = [warmup, config.steps - falling]
     rate = optax.join_schedules(parts, boundaries[: len(parts) - 1])
-    return (
-        optax.chain(
-            optax.clip_by_global_norm(config.clip),
-            optax.adamw(rate, b2=0.99, weight_decay=config.weight_decay),
-        ),
-        rate,
-    )
+    if config.optimizer == "muon":
+        # At a root mean square of 0.2 its updates are as large as Adam's, so that one
+        # learning rate suits both (Liu et al. 2025, "Muon is scalable").
+        update = optax.contrib.muon(
+            rate,
+            weight_decay=config.weight_decay,
+            adam_b2=0.99,
+            consistent_rms=0.2,
+            muon_weight_dimension_numbers=_as_matrices,
+        )
+    else:
+        update = optax.adamw(rate, b2=0.99, weight_decay=config.weight_decay)
+    return optax.chain(optax.clip_by_global_norm(config.clip), update), rate
+
+
+def _as_matrices(params: Any) -> Any:
+    """Which axes of each kernel Muon takes for rows and columns; None for AdamW.
+
+    Thin kernels, such as those of the first and last layer, and vectors are AdamW's.
+    """
+
+    def axes(leaf: Array) -> optax.contrib.MuonDimensionNumbers | None:
+        if leaf.ndim < 2 or min(leaf.shape[-2:]) < MUON_SMALLEST:
+            return None
+        rows = tuple(range(leaf.ndim - 1))
+        return optax.contrib.MuonDimensionNumbers(rows, (leaf.ndim - 1,))
+
+    return jax.tree.map(axes, params)
 
 
 def init_state(

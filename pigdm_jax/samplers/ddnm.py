@@ -7,37 +7,56 @@ Reference: Wang, Yu, Zhang, "Zero-shot image restoration using denoising diffusi
 null-space model", ICLR 2023, equations 13, 14 and appendix I.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
-from pigdm_jax.guidance import Step
-from pigdm_jax.methods.base import (
-    Coordinates,
-    Method,
-    Problem,
-    evaluate,
-    join,
-    noise_in_spectrum,
-    proximal,
-    split,
-    stepped,
-)
-from pigdm_jax.sampler import Stepped
-from pigdm_jax.types import Image, PRNGKey, Scalar
+from pigdm_jax.prior import Prior
+from pigdm_jax.problem import Problem, proximal
+from pigdm_jax.pytree import pytree_class, static_field
+from pigdm_jax.samplers.base import Info, Spaced, evaluate
+from pigdm_jax.samplers.spectral import Coordinates, join, noise_in_spectrum, split
+from pigdm_jax.schedule import Step
+from pigdm_jax.types import Image, Number, PRNGKey, Scalar
 
 
-def step(problem: Problem, x_t: Image, step: Step, key: PRNGKey) -> Stepped:
-    """A DDIM step from the fitted prediction, with the predicted noise as it is."""
-    denoised, residual = evaluate(problem, x_t, step)
-    z = jax.random.normal(key, x_t.shape)
-    x_s, x0 = fit_and_noise(
-        problem, denoised.x0, denoised.eps, z, step, seen_eta=problem.eta
-    )
-    return stepped(x_s, denoised.x0, residual, x0)
+@pytree_class
+class DDNM(Spaced):
+    """The denoising diffusion null-space model, for any operator.
+
+    Attributes:
+      steps: evaluations of the prior (NFE).
+      start: begin at this part of the noise levels, in (0, 1]; None from pure noise.
+      spacing: of the noise levels, "uniform" or "quadratic" (denser at low noise).
+      eta: 0 to 1, how much of the noise is fresh in every step.
+    """
+
+    steps: int = static_field(default=100)
+    start: float | None = static_field(default=None)
+    spacing: str = static_field(default="uniform")
+    eta: Any = 0.85
+
+    def step(
+        self, prior: Prior, problem: Problem, state: Image, step: Step, key: PRNGKey
+    ) -> tuple[Image, Info]:
+        """A DDIM step from the fitted prediction, with the predicted noise as it is."""
+        denoised, residual = evaluate(prior, problem, state, step)
+        z = jax.random.normal(key, state.shape)
+        x_s, x0 = fit_and_noise(
+            problem, denoised.x0, denoised.eps, z, step, self.eta, self.eta
+        )
+        return x_s, Info(denoised.x0, residual, x0 - denoised.x0)
 
 
 def fit_and_noise(
-    problem: Problem, x0: Image, eps: Image, z: Image, step: Step, seen_eta: Scalar
+    problem: Problem,
+    x0: Image,
+    eps: Image,
+    z: Image,
+    step: Step,
+    eta: Number,
+    seen_eta: Number,
 ) -> tuple[Image, Image]:
     """The sample at s from a prediction, and the prediction fitted to the measurement.
 
@@ -50,25 +69,26 @@ def fit_and_noise(
       eps: the predicted noise.
       z: fresh noise.
       step: the numbers of the step.
+      eta: how much of the noise is fresh.
       seen_eta: what eta is for coefficients that the measurement shows with noise. The
         part of their noise that is not fresh is the measurement's own.
     """
     spectrum = problem.operator.spectrum
-    c1, c2 = _fresh_and_kept(step, problem.eta)
+    c1, c2 = _fresh_and_kept(step, eta)
     if spectrum is None:
         fitted = proximal(problem, x0, step.a_t / step.b_t)
         return jnp.sqrt(step.a_s) * fitted + c1 * z + c2 * eps, fitted
     known = spectrum.analyse(problem.operator.pinv(problem.y))
     guess, eps, z = (split(spectrum, image) for image in (x0, eps, z))
     # The noise that a coefficient of H^+ y brings into x_s.
-    brought = jnp.sqrt(step.a_s) * noise_in_spectrum(spectrum, problem.noise_std)
+    brought = jnp.sqrt(step.a_s) * noise_in_spectrum(spectrum, problem.sigma)
     covered = brought**2 <= step.b_s
     seen_fresh, seen_kept = _fresh_and_kept(step, seen_eta)
     share = jnp.where(covered, 1.0, seen_kept / jnp.where(covered, 1.0, brought))
     taken = guess.measured + share * (known - guess.measured)
     rest = jnp.sqrt(jnp.maximum(step.b_s - brought**2, 0))
     # The measured coefficients of noise-free data are as free as the hidden ones.
-    free = (problem.noise_std == 0) | jnp.isinf(brought)
+    free = (problem.sigma == 0) | jnp.isinf(brought)
     fresh = jnp.where(free, c1, jnp.where(covered, rest, seen_fresh))
     kept = jnp.where(free, c2, 0.0)
     fitted = join(spectrum, Coordinates(taken, guess.rest))
@@ -78,10 +98,7 @@ def fit_and_noise(
     return jnp.sqrt(step.a_s) * fitted + join(spectrum, noise), fitted
 
 
-def _fresh_and_kept(step: Step, eta: Scalar) -> tuple[Scalar, Scalar]:
+def _fresh_and_kept(step: Step, eta: Number) -> tuple[Scalar, Scalar]:
     """Standard deviations of the noise at s: of the fresh, and of the rest."""
     sigma = jnp.sqrt(step.b_s)
     return sigma * eta, sigma * jnp.sqrt(1 - eta**2)
-
-
-DDNM = Method(step, eta=0.85)

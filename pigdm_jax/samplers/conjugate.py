@@ -24,35 +24,24 @@ these variables. Like theirs it begins late: from pure noise, few steps of a net
 leave the finite range of images (`benchmarks/README.md`).
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from pigdm_jax.guidance import (
-    Step,
-    adaptive_weight,
-    posterior_weight,
-    pseudoinverse_guidance,
-    pseudoinverse_pull,
-)
-from pigdm_jax.methods.base import (
-    Coordinates,
-    Method,
-    Problem,
-    evaluate,
-    join,
-    split,
-)
-from pigdm_jax.methods.rule import Rule
+from pigdm_jax.checks import check_number, check_word
+from pigdm_jax.guidance.pseudoinverse import pull
 from pigdm_jax.operators.base import Spectrum
-from pigdm_jax.sampler import Stepped
-from pigdm_jax.types import AnyArray, Image, PRNGKey, Scalar
+from pigdm_jax.prior import Prior
+from pigdm_jax.problem import Needs, Problem
+from pigdm_jax.pytree import pytree_class, static_field
+from pigdm_jax.samplers.base import Info, Spaced, evaluate
+from pigdm_jax.samplers.spectral import Coordinates, join, split
+from pigdm_jax.schedule import Step
+from pigdm_jax.types import AnyArray, Image, Number, PRNGKey, Scalar
 
 # The first node lies at this share of the step, and s = 0 is taken for this share of s.
 SMALLEST = 1e-6
-# Of 0.2, 0.4, 0.6 and 1 the best on photos in ten steps (`benchmarks/methods.py`).
-START = 0.2
 
 
 class Coefficients(NamedTuple):
@@ -75,9 +64,9 @@ def coefficients(
     s_t: Scalar,
     s_s: Scalar,
     value: AnyArray,
-    noise_std: Scalar,
-    w: Scalar,
-    lam: Scalar,
+    noise_std: Number,
+    w: Number,
+    lam: Number,
     adaptive: bool,
 ) -> Coefficients:
     """Integrate the equation of each coefficient over one step.
@@ -146,41 +135,53 @@ def _graded(count: int = 32) -> tuple[np.ndarray, np.ndarray]:
     return np.append(SMALLEST / 2, nodes), np.append(SMALLEST, weights)
 
 
-def conjugate(rule: Rule) -> Method:
-    """The method for pseudoinverse guidance, weighed "adaptive" or "posterior".
+@pytree_class
+class Conjugate(Spaced):
+    """Pseudoinverse guidance in closed form, without fresh noise; linear operators.
 
-    Raises:
-      ValueError: if the rule is another.
+    Attributes:
+      steps: evaluations of the prior (NFE), each with one vector-Jacobian product.
+      start: begin at this part of the noise levels, from the pseudoinverse. Of 0.2,
+        0.4, 0.6 and 1 the first is the best on photos (`benchmarks/methods.py`).
+      spacing: of the noise levels, "uniform" or "quadratic" (denser at low noise).
+      weight: of the guidance, "adaptive" or "posterior".
+      scale: w, a factor on the weight.
+      lam: lambda, 0 to 1, the share of eps taken for linear.
     """
-    if rule.guidance is not pseudoinverse_guidance or rule.clip:
-        raise ValueError(
-            "the conjugate sampler integrates pseudoinverse guidance, without clip; "
-            "use 'ddim' or 'multistep' for others"
-        )
-    if rule.weight not in (adaptive_weight, posterior_weight):
-        raise ValueError(
-            "the conjugate sampler's weight is adaptive or posterior, got "
-            f"{rule.weight.__name__}"
-        )
-    adaptive = rule.weight is adaptive_weight
 
-    def advance(problem: Problem, x_t: Image, step: Step, key: PRNGKey) -> Stepped:
+    steps: int = static_field(default=10)
+    start: float | None = static_field(default=0.2)
+    spacing: str = static_field(default="uniform")
+    weight: str = static_field(default="adaptive")
+    scale: Any = 1.0
+    lam: Any = 0.0
+
+    needs = Needs(linear=True, noise="spectrum")
+
+    def __post_init__(self) -> None:
+        """Refuse what is known to make no sense."""
+        super().__post_init__()
+        check_word("conjugate's weight", self.weight, ("adaptive", "posterior"))
+        check_number("lam", self.lam, 0, 1)
+
+    def step(
+        self, prior: Prior, problem: Problem, state: Image, step: Step, key: PRNGKey
+    ) -> tuple[Image, Info]:
+        """Integrate the guided equation from s_t to s_s."""
         del key
-        operator, lam = problem.operator, problem.lam
-        denoised, residual = evaluate(problem, x_t, step)
-        pull = pseudoinverse_pull(
-            operator, problem.y, denoised, step, problem.noise_std**2
-        )
+        operator, lam = problem.operator, self.lam
+        denoised, residual = evaluate(prior, problem, state, step)
+        v = pull(problem, denoised.x0, step)
         root_t, sigma = jnp.sqrt(step.a_t), jnp.sqrt(step.b_t)
         s_t, s_s = sigma / root_t, jnp.sqrt(step.b_s / step.a_s)
-        network = (pull - root_t * denoised.vjp(pull)) / sigma
+        network = (v - root_t * denoised.vjp(v)) / sigma
         spectrum = operator.spectrum or _projection(problem)
         u, e, t = (
             split(spectrum, term)
-            for term in (x_t / root_t, denoised.eps - lam * sigma * x_t, network)
+            for term in (state / root_t, denoised.eps - lam * sigma * state, network)
         )
         known = spectrum.analyse(operator.pinv(problem.y))
-        numbers = (problem.noise_std, problem.scale, lam, adaptive)
+        numbers = (problem.sigma, self.scale, lam, self.weight == "adaptive")
         seen = coefficients(s_t, s_s, spectrum.values, *numbers)
         unseen = coefficients(s_t, s_s, jnp.float32(0), *numbers)
         moved = Coordinates(
@@ -191,12 +192,8 @@ def conjugate(rule: Rule) -> Method:
             unseen.sample * u.rest + unseen.eps * e.rest + unseen.network * t.rest,
         )
         x_s = jnp.sqrt(step.a_s) * join(spectrum, moved)
-        free = jnp.sqrt(step.a_s) * (x_t / root_t + (s_s - s_t) * denoised.eps)
-        return Stepped(x_s, denoised.x0, residual, x_s - free)
-
-    return Method(
-        advance, needs="linear", noise_needs_spectrum=True, eta=None, start=START
-    )
+        free = jnp.sqrt(step.a_s) * (state / root_t + (s_s - s_t) * denoised.eps)
+        return x_s, Info(denoised.x0, residual, x_s - free)
 
 
 def _projection(problem: Problem) -> Spectrum:

@@ -1,0 +1,48 @@
+"""The weights of a gradient g: guided_x0 = x0 + k g, guided_eps = eps + m g.
+
+In DDIM's step the weight of g is w = sqrt(a_s) k + c2 m.
+"""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+
+from pigdm_jax.schedule import Step, r2
+from pigdm_jax.types import Number, Scalar
+
+Pair = tuple[Scalar, Scalar]
+
+
+def adaptive(step: Step, scale: Number, data_variance: Number) -> Pair:
+    """K = sqrt(a_t), m = 0: equation 10 of the paper carried from VE to VP."""
+    del data_variance
+    return scale * jnp.sqrt(step.a_t), jnp.zeros_like(step.a_t)
+
+
+def algorithm1(step: Step, scale: Number, data_variance: Number) -> Pair:
+    """K = sqrt(a_t / a_s), m = 0: Algorithm 1 as printed, which lacks sqrt(a_s)."""
+    del data_variance
+    return scale * jnp.sqrt(step.a_t / step.a_s), jnp.zeros_like(step.a_t)
+
+
+def vdm(step: Step, scale: Number, data_variance: Number) -> Pair:
+    """K = sqrt(a_t), m = -a_t / sqrt(1 - a_t); `scale` is w_r of Ho et al. 2022."""
+    del data_variance
+    return scale * jnp.sqrt(step.a_t), -scale * step.a_t / jnp.sqrt(step.b_t)
+
+
+def posterior(step: Step, scale: Number, data_variance: Number) -> Pair:
+    """K = q / sqrt(a_t), m = -q / sqrt(1 - a_t), q = (1 - a_t) / r_t^2.
+
+    The conditional score, grad log p(x_t) + g / r_t^2, in the place of the score.
+    """
+    q = scale * step.b_t / r2(step, data_variance)
+    return q / jnp.sqrt(step.a_t), -q / jnp.sqrt(step.b_t)
+
+
+WEIGHTS: dict[str, Callable[[Step, Number, Number], Pair]] = {
+    "adaptive": adaptive,
+    "algorithm1": algorithm1,
+    "vdm": vdm,
+    "posterior": posterior,
+}

@@ -1,0 +1,164 @@
+"""Restore an image: check the request, then let a sampler sample it."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pigdm_jax.compilation import typed_jit
+from pigdm_jax.operators import chain, crop
+from pigdm_jax.prior import Prior
+from pigdm_jax.problem import (
+    Problem,
+    check_needs,
+    check_problem,
+    measurement_residual,
+)
+from pigdm_jax.samplers import Sampler, Trace, default
+from pigdm_jax.samplers.base import OnStep, Stepwise, starting_image
+from pigdm_jax.types import Image, ImageShape, PRNGKey, Scalar
+
+
+def restore(
+    prior: Prior,
+    problem: Problem,
+    key: PRNGKey,
+    sampler: Sampler | None = None,
+    *,
+    init: str | Image | None = None,
+    trace: bool = False,
+    on_step: OnStep | None = None,
+) -> Image | tuple[Image, Trace]:
+    """One sample of the image behind a measurement.
+
+    Pure and jitted: it compiles once for each shape, each choice of static fields and
+    with or without a noise level, not again for another image, mask, kernel, key, eta
+    or level. Batches come from `jax.vmap` over problems, keys, priors or samplers.
+
+    An image whose size does not suit the prior is restored as the corner of a larger
+    one, of which the operator sees only that corner.
+
+    Args:
+      prior: the diffusion model.
+      problem: what was measured.
+      key: the image's own `jax.random` key; same key, same image, whatever the batch.
+      sampler: how to sample; None is `pigdm_jax.samplers.default`.
+      init: what to begin from, with the noise of the sampler's first level: "pinv"
+        (the default of samplers that start late), "upsample" (the measurement enlarged
+        linearly) or an image in [-1, 1].
+      trace: also return the per-step `Trace`.
+      on_step: called after every step with its number, 1 .. n, and its `Info`; the
+        steps are then separate calls, and not for use under `jit` or `vmap`. An
+        exception that it raises ends the run.
+
+    Returns:
+      The image, (height, width, channels) about [-1, 1] and not clipped; with `trace`
+      a pair of it and the trace.
+
+    Raises:
+      TypeError: if prior, problem or sampler is none.
+      ValueError: if the request makes no sense, before anything is computed.
+
+    Reference: Song, Vahdat, Mardani, Kautz, ICLR 2023.
+    """
+    sampler = check_request(prior, problem, sampler)
+    image, record = sample(prior, problem, key, sampler, init=init, on_step=on_step)
+    if not trace:
+        return image
+    return image, record._replace(consistency=consistency(problem))
+
+
+def sample(
+    prior: Prior,
+    problem: Problem,
+    key: PRNGKey,
+    sampler: Sampler,
+    *,
+    init: str | Image | None = None,
+    on_step: OnStep | None = None,
+) -> tuple[Image, Trace]:
+    """`restore` without its checks, for a request that has passed them."""
+    image_shape = problem.operator.image_shape
+    working = working_shape(prior, image_shape)
+    problem = dataclasses.replace(problem, y=_float32(problem.y))
+    init = sampler.default_init if init is None else init
+    if init is not None:
+        init = starting_image(problem, init)
+    if working != image_shape:
+        height, width = image_shape[:2]
+        if init is not None:
+            pad = [(0, big - n) for big, n in zip(working, image_shape, strict=True)]
+            init = jnp.pad(init, pad, mode="edge")
+        operator = chain(crop(working, height, width), problem.operator)
+        problem = dataclasses.replace(problem, operator=operator)
+    image, record = sampler.sample(prior, problem, key, init, on_step)
+    return image[: image_shape[0], : image_shape[1]], record
+
+
+def _float32(y: Any) -> Any:
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), y)
+
+
+@typed_jit
+def consistency(problem: Problem) -> Scalar:
+    """Root mean square of h(h+(y)) - y; see `Trace`."""
+    return measurement_residual(problem, problem.operator.pinv(problem.y))
+
+
+def working_shape(prior: Prior, image_shape: ImageShape) -> ImageShape:
+    """The shape a prior runs at for an image: its own, or the next multiple up.
+
+    Raises:
+      ValueError: if the prior is for smaller images or for other channels.
+    """
+    if prior.image_shape is not None:
+        fits = image_shape[2] == prior.image_shape[2] and all(
+            n <= own for n, own in zip(image_shape, prior.image_shape, strict=True)
+        )
+        if not fits:
+            raise ValueError(
+                f"this prior is for images up to {prior.image_shape}, the operator is "
+                f"for {image_shape}"
+            )
+        return prior.image_shape
+    height, width, channels = image_shape
+    m = prior.multiple
+    height, width = (max(-(-n // m) * m, prior.smallest) for n in (height, width))
+    return (height, width, channels)
+
+
+def check_request(prior: Any, problem: Any, sampler: Any = None) -> Sampler:
+    """Refuse what makes no sense, before anything is computed.
+
+    Returns:
+      The sampler, or the default one for None.
+
+    Raises:
+      TypeError: if prior, problem or sampler is none.
+      ValueError: in one sentence.
+    """
+    for name, value, kind in (("prior", prior, Prior), ("problem", problem, Problem)):
+        if not isinstance(value, kind):
+            raise TypeError(
+                f"{name} must be a pigdm_jax.{kind.__name__}, got "
+                f"{type(value).__name__}"
+            )
+    check_problem(problem)
+    sampler = default(prior, problem) if sampler is None else sampler
+    if not isinstance(sampler, Sampler):
+        raise TypeError(
+            "sampler must be a pigdm_jax.Sampler, for instance "
+            f"pigdm_jax.samplers.DDIM(steps=100), got {type(sampler).__name__}"
+        )
+    name = f"the sampler {sampler.name or type(sampler).__name__.lower()}"
+    check_needs(name, sampler.needs, problem)
+    working_shape(prior, problem.operator.image_shape)
+    if isinstance(sampler, Stepwise):
+        levels = sampler.levels(prior.schedule)
+        if levels[0] != 0 or not (np.diff(levels) > 0).all():
+            raise ValueError(
+                f"{name} visits noise levels {levels} that do not fall to 0"
+            )
+    return sampler

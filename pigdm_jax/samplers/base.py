@@ -1,0 +1,375 @@
+"""What a sampler is, and the loop over noise levels that most of them are."""
+
+import abc
+from collections.abc import Callable
+from functools import partial
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PyTree
+
+from pigdm_jax.checks import as_float32, check_count, check_number, check_word
+from pigdm_jax.compilation import tuned_jit, typed_jit
+from pigdm_jax.guidance.base import Denoised, Guided, denoise
+from pigdm_jax.prior import Prior
+from pigdm_jax.problem import Needs, Problem, measurement_residual, root_mean_square
+from pigdm_jax.schedule import SPACINGS, Schedule, Step, step_table
+from pigdm_jax.text_form import TextForm
+from pigdm_jax.types import Image, ImageShape, Number, PRNGKey, Scalar
+
+State = Any
+"""What a sampler hands from step to step: a pytree, mostly the noisy sample itself."""
+
+
+class Info(NamedTuple):
+    """What one step did.
+
+    Attributes:
+      x0: the prior's prediction of the clean image.
+      residual: root mean square of y - h(x0), in the measurement's own units.
+      correction: what the measurement added to the sample or its prediction.
+    """
+
+    x0: Image
+    residual: Scalar
+    correction: Image
+
+
+OnStep = Callable[[int, Info], None]
+
+
+class Trace(NamedTuple):
+    """What happened in each of the n steps, noisiest first.
+
+    Attributes:
+      t: the network's step.
+      residual: root mean square of y - h(x0_hat), in the measurement's own units.
+      x0_norm: root mean square of x0_hat.
+      guidance_norm: root mean square of what the measurement added.
+      consistency: one number, root mean square of h(h+(y)) - y. Above rounding it
+        tells that the pseudoinverse is approximate (a chain with non-linear parts,
+        conjugate gradients that did not converge) or that no image measures y (noise).
+      estimate: what a blind sampler found out about the measurement.
+    """
+
+    t: Float[Array, "*batch n"]
+    residual: Float[Array, "*batch n"]
+    x0_norm: Float[Array, "*batch n"]
+    guidance_norm: Float[Array, "*batch n"]
+    consistency: Float[Array, "*batch"] | None = None
+    estimate: PyTree | None = None
+
+
+class Sampler(TextForm):
+    """A way to sample the image behind a measurement; a frozen pytree.
+
+    A sampler receives a prior and a problem and owns neither. Numbers are leaves;
+    words and counts are static fields.
+
+    Attributes:
+      needs: what it asks of a problem.
+      project: whether `restore` ends with the projection where y is exact.
+      default_init: what `init` is if not given: "pinv", or None for pure noise.
+    """
+
+    needs: Needs = Needs()
+    project: bool = True
+    default_init: str | None = None
+
+    @property
+    @abc.abstractmethod
+    def evaluations(self) -> int:
+        """Evaluations of the prior in all (NFE)."""
+
+    @abc.abstractmethod
+    def sample(
+        self,
+        prior: Prior,
+        problem: Problem,
+        key: PRNGKey,
+        init: Image | None = None,
+        on_step: OnStep | None = None,
+    ) -> tuple[Image, Trace]:
+        """One sample.
+
+        Args:
+          prior: the diffusion model, which takes images of the problem's size.
+          problem: a valid one, which meets `needs`.
+          key: the image's own key.
+          init: an image to begin from, with the first level's noise added.
+          on_step: called after each step with its number, 1 .. n, and its `Info`.
+        """
+
+
+class Stepwise(Sampler):
+    """A sampler that visits noise levels one by one, in one `jax.lax.scan`.
+
+    What is abstract is the method; `sample` runs it.
+    """
+
+    @abc.abstractmethod
+    def levels(self, schedule: Schedule) -> Int[np.ndarray, " n_plus_1"]:
+        """The noise levels 0 = v_0 < ... < v_n, visited from last to first."""
+
+    @abc.abstractmethod
+    def begin(
+        self, prior: Prior, problem: Problem, x: Image, step: Step, key: PRNGKey
+    ) -> State:
+        """The state from the noisy sample x at the first level."""
+
+    @abc.abstractmethod
+    def step(
+        self, prior: Prior, problem: Problem, state: State, step: Step, key: PRNGKey
+    ) -> tuple[State, Info]:
+        """From the state at one noise level to the next, with the step's own key."""
+
+    @abc.abstractmethod
+    def image(self, state: State) -> Image:
+        """The restored image in the last state."""
+
+    def estimate(self, state: State) -> PyTree | None:
+        """What a blind sampler found out about the measurement."""
+        del state
+        return None
+
+    def sample(
+        self,
+        prior: Prior,
+        problem: Problem,
+        key: PRNGKey,
+        init: Image | None = None,
+        on_step: OnStep | None = None,
+    ) -> tuple[Image, Trace]:
+        """Visit the levels; see `Sampler.sample`.
+
+        Raises:
+          ValueError: if `on_step` is given under `jit` or `vmap`.
+        """
+        levels = self.levels(prior.schedule)
+        sampler, problem = as_float32(self), as_float32(problem)
+        if init is None and self.default_init is not None:
+            init = starting_image(problem, self.default_init)
+        alpha_bar = prior.schedule.alpha_bar_at_level[levels[-1]]
+        x = starting_sample(key, problem.operator.image_shape, alpha_bar, init)
+        table = step_table(prior.schedule, levels)
+        first = jax.tree.map(itemgetter(0), table)
+        # Steps have the keys 1 .. n.
+        begin_key = jax.random.fold_in(key, len(levels))
+        state = _begin(sampler, prior, problem, x, first, begin_key)
+        if on_step is None:
+            state, trace = _scan(sampler, prior, problem, state, key, table)
+        else:
+            run = partial(_one_step, sampler, prior, problem)
+            state, trace = _step_by_step(run, state, key, table, on_step)
+        trace = trace._replace(estimate=sampler.estimate(state))
+        return sampler.image(state), trace
+
+
+class Spaced(Stepwise):
+    """A `Stepwise` sampler of which users choose steps, start and spacing.
+
+    Attributes:
+      steps: evaluations of the prior (NFE).
+      start: begin at this part of the schedule's noise levels, in (0, 1], from `init`
+        with that level's noise added (CCDF, appendix B of the paper); None is 1, from
+        pure noise.
+      spacing: of the noise levels, "uniform" or "quadratic" (denser at low noise).
+    """
+
+    steps: int
+    start: Any
+    spacing: str
+
+    def __post_init__(self) -> None:
+        """Refuse what is known to make no sense."""
+        check_count("steps", self.steps)
+        check_word("spacing", self.spacing, SPACINGS)
+        if self.start is not None and not 0 < self.start <= 1:
+            raise ValueError(
+                "start is a part of the schedule's noise levels, above 0 and at most "
+                f"1; got {self.start}"
+            )
+        for name in ("eta", "scale"):
+            limits = (0, 1) if name == "eta" else (0,)
+            check_number(name, vars(self).get(name), *limits)
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of the prior in all (NFE)."""
+        return self.steps
+
+    @property
+    def default_init(self) -> str | None:
+        """The pseudoinverse, where the sampler does not start from pure noise."""
+        return None if self.start is None else "pinv"
+
+    def levels(self, schedule: Schedule) -> Int[np.ndarray, " n_plus_1"]:
+        """The noise levels to visit."""
+        start = None
+        if self.start is not None:
+            start = max(round(self.start * schedule.num_steps), self.steps)
+        return schedule.levels(self.steps, start, self.spacing)
+
+    def begin(
+        self, prior: Prior, problem: Problem, x: Image, step: Step, key: PRNGKey
+    ) -> State:
+        """The noisy sample itself."""
+        del prior, problem, step, key
+        return x
+
+    def image(self, state: State) -> Image:
+        """The sample itself."""
+        return state
+
+
+@typed_jit
+def _begin(
+    sampler: Stepwise,
+    prior: Prior,
+    problem: Problem,
+    x: Image,
+    first: Step,
+    key: PRNGKey,
+) -> State:
+    return sampler.begin(prior, problem, x, first, key)
+
+
+@tuned_jit
+def _scan(
+    sampler: Stepwise,
+    prior: Prior,
+    problem: Problem,
+    state: State,
+    key: PRNGKey,
+    table: Step,
+) -> tuple[State, Trace]:
+    """Take the steps of a table, from a state at the noise level of its first row."""
+
+    def body(state: State, step: Step) -> tuple[State, Trace]:
+        own = jax.random.fold_in(key, step.index)
+        state, info = sampler.step(prior, problem, state, step, own)
+        return state, _summary(step, info)
+
+    return jax.lax.scan(body, state, table)
+
+
+@tuned_jit
+def _one_step(
+    sampler: Stepwise,
+    prior: Prior,
+    problem: Problem,
+    state: State,
+    key: PRNGKey,
+    step: Step,
+) -> tuple[State, Info, Trace]:
+    own = jax.random.fold_in(key, step.index)
+    state, info = sampler.step(prior, problem, state, step, own)
+    return state, info, _summary(step, info)
+
+
+def _summary(step: Step, info: Info) -> Trace:
+    rms = [root_mean_square(a) for a in (info.x0, info.correction)]
+    return Trace(step.t, info.residual, *rms)
+
+
+def _step_by_step(
+    run: Callable[[State, PRNGKey, Step], tuple[State, Info, Trace]],
+    state: State,
+    key: PRNGKey,
+    table: Step,
+    on_step: OnStep,
+) -> tuple[State, Trace]:
+    """The same steps, one call each, of one program.
+
+    A callback inside the program would keep it out of JAX's compilation cache.
+    """
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(state)):
+        raise ValueError("on_step is called between steps, so not under jit or vmap")
+    rows = []
+    for i in range(len(table.index)):
+        step = jax.tree.map(itemgetter(i), table)
+        state, info, row = run(state, key, step)
+        rows.append(row)
+        jax.block_until_ready(state)
+        on_step(i + 1, info)
+    return state, jax.tree.map(lambda *leaves: jnp.stack(leaves), *rows)
+
+
+@partial(jax.jit, static_argnames="shape")
+def starting_sample(
+    key: PRNGKey, shape: ImageShape, alpha_bar: Number, init: Image | None
+) -> Image:
+    """Pure noise, or an image with the noise of its level added (CCDF, appendix B)."""
+    z = jax.random.normal(jax.random.fold_in(key, 0), shape)
+    if init is None:
+        return z
+    return jnp.sqrt(alpha_bar) * init + jnp.sqrt(1 - alpha_bar) * z
+
+
+def starting_image(problem: Problem, init: str | Image) -> Image:
+    """The image that `init` stands for.
+
+    Args:
+      problem: what was measured.
+      init: "pinv", "upsample" (the measurement enlarged linearly) or an image.
+
+    Raises:
+      ValueError: if it is none of these, or does not suit the problem.
+    """
+    operator, y = problem.operator, problem.y
+    if not isinstance(init, str):
+        if jnp.shape(init) != operator.image_shape:
+            raise ValueError(
+                f"init has shape {jnp.shape(init)}, the operator's images are "
+                f"{operator.image_shape}"
+            )
+        return jnp.asarray(init, jnp.float32)
+    if init == "pinv":
+        damping = problem.sigma**2 if operator.linear else 0.0
+        return operator.pinv(y, damping)
+    if init == "upsample":
+        shape, channels = operator.measurement_shape, operator.image_shape[2]
+        if len(jax.tree.leaves(y)) != 1 or len(shape) != 3 or shape[2] != channels:
+            raise ValueError(
+                "init='upsample' needs a measurement that is a picture with as many "
+                f"channels as the image; this one has shape {shape}"
+            )
+        return jax.image.resize(y, operator.image_shape, "linear")
+    raise ValueError(f"init is 'pinv', 'upsample' or an image, got {init!r}")
+
+
+def ddim_coefficients(step: Step, eta: Number) -> tuple[Scalar, Scalar]:
+    """c1 and c2 of Algorithm 1 (DDIM's, Song et al. 2021).
+
+    c1 = eta sqrt((1 - a_t/a_s) (1 - a_s) / (1 - a_t)), c2 = sqrt(1 - a_s - c1^2),
+    written without the cancellation.
+    """
+    c1 = eta * jnp.sqrt(step.b_s * step.fresh)
+    c2 = jnp.sqrt(step.b_s * (step.kept + (1 - eta**2) * step.fresh))
+    return c1, c2
+
+
+def ddim(x0: Image, eps: Image, step: Step, eta: Number, key: PRNGKey) -> Image:
+    """x_s = sqrt(a_s) x0 + c1 z + c2 eps, with fresh noise z."""
+    c1, c2 = ddim_coefficients(step, eta)
+    z = jax.random.normal(key, x0.shape)
+    return jnp.sqrt(step.a_s) * x0 + c1 * z + c2 * eps
+
+
+def correction_of(guided: Guided, step: Step, eta: Number) -> Image:
+    """W g: what guidance adds to DDIM's x_s."""
+    _, c2 = ddim_coefficients(step, eta)
+    return jnp.sqrt(step.a_s) * (guided.guided_x0 - guided.x0) + c2 * (
+        guided.guided_eps - guided.eps
+    )
+
+
+def evaluate(
+    prior: Prior, problem: Problem, x_t: Image, step: Step
+) -> tuple[Denoised, Scalar]:
+    """One evaluation of the prior, and the residual of its prediction."""
+    denoised = denoise(prior, x_t, step)
+    return denoised, measurement_residual(problem, denoised.x0)

@@ -1,0 +1,79 @@
+"""DDRM: each singular value's coefficient is restored by its own rule.
+
+Reference: Kawar, Elad, Ermon, Song, "Denoising diffusion restoration models", NeurIPS
+2022, equations 7 and 8, with eta_b = 1.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from pigdm_jax.prior import Prior
+from pigdm_jax.problem import Needs, Problem
+from pigdm_jax.pytree import pytree_class, static_field
+from pigdm_jax.samplers.base import Info, Spaced, evaluate
+from pigdm_jax.samplers.spectral import Coordinates, join, noise_in_spectrum, split
+from pigdm_jax.schedule import Step
+from pigdm_jax.types import Image, PRNGKey
+
+
+@pytree_class
+class DDRM(Spaced):
+    """Denoising diffusion restoration; operators with known singular values.
+
+    Attributes:
+      steps: evaluations of the prior (NFE).
+      start: begin at this part of the noise levels, in (0, 1]; None from pure noise.
+      spacing: of the noise levels, "uniform" or "quadratic" (denser at low noise).
+      eta: 0 to 1, how much of the noise is fresh in every step.
+    """
+
+    steps: int = static_field(default=100)
+    start: float | None = static_field(default=None)
+    spacing: str = static_field(default="uniform")
+    eta: Any = 0.85
+
+    needs = Needs(spectrum=True)
+
+    def begin(
+        self, prior: Prior, problem: Problem, x: Image, step: Step, key: PRNGKey
+    ) -> Image:
+        """What is measured starts at its measurement, with the rest of the noise."""
+        del prior, key
+        spectrum = problem.operator.spectrum
+        sigma = jnp.sqrt(step.b_t / step.a_t)
+        known = spectrum.analyse(problem.operator.pinv(problem.y))
+        noise = noise_in_spectrum(spectrum, problem.sigma)
+        parts = split(spectrum, x / jnp.sqrt(step.a_t))
+        fresh = jnp.sqrt(jnp.maximum(sigma**2 - noise**2, 0)) / sigma
+        started = jnp.where(
+            noise < sigma, known + fresh * parts.measured, parts.measured
+        )
+        return jnp.sqrt(step.a_t) * join(spectrum, Coordinates(started, parts.rest))
+
+    def step(
+        self, prior: Prior, problem: Problem, state: Image, step: Step, key: PRNGKey
+    ) -> tuple[Image, Info]:
+        """The paper's step from sigma_t to sigma_s, x being x_t / sqrt(alpha_bar)."""
+        denoised, residual = evaluate(prior, problem, state, step)
+        spectrum, eta = problem.operator.spectrum, self.eta
+        sigma = jnp.sqrt(step.b_s / step.a_s)
+        noise = noise_in_spectrum(spectrum, problem.sigma)
+        known = spectrum.analyse(problem.operator.pinv(problem.y))
+        z = jax.random.normal(key, state.shape)
+        x0, eps, z = (split(spectrum, a) for a in (denoised.x0, denoised.eps, z))
+        carried = jnp.sqrt(1 - eta**2) * sigma
+        # Of H^+ y what exceeds the level's own noise counts as noise already there.
+        off = (known - x0.measured) / jnp.where(noise > 0, noise, 1)
+        noisier = x0.measured + carried * off + eta * sigma * z.measured
+        hidden = x0.measured + carried * eps.measured + eta * sigma * z.measured
+        fresh = jnp.sqrt(jnp.maximum(sigma**2 - noise**2, 0))
+        clearer = known + fresh * z.measured
+        measured = jnp.where(noise > sigma, noisier, clearer)
+        measured = jnp.where(jnp.isinf(noise), hidden, measured)
+        rest = x0.rest + carried * eps.rest + eta * sigma * z.rest
+        x_s = jnp.sqrt(step.a_s) * join(spectrum, Coordinates(measured, rest))
+        taken = jnp.where(noise > sigma, x0.measured, known)
+        fitted = join(spectrum, Coordinates(taken, x0.rest))
+        return x_s, Info(denoised.x0, residual, fitted - denoised.x0)

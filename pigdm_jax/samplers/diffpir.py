@@ -1,0 +1,51 @@
+"""DiffPIR: half-quadratic splitting, the measurement's part solved in closed form.
+
+Reference: Zhu, Zhang, Liang, Cao, Wen, Timofte, Van Gool, "Denoising diffusion models
+for plug-and-play image restoration", CVPR workshops 2023, algorithm 1.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from pigdm_jax.prior import Prior
+from pigdm_jax.problem import Problem, proximal
+from pigdm_jax.pytree import pytree_class, static_field
+from pigdm_jax.samplers.base import Info, Spaced, evaluate
+from pigdm_jax.schedule import Step
+from pigdm_jax.types import Image, PRNGKey
+
+LAMBDA = 8.0
+
+
+@pytree_class
+class DiffPIR(Spaced):
+    """DiffPIR, for any operator.
+
+    Attributes:
+      steps: evaluations of the prior (NFE).
+      start: begin at this part of the noise levels, in (0, 1]; None from pure noise.
+      spacing: of the noise levels, "uniform" or "quadratic" (denser at low noise).
+      eta: the root of the paper's zeta, 0 to 1.
+      scale: the paper's lambda over 8, which is among the values that it uses.
+    """
+
+    steps: int = static_field(default=100)
+    start: float | None = static_field(default=None)
+    spacing: str = static_field(default="uniform")
+    eta: Any = 0.55
+    scale: Any = 1.0
+
+    def step(
+        self, prior: Prior, problem: Problem, state: Image, step: Step, key: PRNGKey
+    ) -> tuple[Image, Info]:
+        """The prediction fitted to the measurement, and noise that agrees with it."""
+        denoised, residual = evaluate(prior, problem, state, step)
+        strength = LAMBDA * self.scale * step.a_t / step.b_t
+        fitted = proximal(problem, denoised.x0, strength)
+        eps = (state - jnp.sqrt(step.a_t) * fitted) / jnp.sqrt(step.b_t)
+        z = jax.random.normal(key, state.shape)
+        noise = self.eta * z + jnp.sqrt(1 - self.eta**2) * eps
+        x_s = jnp.sqrt(step.a_s) * fitted + jnp.sqrt(step.b_s) * noise
+        return x_s, Info(denoised.x0, residual, fitted - denoised.x0)

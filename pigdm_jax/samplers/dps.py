@@ -1,0 +1,54 @@
+"""DPS: the gradient of the residual's norm through network and measurement.
+
+Reference: Chung, Kim, Mccann, Klasky, Ye, "Diffusion posterior sampling for general
+noisy inverse problems", ICLR 2023, algorithm 1, with the step size zeta / ||y - h(x0)||
+of its section 3.2.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from pigdm_jax.prior import Prior
+from pigdm_jax.problem import Needs, Problem
+from pigdm_jax.pytree import pytree_class, static_field
+from pigdm_jax.samplers.base import Info, Spaced, ddim, evaluate
+from pigdm_jax.schedule import Step
+from pigdm_jax.types import Image, PRNGKey
+
+
+@pytree_class
+class DPS(Spaced):
+    """Diffusion posterior sampling; measurements with a gradient.
+
+    Attributes:
+      steps: evaluations of the prior (NFE), each with one vector-Jacobian product.
+      start: begin at this part of the noise levels, in (0, 1]; None from pure noise.
+      spacing: of the noise levels, "uniform" or "quadratic" (denser at low noise).
+      eta: 0 (deterministic) to 1, how much of a step's noise is fresh.
+      scale: zeta of the paper.
+    """
+
+    steps: int = static_field(default=100)
+    start: float | None = static_field(default=None)
+    spacing: str = static_field(default="uniform")
+    eta: Any = 1.0
+    scale: Any = 1.0
+
+    needs = Needs(differentiable=True)
+
+    def step(
+        self, prior: Prior, problem: Problem, state: Image, step: Step, key: PRNGKey
+    ) -> tuple[Image, Info]:
+        """An unconditional step, less zeta times the gradient of ||y - h(x0)||."""
+        denoised, residual = evaluate(prior, problem, state, step)
+        measured, transpose = jax.vjp(problem.operator.apply, denoised.x0)
+        difference = jax.tree.map(jnp.subtract, problem.y, measured)
+        leaves = jax.tree.leaves(difference)
+        norm = jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in leaves))
+        (pulled,) = transpose(difference)
+        gradient = denoised.vjp(pulled) / jnp.maximum(norm, jnp.finfo(jnp.float32).tiny)
+        correction = self.scale * gradient
+        x_s = ddim(denoised.x0, denoised.eps, step, self.eta, key) + correction
+        return x_s, Info(denoised.x0, residual, correction)

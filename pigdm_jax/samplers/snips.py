@@ -1,0 +1,90 @@
+"""SNIPS: Langevin dynamics of the posterior, coefficient by coefficient.
+
+One Langevin step at each noise level, so it needs hundreds of them. What comes out is
+the last prediction, with the measured coefficients where y is noise-free.
+
+Reference: Kawar, Vaksman, Elad, "SNIPS: solving noisy inverse problems stochastically",
+NeurIPS 2021, algorithm 1.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from pigdm_jax.prior import Prior
+from pigdm_jax.problem import Needs, Problem
+from pigdm_jax.pytree import pytree_class, static_field
+from pigdm_jax.samplers.base import Info, Spaced, evaluate
+from pigdm_jax.samplers.spectral import Coordinates, join, noise_in_spectrum, split
+from pigdm_jax.schedule import Step
+from pigdm_jax.types import Image, PRNGKey
+
+SIZE = 0.23
+
+
+class Chain(NamedTuple):
+    """The sample over sqrt(alpha_bar), and the clean image predicted from it."""
+
+    x: Image
+    x0: Image
+
+
+@pytree_class
+class SNIPS(Spaced):
+    """Langevin dynamics; operators with known singular values.
+
+    Attributes:
+      steps: evaluations of the prior (NFE).
+      start: begin at this part of the noise levels, in (0, 1]; None from pure noise.
+      spacing: of the noise levels, "uniform" or "quadratic" (denser at low noise).
+      scale: the paper's step size c over 0.23.
+    """
+
+    steps: int = static_field(default=200)
+    start: float | None = static_field(default=None)
+    spacing: str = static_field(default="uniform")
+    scale: Any = 1.0
+
+    needs = Needs(spectrum=True)
+
+    def begin(
+        self, prior: Prior, problem: Problem, x: Image, step: Step, key: PRNGKey
+    ) -> Chain:
+        """Pure noise."""
+        del prior, problem, key
+        x = x / jnp.sqrt(step.a_t)
+        return Chain(x, x)
+
+    def step(
+        self, prior: Prior, problem: Problem, state: Chain, step: Step, key: PRNGKey
+    ) -> tuple[Chain, Info]:
+        """Add c A score + sqrt(2 c A) z, with a step size A for each coefficient."""
+        variance = step.b_t / step.a_t
+        x_t = jnp.sqrt(step.a_t) * state.x
+        denoised, residual = evaluate(prior, problem, x_t, step)
+        spectrum, size = problem.operator.spectrum, SIZE * self.scale
+        noise = noise_in_spectrum(spectrum, problem.sigma) ** 2
+        known = spectrum.analyse(problem.operator.pinv(problem.y))
+        z = jax.random.normal(key, state.x.shape)
+        x, x0, z = (split(spectrum, image) for image in (state.x, denoised.x0, z))
+        # Levels noisier than the measurement see it through the noise they add to it;
+        # at the others it is one more, independent, source.
+        sees = noise < variance
+        pull = (known - x.measured) / jnp.maximum(jnp.abs(noise - variance), 1e-12)
+        prior_score = (x0.measured - x.measured) / variance
+        score = jnp.where(sees, pull, prior_score + pull)
+        score = jnp.where(jnp.isinf(noise), prior_score, score)
+        pace = jnp.where(sees, variance - noise, variance * (1 - variance / noise))
+        pace = size * jnp.where(jnp.isinf(noise), variance, pace)
+        measured = x.measured + pace * score + jnp.sqrt(2 * pace) * z.measured
+        pace = size * variance
+        rest = x.rest + size * (x0.rest - x.rest) + jnp.sqrt(2 * pace) * z.rest
+        sample = join(spectrum, Coordinates(measured, rest))
+        exact = jnp.where(noise == 0, known, x0.measured)
+        fitted = join(spectrum, Coordinates(exact, x0.rest))
+        return Chain(sample, fitted), Info(denoised.x0, residual, fitted - denoised.x0)
+
+    def image(self, state: Chain) -> Image:
+        """The last prediction."""
+        return state.x0

@@ -1,0 +1,48 @@
+"""Restorations whose pixels are not to change unnoticed.
+
+`frozen.npz` holds what `restore` made of five measurements of one image, by every
+sampler, guidance and weight, before samplers and problems were values.
+"""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pigdm_jax import Problem, gaussian_prior, operators, restore, samplers
+
+FROZEN = np.load(Path(__file__).with_name("frozen.npz"))
+SHAPE = (8, 8, 3)
+CASES = sorted({name.rsplit("|", 1)[0] for name in FROZEN.files if "|" in name})
+# Adam divides gradients near 0 by themselves, and undamped conjugate gradients stop
+# where rounding does; both enlarge the order in which sums are taken.
+LOOSE = {"red_diff": 2e-3, "motion_blur:3,30|0.0": 5e-3}
+
+
+def tolerance(name):
+    return next((v for k, v in LOOSE.items() if k in name), 5e-5)
+
+
+# Every fourth sampler of two measurements is enough for each commit.
+QUICK = ("inpaint:random,0.5,3|0.0", "gaussian_blur:1.0|0.1")
+SLOW = [pytest.param(case, 1, marks=pytest.mark.slow) for case in CASES]
+
+
+@pytest.mark.parametrize("case, every", [*((case, 4) for case in QUICK), *SLOW])
+def test_restorations_are_as_they_were(case, every):
+    text, noise = case.split("|")
+    prior = gaussian_prior(FROZEN["mean"], FROZEN["covariance"])
+    operator = operators.parse(text, SHAPE)
+    y, noise_std = operator.apply(jnp.asarray(FROZEN["x"])), float(noise)
+    if noise_std:
+        y = y + noise_std * jax.random.normal(jax.random.key(5), y.shape)
+    problem = Problem(operator, y, noise_std or None)
+    names = [name for name in FROZEN.files if name.startswith(f"{case}|")]
+    for name in names[::every]:
+        sampler = samplers.parse(name.rsplit("|", 1)[1])
+        image = restore(prior, problem, jax.random.key(11), sampler)
+        off = np.abs(image - FROZEN[name]).max() / max(1, np.abs(FROZEN[name]).max())
+        assert off < tolerance(name), (name, off)
+    jax.clear_caches()
