@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pigdm_jax import load_prior, restore
+from pigdm_jax import Problem, load_prior, restore
 from pigdm_jax import operators as ops
+from pigdm_jax.samplers import DDIM
 from pigdm_jax.training.checkpoints import Checkpoints
 from pigdm_jax.training.config import TrainConfig
 from pigdm_jax.training.crops import batches
@@ -103,8 +104,8 @@ def test_a_run_that_was_cut_off_ends_as_one_that_was_not(photos, whole_run, tmp_
 def test_the_result_is_a_prior(whole_run):
     prior = load_prior(whole_run / "prior")
     operator = ops.inpaint((10, 8, 3), ops.random_mask((10, 8, 3), 0.5, 0))
-    y = jnp.zeros((10, 8, 3))
-    image = restore(prior, operator, y, jax.random.key(0), steps=2)
+    problem = Problem(operator, jnp.zeros((10, 8, 3)))
+    image = restore(prior, problem, jax.random.key(0), DDIM(2))
     assert image.shape == (10, 8, 3) and jnp.isfinite(image).all()
 
 
@@ -278,9 +279,8 @@ def test_classes_and_conditions_make_priors_that_take_them(photos, tmp_path):
     operator = ops.parse(task, (8, 8, 3))
     y = operator.apply(jnp.ones((8, 8, 3)))
     prior = load_prior(folder, low_res=operator.pinv(y))
-    image = restore(
-        prior, ops.identity((8, 8, 3)), jnp.zeros((8, 8, 3)), jax.random.key(0), steps=2
-    )
+    problem = Problem(ops.identity((8, 8, 3)), jnp.zeros((8, 8, 3)))
+    image = restore(prior, problem, jax.random.key(0), DDIM(2))
     assert jnp.isfinite(image).all()
 
 
@@ -334,3 +334,21 @@ def test_folders_that_do_not_fit_are_refused(photos, whole_run, tmp_path):
         load_photos(empty, 8, 0.1, False)
     with pytest.raises(ValueError, match=r"broken.png is not"):
         load_photos(empty, 8, 0.1, True)
+
+
+def test_muon_makes_the_update_of_every_kernel_orthogonal():
+    config = dataclasses.replace(TINY, optimizer="muon", weight_decay=0.0, lr=0.01)
+    optimizer, _ = make_optimizer(config)
+    params = {"kernel": jnp.zeros((3, 3, 32, 32)), "bias": jnp.zeros(32)}
+    key = jax.random.key(0)
+    gradient = jax.tree.map(
+        lambda a: jnp.linspace(0.1, 1, 32) * jax.random.normal(key, a.shape), params
+    )
+    state = optimizer.init(params)
+    for _ in range(3):  # the rate of the first is 0
+        update, state = optimizer.update(gradient, state, params)
+    values = jnp.linalg.svd(update["kernel"].reshape(-1, 32), compute_uv=False)
+    # The Newton-Schulz iteration brings them near 1, not to it.
+    assert values.max() / values.min() < 2
+    plain = jnp.linalg.svd(gradient["kernel"].reshape(-1, 32), compute_uv=False)
+    assert plain.max() / plain.min() > 5 and jnp.abs(update["bias"]).max() > 0
