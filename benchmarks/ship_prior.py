@@ -4,7 +4,7 @@
 
 RUN is the folder of `pigdm train`, finished or not: its latest checkpoint counts. Both
 priors denoise the photos in one step at several noise levels, and the one with the
-higher mean PSNR stays. Weights are stored in half precision. The card beside them,
+higher mean PSNR at those of photos stays. Weights are stored in half precision. The card beside them,
 README.md, is for a person to write.
 """
 
@@ -26,6 +26,9 @@ from pigdm_jax.training.loop import averaged_prior
 
 # Pixels 0 to 1. Above 0.2, how well large structures are predicted.
 SIGMAS = (0.025, 0.05, 0.1, 0.2, 0.5, 2.0)
+# So many of them decide. The last is only printed: on eight tasks restorations gained
+# 0.1 to 0.2 dB while it fell by 0.3.
+DECISIVE = 5
 # Of no use to a run that begins with a prior's weights.
 NETWORK_FLAGS = ("channels", "channel_mult", "blocks", "attention", "resampling")
 # Less than this, in dB, is not worth a new file in the history.
@@ -102,7 +105,7 @@ def main() -> None:
     there = (SHIPPED / args.name / METADATA).exists()
     new = scores(in_half(candidate), photos)
     old = scores(pj.load_prior(args.name), photos) if there else [-np.inf] * len(new)
-    gain = np.mean(new) - np.mean(old)
+    gain = np.mean(new[:DECISIVE]) - np.mean(old[:DECISIVE])
     for what, row in (("shipped", old), (f"step {step}", new)):
         print(f"{what:>12}: " + "  ".join(f"{value:.2f}" for value in row))
     if gain < LEAST_GAIN:
