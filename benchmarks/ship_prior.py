@@ -4,8 +4,8 @@
 
 RUN is the folder of `pigdm train`, finished or not: its latest checkpoint counts. Both
 priors denoise the photos in one step at several noise levels, and the one with the
-higher mean PSNR at those of photos stays. Weights are stored in half precision. The card beside them,
-README.md, is for a person to write.
+higher mean PSNR at those of photos stays. Weights are stored in half precision. The
+card beside them, README.md, is for a person to write.
 """
 
 import argparse

@@ -48,7 +48,7 @@ export XLA_FLAGS="${XLA_FLAGS:-} --xla_force_host_platform_device_count=$devices
 # end at any time.
 nice -n 19 pigdm train packed/photos.zip --out "$run" --init photos-64 \
   --steps 1000000 --batch 16 --crop 64 --lr 2e-4 --warmup 100 --decay 0 --ema 0.999 \
-  --spacing quadratic --weighting balanced --save-every "$save" \
+  --spacing quadratic --weighting balanced --optimizer muon --save-every "$save" \
   --sample-every 1000000 "${extra[@]}" &
 trainer=$!
 trap 'kill -TERM $trainer 2>/dev/null || true' INT TERM
