@@ -1,7 +1,9 @@
 """Restorations whose pixels are not to change unnoticed.
 
 `frozen.npz` holds what `restore` made of five measurements of one image, by every
-sampler, guidance and weight, before samplers and problems were values.
+sampler, guidance and weight, before samplers and problems were values; and `rounding`,
+how much each of those images moved, in that version, when the last bits of prior and
+measurement did: 1e-6 for most, 0.2 where the sampler divides by what is almost 0.
 """
 
 from pathlib import Path
@@ -16,13 +18,7 @@ from pigdm_jax import Problem, gaussian_prior, operators, restore, samplers
 FROZEN = np.load(Path(__file__).with_name("frozen.npz"))
 SHAPE = (8, 8, 3)
 CASES = sorted({name.rsplit("|", 1)[0] for name in FROZEN.files if "|" in name})
-# Adam divides gradients near 0 by themselves, and undamped conjugate gradients stop
-# where rounding does; both enlarge the order in which sums are taken.
-LOOSE = {"red_diff": 2e-3, "motion_blur:3,30|0.0": 5e-3}
-
-
-def tolerance(name):
-    return next((v for k, v in LOOSE.items() if k in name), 5e-5)
+ROUNDING = dict(zip(FROZEN["names"], FROZEN["rounding"], strict=True))
 
 
 # Every fourth sampler of two measurements is enough for each commit.
@@ -44,5 +40,5 @@ def test_restorations_are_as_they_were(case, every):
         sampler = samplers.parse(name.rsplit("|", 1)[1])
         image = restore(prior, problem, jax.random.key(11), sampler)
         off = np.abs(image - FROZEN[name]).max() / max(1, np.abs(FROZEN[name]).max())
-        assert off < tolerance(name), (name, off)
+        assert off < max(1e-5, 5 * ROUNDING[name]), (name, off)
     jax.clear_caches()
