@@ -48,9 +48,6 @@ from pigdm_jax.types import PRNGKey
 
 app = tyro.extras.SubcommandApp()
 
-# What --steps and --guidance are for if no --sampler is given.
-DEFAULT_NAME = "fitted"
-
 
 @dataclasses.dataclass(frozen=True)
 class Flags:
@@ -111,8 +108,7 @@ class Flags:
         given = (self.sampler, self.steps, self.guidance)
         if given == (None, None, None):
             return None
-        name = DEFAULT_NAME if self.sampler is None else self.sampler
-        return samplers.parse(name, steps=self.steps, guidance=self.guidance)
+        return samplers.parse(self.sampler, steps=self.steps, guidance=self.guidance)
 
 
 @app.command

@@ -214,16 +214,13 @@ def compile_batch(
     mesh, axis = _auto_mesh(mesh, None)
     sharding = NamedSharding(mesh, PartitionSpec(axis))
     count += -count % mesh.shape[axis]
-    noise_std = None if problem.noise_std is None else jnp.float32(problem.noise_std)
-    operator = None if own_operators else problem.operator
-    shared = Problem(operator, None, noise_std)
-    own = jax.eval_shape(lambda: problem.operator) if own_operators else None
-    key = jax.eval_shape(lambda: jax.random.key(0))
+    shared, own = _apart(problem, shared_operator=not own_operators)
+    one = jax.eval_shape(lambda: (own, jax.random.key(0), {}, None))
     mapped = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(
-            (count, *jnp.shape(leaf)), leaf.dtype, sharding=sharding
+            (count, *leaf.shape), leaf.dtype, sharding=sharding
         ),
-        (Problem(own, problem.y, None), key, {}, None),
+        one,
     )
     prior, shared = _placed(prior, mesh), _copied(shared, mesh)
     # A function of its own, so that JAX's caches let go of it with the program: on CPUs

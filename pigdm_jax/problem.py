@@ -92,13 +92,6 @@ class Needs(NamedTuple):
     differentiable: bool = False
     noise: Literal["any", "scalar", "spectrum"] = "any"
 
-    def __or__(self, other: "Needs") -> "Needs":  # type: ignore[override]
-        """Both together."""
-        order = ("any", "scalar", "spectrum")
-        noise = max(self.noise, other.noise, key=order.index)
-        flags = (a or b for a, b in zip(self[:3], other[:3], strict=True))
-        return Needs(*flags, noise)
-
 
 def check_needs(name: str, needs: Needs, problem: Problem) -> None:
     """Refuse a problem that a sampler can do nothing with.

@@ -152,7 +152,7 @@ def check_request(prior: Any, problem: Any, sampler: Any = None) -> Sampler:
             "sampler must be a pigdm_jax.Sampler, for instance "
             f"pigdm_jax.samplers.DDIM(steps=100), got {type(sampler).__name__}"
         )
-    name = f"the sampler {sampler.name or type(sampler).__name__.lower()}"
+    name = f"the sampler {sampler.name}"
     check_needs(name, sampler.needs, problem)
     working_shape(prior, problem.operator.image_shape)
     if isinstance(sampler, Stepwise):

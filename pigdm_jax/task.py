@@ -20,14 +20,9 @@ from pigdm_jax.operators.registry import REGISTRY, build
 STEM = "{stem}"
 
 
-def _identity(image_shape: ImageShape, std: float | None = None) -> Operator:
-    del std
-    return identity(image_shape)
-
-
 DENOISE = Named(
     "denoise",
-    _identity,
+    identity,
     "Gaussian noise of a standard deviation, pixels being 0 to 1; comes last.",
     (Parameter("std", float, None, low=0, high=1),),
 )
@@ -136,11 +131,9 @@ class Task:
         Raises:
           ValueError: as `pigdm_jax.operators.parse`.
         """
-        return (
-            build(self.stages, image_shape, read)
-            if self.stages
-            else identity(image_shape)
-        )
+        if not self.stages:
+            return identity(image_shape)
+        return build(self.stages, image_shape, read)
 
     def __str__(self) -> str:
         """The text that parses to it."""

@@ -11,24 +11,29 @@ import numpy as np
 T = TypeVar("T", bound="TextForm")
 
 
-class TextForm(abc.ABC):  # noqa: B024
+class TextForm(abc.ABC):
     """A frozen dataclass with a text form, `str`, which parses back to it.
 
     Attributes:
       name: what it is called on the command line; the class's name if not given.
     """
 
-    name: str = ""
+    name: str
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Name a class that does not name itself."""
+        super().__init_subclass__(**kwargs)
+        if "name" not in vars(cls):
+            cls.name = cls.__name__.lower()
 
     def __str__(self) -> str:
         """The name, and the fields that differ from their defaults."""
-        name = self.name or type(self).__name__.lower()
         words = []
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
             if field.name == "steps" or not _same(value, field.default):
                 words.append(f"{field.name}={_text(value)}")
-        return f"{name}:{','.join(words)}" if words else name
+        return f"{self.name}:{','.join(words)}" if words else self.name
 
 
 def _same(value: Any, default: Any) -> bool:

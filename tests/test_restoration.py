@@ -165,17 +165,6 @@ def test_steps_with_progress_are_one_program():
     assert len(traces) == evaluations < 6
 
 
-def test_an_exception_in_on_step_ends_the_run(smooth_prior):
-    problem = Problem(ops.identity(SHAPE), image())
-
-    def on_step(i, info):
-        if i == 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        restore(smooth_prior, problem, KEY, DDIM(4), on_step=on_step)
-
-
 def test_projection_makes_noiseless_restorations_consistent(smooth_prior):
     for operator in (
         ops.super_resolution(SHAPE, 4, "bicubic"),

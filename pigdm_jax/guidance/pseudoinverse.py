@@ -35,6 +35,6 @@ class Pseudoinverse(GradientGuidance):
 
 
 def pull(problem: Problem, x0: Image, step: Step, data_variance: Number = 1.0) -> Image:
-    """V = h+(y) - h+(h(x0)), equations 7 (noisy), 8 and 9 of the paper in one."""
+    """The pull v = h+(y) - h+(h(x0)), equations 7 (noisy), 8 and 9 in one."""
     damping = problem.sigma**2 / r2(step, data_variance)
     return pinv_residual(problem, x0, damping)

@@ -14,25 +14,25 @@ Pair = tuple[Scalar, Scalar]
 
 
 def adaptive(step: Step, scale: Number, data_variance: Number) -> Pair:
-    """K = sqrt(a_t), m = 0: equation 10 of the paper carried from VE to VP."""
+    """The pair k = sqrt(a_t), m = 0: equation 10 carried from VE to VP."""
     del data_variance
     return scale * jnp.sqrt(step.a_t), jnp.zeros_like(step.a_t)
 
 
 def algorithm1(step: Step, scale: Number, data_variance: Number) -> Pair:
-    """K = sqrt(a_t / a_s), m = 0: Algorithm 1 as printed, which lacks sqrt(a_s)."""
+    """The pair k = sqrt(a_t / a_s), m = 0: Algorithm 1 as printed."""
     del data_variance
     return scale * jnp.sqrt(step.a_t / step.a_s), jnp.zeros_like(step.a_t)
 
 
 def vdm(step: Step, scale: Number, data_variance: Number) -> Pair:
-    """K = sqrt(a_t), m = -a_t / sqrt(1 - a_t); `scale` is w_r of Ho et al. 2022."""
+    """The pair k = w_r sqrt(a_t), m = -w_r a_t / sqrt(1 - a_t), Ho et al. 2022."""
     del data_variance
     return scale * jnp.sqrt(step.a_t), -scale * step.a_t / jnp.sqrt(step.b_t)
 
 
 def posterior(step: Step, scale: Number, data_variance: Number) -> Pair:
-    """K = q / sqrt(a_t), m = -q / sqrt(1 - a_t), q = (1 - a_t) / r_t^2.
+    """The pair k = q / sqrt(a_t), m = -q / sqrt(1 - a_t), q = (1 - a_t) / r_t^2.
 
     The conditional score, grad log p(x_t) + g / r_t^2, in the place of the score.
     """

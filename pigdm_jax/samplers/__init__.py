@@ -47,6 +47,9 @@ SAMPLERS: dict[str, type[Sampler]] = {
 """By the names of the command line."""
 
 
+DEFAULT = Fitted()
+
+
 def default(prior: Prior, problem: Problem) -> Sampler:
     """The sampler that `restore`, the command and the folder job use if none is given.
 
@@ -55,23 +58,24 @@ def default(prior: Prior, problem: Problem) -> Sampler:
       problem: what was measured.
     """
     del prior, problem
-    return Fitted()
+    return DEFAULT
 
 
 def parse(
-    text: str, *, steps: int | None = None, guidance: str | None = None
+    text: str | None, *, steps: int | None = None, guidance: str | None = None
 ) -> Sampler:
     """The sampler that a text such as "ddim:eta=0.5" names.
 
     Args:
       text: NAME or NAME:KEY=VALUE,KEY=VALUE; a guidance is written in parentheses,
-        "ddim:guidance=(moment:products=5)".
+        "ddim:guidance=(moment:products=5)". None is the default sampler.
       steps: its `steps`, if they are not in the text.
       guidance: its guidance, as `pigdm_jax.guidance.parse` takes it.
 
     Raises:
       ValueError: if a name is unknown, or a parameter is superfluous or out of range.
     """
+    text = str(DEFAULT) if text is None else text
     sampler = parse_object(text, "sampler", SAMPLERS, _parse_inner)
     changes = {
         "steps": steps,

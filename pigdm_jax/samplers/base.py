@@ -192,9 +192,9 @@ class Spaced(Stepwise):
                 "start is a part of the schedule's noise levels, above 0 and at most "
                 f"1; got {self.start}"
             )
-        for name in ("eta", "scale"):
-            limits = (0, 1) if name == "eta" else (0,)
-            check_number(name, vars(self).get(name), *limits)
+        # Not every sampler has them.
+        check_number("eta", vars(self).get("eta"), 0, 1)
+        check_number("scale", vars(self).get("scale"), 0)
 
     @property
     def evaluations(self) -> int:
@@ -249,15 +249,13 @@ def _scan(
     """Take the steps of a table, from a state at the noise level of its first row."""
 
     def body(state: State, step: Step) -> tuple[State, Trace]:
-        own = jax.random.fold_in(key, step.index)
-        state, info = sampler.step(prior, problem, state, step, own)
-        return state, _summary(step, info)
+        state, _, row = _take_step(sampler, prior, problem, state, key, step)
+        return state, row
 
     return jax.lax.scan(body, state, table)
 
 
-@tuned_jit
-def _one_step(
+def _take_step(
     sampler: Stepwise,
     prior: Prior,
     problem: Problem,
@@ -265,14 +263,14 @@ def _one_step(
     key: PRNGKey,
     step: Step,
 ) -> tuple[State, Info, Trace]:
+    """One step with its own key, and its row of the trace."""
     own = jax.random.fold_in(key, step.index)
     state, info = sampler.step(prior, problem, state, step, own)
-    return state, info, _summary(step, info)
-
-
-def _summary(step: Step, info: Info) -> Trace:
     rms = [root_mean_square(a) for a in (info.x0, info.correction)]
-    return Trace(step.t, info.residual, *rms)
+    return state, info, Trace(step.t, info.residual, *rms)
+
+
+_one_step = tuned_jit(_take_step)
 
 
 def _step_by_step(
@@ -360,7 +358,7 @@ def ddim(x0: Image, eps: Image, step: Step, eta: Number, key: PRNGKey) -> Image:
 
 
 def correction_of(guided: Guided, step: Step, eta: Number) -> Image:
-    """W g: what guidance adds to DDIM's x_s."""
+    """The term w g: what guidance adds to DDIM's x_s."""
     _, c2 = ddim_coefficients(step, eta)
     return jnp.sqrt(step.a_s) * (guided.guided_x0 - guided.x0) + c2 * (
         guided.guided_eps - guided.eps

@@ -20,7 +20,7 @@ from pigdm_jax.guidance import Calibrated, Guidance, Pseudoinverse
 from pigdm_jax.prior import Prior
 from pigdm_jax.problem import Needs, Problem
 from pigdm_jax.pytree import pytree_class, static_field
-from pigdm_jax.samplers.base import Info, Spaced, ddim_coefficients
+from pigdm_jax.samplers.base import Info, Spaced, correction_of
 from pigdm_jax.samplers.ddnm import fit_and_noise
 from pigdm_jax.samplers.spectral import join, split
 from pigdm_jax.schedule import Step
@@ -62,9 +62,7 @@ class Fitted(Spaced):
         """Guide, fit, add noise."""
         guided = self._guidance(problem)(prior, problem, state, step)
         # What DDIM would add to x_s, over sqrt(a_s): the shift of its prediction.
-        _, c2 = ddim_coefficients(step, self.eta)
-        shift = guided.guided_x0 - guided.x0
-        shift += c2 / jnp.sqrt(step.a_s) * (guided.guided_eps - guided.eps)
+        shift = correction_of(guided, step, self.eta) / jnp.sqrt(step.a_s)
         x0 = guided.x0 + _hidden(problem, shift)
         z = jax.random.normal(key, state.shape)
         x_s, x0 = fit_and_noise(
