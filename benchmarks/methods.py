@@ -12,7 +12,8 @@ spectrum  singular values of the operators (figure 5)
 weights   the fixed weight over the adaptive one (figure 6)
 
 Photos are cropped to a square in the middle, shrunk by averaging to `--side`, and
-restored in one batch. Noiseless tasks end with `project`, as on the command line.
+restored in one batch. Noiseless tasks end with `Operator.nearest`, whatever the
+sampler.
 """
 
 import argparse

@@ -13,11 +13,12 @@ from PIL import Image
 import pigdm_jax as pj
 from pigdm_jax.figures import side_by_side
 from pigdm_jax.photos import damage_to_do, restore_picture, simulated
-from pigdm_jax.samplers import Fitted
+from pigdm_jax.samplers import DDNM, Fitted
 from pigdm_jax.task import Task
 
 PHOTOS = Path(__file__).parent / "photos"
-SAMPLER = Fitted(steps=10)
+GUIDED = Fitted(steps=10)
+DENOISER = DDNM(steps=10, spacing="quadratic", eta=0.6)
 ROWS = [
     ("coffee", "super_resolution:4,box", None),
     ("chelsea", "inpaint:freeform,,3", None),
@@ -31,9 +32,10 @@ ROWS = [
 def row(prior: pj.Prior, name: str, text: str, noise: float | None) -> Image.Image:
     key = jax.random.key(0)
     photo = pj.read_image(PHOTOS / f"{name}.png")
+    sampler = DENOISER if text == "denoise" else GUIDED
     task = Task.parse(text).with_noise(noise)
     problem, original, _ = simulated(photo, damage_to_do(photo.shape[:2], task), key)
-    restored = restore_picture(prior, problem, key, SAMPLER).picture
+    restored = restore_picture(prior, problem, key, sampler).picture
     title = text if noise is None else f"{text}, noise {noise}"
     return side_by_side(
         {

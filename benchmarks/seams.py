@@ -71,7 +71,7 @@ def main() -> None:
         began = time.perf_counter()
         prior = pj.tiled(inner, args.tile, overlap)
         image = pj.restore(prior, problem, jax.random.key(0), sampler)
-        image = np.clip(np.asarray(pj.project(problem, image)), -1, 1)
+        image = np.clip(np.asarray(operator.nearest(image, problem.y)), -1, 1)
         seconds = time.perf_counter() - began
         ratio = border_energy(image, args.tile, overlap)
         ratio /= border_energy(x, args.tile, overlap)

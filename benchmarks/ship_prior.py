@@ -64,7 +64,13 @@ def ship(prior: UNetPrior, name: str, source: dict[str, str]) -> None:
     shutil.rmtree(complete, ignore_errors=True)
     half = jax.tree.map(lambda a: np.asarray(a, np.float16), prior.params)
     pj.save_prior(
-        complete, half, prior.net.config, prior.schedule, source, prior.predicts
+        complete,
+        half,
+        prior.net.config,
+        prior.schedule,
+        source,
+        prior.predicts,
+        trained_size=prior.trained_size,
     )
     place.mkdir(exist_ok=True)
     shutil.rmtree(place / "params", ignore_errors=True)

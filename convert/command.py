@@ -65,7 +65,15 @@ def convert(
         "overridden": "; ".join(found.overrides),
     }
     try:
-        save_prior(out, params, found.config, found.schedule, source)
+        save_prior(
+            out,
+            params,
+            found.config,
+            found.schedule,
+            source,
+            sees="upsample" if _takes_image(found) else None,
+            trained_size=found.config.image_size,
+        )
     except OSError as error:
         raise CheckpointError(f"{out} cannot be written: {error.strerror}") from None
     count = sum(math.prod(shape) for shape in shapes.values())
@@ -75,6 +83,11 @@ def convert(
         *_report(found),
         f"wrote {out}",
     ]
+
+
+def _takes_image(found: Recognised) -> bool:
+    """Whether it is a super-resolution network, which sees the small picture too."""
+    return found.config.in_channels != found.config.image_channels
 
 
 def _report(found: Recognised) -> list[str]:

@@ -28,7 +28,6 @@ from pigdm_jax.problem import (
     Problem,
     measure,
     measurement_residual,
-    project,
 )
 from pigdm_jax.pytree import pytree_class, static_field
 from pigdm_jax.restoration import restore
@@ -66,7 +65,6 @@ __all__ = [
     "mixture_prior",
     "operators",
     "place_prior",
-    "project",
     "psnr",
     "pytree_class",
     "read_image",

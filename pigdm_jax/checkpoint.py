@@ -1,6 +1,7 @@
 """Priors on disk: an Orbax checkpoint beside a readable `prior.json`."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -16,13 +17,25 @@ import orbax.checkpoint as ocp
 
 from pigdm_jax.prior import UNetPrior, unet_prior
 from pigdm_jax.schedule import Schedule, as_schedule
-from pigdm_jax.types import Image
 from pigdm_jax.unet import UNet, UNetConfig
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+# The only one so far.
+ARCHITECTURE = "adm"
 SHIPPED = Path(__file__).parent / "priors"
 METADATA = "prior.json"
 PARAMS = "params"
+FIELDS = {
+    "architecture",
+    "config",
+    "schedule",
+    "predicts",
+    "sees",
+    "trained_size",
+    "source",
+    "arrays",
+    "files",
+}
 
 
 @contextmanager
@@ -44,6 +57,9 @@ def save_prior(
     schedule: Schedule | str,
     source: dict[str, str],
     predicts: str = "eps",
+    *,
+    sees: str | None = None,
+    trained_size: int | None = None,
 ) -> None:
     """Write a prior; `path` appears complete or not at all.
 
@@ -55,6 +71,8 @@ def save_prior(
       schedule: the schedule it was trained with.
       source: where the weights are from, for people to read.
       predicts: what the network predicts; see `unet_prior`.
+      sees: what it sees besides x_t; see `unet_prior`.
+      trained_size: side of the images it was trained on, where it is known.
 
     Raises:
       ValueError: if `path` exists.
@@ -64,10 +82,14 @@ def save_prior(
         raise ValueError(f"{path} exists; choose another place or remove it first")
     metadata = {
         "format_version": FORMAT_VERSION,
+        "architecture": ARCHITECTURE,
         "config": dataclasses.asdict(config),
         "schedule": _schedule_to_json(as_schedule(schedule)),
         "predicts": predicts,
+        "sees": sees,
+        "trained_size": trained_size,
         "source": source,
+        "arrays": _digests(params),
     }
     # Orbax copies NumPy arrays before it writes, JAX's it does not: with these limits a
     # checkpoint of 2.2 GB is written in less than 4 GB.
@@ -79,6 +101,7 @@ def save_prior(
     with written_whole(path) as folder:
         with ocp.Checkpointer(handler) as checkpointer:
             checkpointer.save(folder / PARAMS, params)
+        metadata["files"] = _file_digests(folder / PARAMS)
         text = json.dumps(metadata, indent=1)
         (folder / METADATA).write_text(text + "\n")
 
@@ -87,7 +110,6 @@ def load_prior(
     name_or_path: str | Path,
     *,
     label: int | None = None,
-    low_res: Image | None = None,
     dtype: Any = jnp.float32,
     remat: bool = False,
 ) -> UNetPrior:
@@ -96,13 +118,13 @@ def load_prior(
     Args:
       name_or_path: one of `shipped_priors()`, or a folder that `pigdm convert` made.
       label: class index, for a prior with classes.
-      low_res: the small image in [-1, 1], for a super-resolution prior.
       dtype: of convolutions and matrix products; parameters, norms and softmax stay
         float32.
       remat: recompute blocks in the backward pass: less memory, more time.
 
     Raises:
-      ValueError: if there is no such prior or the folder holds something else.
+      ValueError: if there is no such prior, or the folder holds something else, or an
+        array in it is damaged.
     """
     saved = read_network(name_or_path)
     return unet_prior(
@@ -111,7 +133,8 @@ def load_prior(
         saved.schedule,
         label,
         predicts=saved.predicts,
-        low_res=low_res,
+        sees=saved.sees,
+        trained_size=saved.trained_size,
         dtype=dtype,
         remat=remat,
     )
@@ -124,22 +147,32 @@ class SavedNetwork(NamedTuple):
     params: Any
     schedule: Schedule
     predicts: str
+    sees: str | None
+    trained_size: int | None
 
 
 def read_network(name_or_path: str | Path) -> SavedNetwork:
     """The network of a shipped prior, or of one in a folder.
 
     Raises:
-      ValueError: if there is no such prior or the folder holds something else.
+      ValueError: if there is no such prior, or the folder holds something else, or an
+        array in it is damaged.
     """
     path = _find(name_or_path)
     metadata = read_metadata(path)
     config = UNetConfig(**metadata["config"])
-    params = _restore(path / PARAMS)
+    _check_files(path / PARAMS, metadata["files"])
+    params = _restore(path / PARAMS, metadata["arrays"])
     _check_params(params, config, path)
     schedule = _schedule_from_json(metadata["schedule"])
-    # Folders from before networks predicted anything else do not say it.
-    return SavedNetwork(config, params, schedule, metadata.get("predicts", "eps"))
+    return SavedNetwork(
+        config,
+        params,
+        schedule,
+        metadata["predicts"],
+        metadata["sees"],
+        metadata["trained_size"],
+    )
 
 
 def shipped_priors() -> list[str]:
@@ -160,10 +193,20 @@ def read_metadata(path: Path) -> dict[str, Any]:
             f"{path} is no prior: it has no readable {METADATA}; make one from a "
             "PyTorch checkpoint with `pigdm convert FILE OUT`"
         ) from None
-    if metadata.get("format_version") != FORMAT_VERSION:
+    version = metadata.get("format_version")
+    if version != FORMAT_VERSION:
         raise ValueError(
-            f"{path} has format version {metadata.get('format_version')}; this "
-            f"version of pigdm_jax reads version {FORMAT_VERSION}"
+            f"{path} has format version {version}, and this version of pigdm_jax reads "
+            f"version {FORMAT_VERSION}; make it anew from its checkpoint with `pigdm "
+            "convert`, or from its training run with `pigdm train`"
+        )
+    missing = FIELDS - metadata.keys()
+    if missing:
+        raise ValueError(f"{path / METADATA} lacks {', '.join(sorted(missing))}")
+    if metadata["architecture"] != ARCHITECTURE:
+        raise ValueError(
+            f"{path} is of the architecture {metadata['architecture']!r}; this version "
+            f"of pigdm_jax knows {ARCHITECTURE}"
         )
     return metadata
 
@@ -180,13 +223,59 @@ def _find(name_or_path: str | Path) -> Path:
     return path
 
 
-def _restore(path: Path) -> Any:
-    """The parameters as float32 arrays on the default device."""
+def _file_digests(folder: Path) -> dict[str, str]:
+    """The sha256 of every file in a folder, by its path there."""
+    digests = {}
+    for file in sorted(file for file in folder.rglob("*") if file.is_file()):
+        with file.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        digests[file.relative_to(folder).as_posix()] = digest
+    return digests
+
+
+def _check_files(folder: Path, expected: dict[str, str]) -> None:
+    """Refuse files that are not as they were saved, before Orbax reads them.
+
+    Raises:
+      ValueError: that names the first.
+    """
+    there = _file_digests(folder)
+    for name, digest in expected.items():
+        if there.get(name) != digest:
+            how = "damaged" if name in there else "missing"
+            raise ValueError(f"{folder / name} is {how}; copy or make the prior again")
+
+
+def _restore(path: Path, expected: dict[str, str]) -> Any:
+    """The parameters as float32 arrays on the default device.
+
+    Raises:
+      ValueError: if an array is not the one that was saved.
+    """
     with ocp.PyTreeCheckpointer() as checkpointer:
         saved = checkpointer.metadata(path).item_metadata.tree
         as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(np.ndarray), saved)
         params = checkpointer.restore(path, restore_args=as_numpy)
+    if (digests := _digests(params)) != expected:
+        names = sorted(
+            name
+            for name in expected.keys() | digests.keys()
+            if expected.get(name) != digests.get(name)
+        )
+        raise ValueError(
+            f"{path}: the array {names[0]} is not the one {METADATA} names"
+        )
     return jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), params)
+
+
+def _digests(params: Any) -> dict[str, str]:
+    """The sha256 of every array's bytes, by its name."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): hashlib.sha256(
+            np.ascontiguousarray(leaf).view(np.uint8).data
+        ).hexdigest()
+        for path, leaf in jax.tree.leaves_with_path(params)
+    }
 
 
 def _check_params(params: Any, config: UNetConfig, path: Path) -> None:

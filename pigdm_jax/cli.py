@@ -63,14 +63,14 @@ class Flags:
       prior: a shipped prior, or a folder that `pigdm convert` or `pigdm train` made.
       label: class index, for a prior with classes.
       sampler: how to sample, as NAME or NAME:KEY=VALUE,...: "ddim:eta=0.5". If not
-        given, the one for few evaluations, fitted. The paper's algorithm is ddim with
-        its 100 steps. `pigdm info` lists them.
+        given, one for few evaluations: fitted, or ddnm for denoising. The paper's
+        algorithm is ddim with its 100 steps. `pigdm info` lists them.
       steps: evaluations of the network; more take longer. The sampler's own if not
         given, 10 for fitted.
-      guidance: of a sampler that has one: the paper's pseudoinverse; reconstruction, by
-        the transpose; calibrated, as strong as the network's own covariance tells; or
-        moment, with all of that covariance at several times the cost, written likewise:
-        "moment:products=5".
+      guidance: of a sampler that has one (fitted, if none is named): the paper's
+        pseudoinverse; reconstruction, by the transpose; calibrated, as strong as the
+        network's own covariance tells; or moment, with all of that covariance at
+        several times the cost, written likewise: "moment:products=5".
       tile: restore in overlapping windows of this many pixels, which bounds memory for
         large pictures; priors of a fixed size do so by themselves.
       seed: another seed, another sample. Every picture has a key of its own, from the
@@ -98,6 +98,7 @@ class Flags:
             Task.parse(self.task).with_noise(self.noise),
             self.simulate,
             self._sampler(),
+            self.steps,
             self.prior,
             self.label,
             self.tile,
@@ -105,10 +106,10 @@ class Flags:
         )
 
     def _sampler(self) -> Sampler | None:
-        given = (self.sampler, self.steps, self.guidance)
-        if given == (None, None, None):
+        if self.sampler is None and self.guidance is None:
             return None
-        return samplers.parse(self.sampler, steps=self.steps, guidance=self.guidance)
+        name = "fitted" if self.sampler is None else self.sampler
+        return samplers.parse(name, steps=self.steps, guidance=self.guidance)
 
 
 @app.command
@@ -198,7 +199,7 @@ def compile_ahead(
             compile_group(job, shape, entries)
     else:
         case, loaded, key = _case(image, request)
-        sampler = request.sampler or samplers.default(loaded, case.problem)
+        sampler = request.sampler_for(loaded, case.problem)
         if isinstance(sampler, samplers.Spaced):
             # One step is the whole program, whatever the number of steps.
             sampler = dataclasses.replace(sampler, steps=1)
@@ -262,7 +263,7 @@ def _restore_file(
         check_can_plot()
     case, prior, key = _case(image, request)
     problem = case.problem
-    sampler = request.sampler or samplers.default(prior, problem)
+    sampler = request.sampler_for(prior, problem)
     height, width, _ = problem.operator.image_shape
     console.print(
         f"{image}: {'simulating' if request.simulate else 'undoing'} {request.task}, "

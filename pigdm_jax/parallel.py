@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, PyTree
 from pigdm_jax.checks import as_float32
 from pigdm_jax.compilation import compiler_options, tuned_jit
 from pigdm_jax.operators.base import Operator
+from pigdm_jax.operators.solve import is_number
 from pigdm_jax.prior import Prior
 from pigdm_jax.problem import Problem
 from pigdm_jax.restoration import check_request, consistency, sample
@@ -89,7 +90,7 @@ def restore_batch(
     Args:
       prior: the diffusion model; placed by `place_prior`, or it is here.
       problems: B of one kind and shape, in a list or stacked by `jax.vmap`: every leaf
-        has a first axis of B. A `noise_std` of one number is for all of them.
+        has a first axis of B. A `noise_std` that is one number is for all of them.
       keys: B `jax.random` keys.
       sampler: how to sample, the same for all; None is `pigdm_jax.samplers.default`.
       mesh: any mesh; all devices, if not given. Its axes are treated as Auto.
@@ -117,9 +118,8 @@ def restore_batch(
     _check_counts(count, problems, shared_operator, conditions, init)
     shared, mapped = _apart(problems, shared_operator)
     first = _joined(shared, jax.tree.map(lambda leaf: leaf[0], mapped))
-    for name, values in conditions.items():
-        prior.condition(**{name: values[0]})
-    sampler = check_request(prior, first, sampler)
+    example = prior.condition(**{name: v[0] for name, v in conditions.items()})
+    sampler = check_request(example, first, sampler)
     images = None if init is None or isinstance(init, str) else init
     fill = -count % mesh.shape[axis]
     sharding = NamedSharding(mesh, PartitionSpec(axis))
@@ -150,7 +150,7 @@ class BatchProgram(NamedTuple):
       compiled: the program.
       prior: placed on the mesh.
       shared: what of the problems all images share.
-      sampler: with float32 leaves.
+      sampler: how it samples.
       sharding: of the images over the devices.
     """
 
@@ -168,7 +168,7 @@ class BatchProgram(NamedTuple):
         mapped = jax.tree.map(
             lambda leaf: _put(leaf, self.sharding), (mapped, keys, {}, None)
         )
-        return self.compiled(self.prior, self.shared, mapped, self.sampler)
+        return self.compiled(self.prior, self.shared, mapped, as_float32(self.sampler))
 
 
 Finish = Callable[[Problem, Image, Trace], Any]
@@ -210,7 +210,7 @@ def compile_batch(
     Raises:
       ValueError: as `restore`.
     """
-    sampler = as_float32(check_request(prior, problem, sampler))
+    sampler = check_request(prior, problem, sampler)
     mesh, axis = _auto_mesh(mesh, None)
     sharding = NamedSharding(mesh, PartitionSpec(axis))
     count += -count % mesh.shape[axis]
@@ -226,7 +226,7 @@ def compile_batch(
     # A function of its own, so that JAX's caches let go of it with the program: on CPUs
     # a process has room for some twenty.
     run = partial(_batch, init=None, finish=finish, out=sharding)
-    lowered = jax.jit(run).lower(prior, shared, mapped, sampler)
+    lowered = jax.jit(run).lower(prior, shared, mapped, as_float32(sampler))
     compiled = lowered.compile(compiler_options())
     sizes = compiled.memory_analysis()
     device_bytes = (
@@ -272,7 +272,7 @@ _run_batch = tuned_jit(_batch, static_argnames=("init", "finish", "out"))
 def _apart(problems: Problem, shared_operator: bool) -> tuple[Problem, Problem]:
     """What all images share, and what each has of its own; None stands for the rest."""
     operator, y, noise_std = problems.operator, problems.y, problems.noise_std
-    shared_noise = noise_std is not None and np.ndim(noise_std) == 0
+    shared_noise = noise_std is not None and is_number(noise_std)
     shared = Problem(
         operator if shared_operator else None,
         None,
@@ -308,7 +308,7 @@ def _check_counts(
     parts = {"measurements": problems.y, **conditions}
     if not shared_operator:
         parts["operators"] = problems.operator
-    if np.ndim(problems.noise_std) > 0:
+    if problems.noise_std is not None and not is_number(problems.noise_std):
         parts["noise levels"] = problems.noise_std
     if init is not None and not isinstance(init, str):
         parts["initial images"] = init

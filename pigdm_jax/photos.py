@@ -21,7 +21,7 @@ from pigdm_jax.operators import Operator
 from pigdm_jax.operators.chain import Chain
 from pigdm_jax.operators.jpeg import Coefficients
 from pigdm_jax.prior import Prior
-from pigdm_jax.problem import Problem, measure, project, root_mean_square
+from pigdm_jax.problem import Problem, measure, root_mean_square
 from pigdm_jax.restoration import restore
 from pigdm_jax.samplers import Sampler, Trace
 from pigdm_jax.samplers.base import OnStep, starting_image
@@ -34,10 +34,6 @@ Picture = Float[np.ndarray, "H W C"]
 # Where a pseudoinverse enlarges the rounding of a file this much, the rounding counts
 # as noise; an answer that agrees with every rounded value would show little else.
 ILL_CONDITIONED = 10.0
-
-# Rounds of clipping to [-1, 1] and projecting onto what was measured; each undoes a
-# little of the other.
-CLIP_ROUNDS = 5
 
 
 class Case(NamedTuple):
@@ -281,7 +277,7 @@ def restored(
     sampler: Sampler | None = None,
     on_step: OnStep | None = None,
 ) -> Restored:
-    """A restoration that, if y is exact, agrees with it.
+    """A restoration fit to be a file.
 
     Args:
       prior: the diffusion model.
@@ -299,11 +295,9 @@ def restored(
 
 @typed_jit
 def settled(problem: Problem, image: Image, trace: Trace) -> Restored:
-    """A sample made to agree with an exact measurement, in 8 bits."""
+    """A restoration in 8 bits, and how far it is from the measurement."""
     operator, y = problem.operator, problem.y
     finite = jnp.isfinite(image).all()
-    for _ in range(CLIP_ROUNDS if problem.noise_std is None else 0):
-        image = project(problem, jnp.clip(image, -1, 1))
     pixels = jnp.rint((jnp.clip(image, -1, 1) + 1) * 127.5).astype(jnp.uint8)
     again = operator.apply(pixels / jnp.float32(127.5) - 1)
     if operator.linear:

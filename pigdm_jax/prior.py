@@ -23,6 +23,8 @@ from pigdm_jax.unet import UNet, UNetConfig
 Timestep = Number
 # What a network may have been trained to predict; see `unet_prior`.
 PREDICTIONS = ("eps", "x0", "v")
+# What it may see of the measurement besides x_t; see `Prior.sees`.
+SEEN = ("pinv", "upsample")
 
 
 class Prior(abc.ABC):
@@ -36,6 +38,9 @@ class Prior(abc.ABC):
       multiple: height and width must be multiples of this.
       smallest: height and width must be at least this.
       trained_size: side of the images it was trained on, where it is known.
+      sees: the image besides x_t that it was trained with, in the words of `restore`'s
+        `init`: "pinv" or "upsample" of the measurement; None for none.
+      seen: that image, where `condition` has given one. `restore` gives it otherwise.
     """
 
     schedule: Schedule
@@ -43,6 +48,8 @@ class Prior(abc.ABC):
     multiple: int = 1
     smallest: int = 1
     trained_size: int | None = None
+    sees: str | None = None
+    seen: Image | None = None
 
     @abc.abstractmethod
     def __call__(self, x_t: Image, t: Timestep) -> Image:
@@ -60,12 +67,12 @@ class Prior(abc.ABC):
     def condition(
         self, *, label: Int[AnyArray, ""] | int | None = None, image: Any = None
     ) -> "Prior":
-        """The prior given a class label or a low-resolution image.
+        """The prior given a class label, or an image that it sees besides x_t.
 
         Raises:
           ValueError: if it takes no such condition.
         """
-        for name, value in (("class label", label), ("low-resolution image", image)):
+        for name, value in (("class label", label), ("image besides x_t", image)):
             if value is not None:
                 raise ValueError(f"this prior takes no {name}")
         return self
@@ -98,11 +105,13 @@ class UNetPrior(Prior):
 
     params: Any
     label: Any  # a whole number, or None
-    low_res: Any  # an image, or None
     net: UNet = static_field()
     schedule: Schedule = static_field()
     image_shape: ImageShape | None = static_field()
     predicts: str = static_field(default="eps")
+    sees: str | None = static_field(default=None)
+    trained_size: int | None = static_field(default=None)
+    seen: Any = None  # an image, or None
 
     @property
     def multiple(self) -> int:
@@ -134,7 +143,9 @@ class UNetPrior(Prior):
     def condition(
         self, *, label: Int[AnyArray, ""] | int | None = None, image: Any = None
     ) -> "UNetPrior":
-        """The prior with another class label or low-resolution image.
+        """The prior with another class label, or another image besides x_t.
+
+        The image may be smaller than x_t; the network enlarges it linearly.
 
         Raises:
           ValueError: if it takes no such condition, or the label is out of range.
@@ -143,17 +154,23 @@ class UNetPrior(Prior):
         if label is not None:
             changes["label"] = _as_label(label, self.net.config.num_classes)
         if image is not None:
-            if self.low_res is None:
-                raise ValueError("this prior takes no low-resolution image")
-            changes["low_res"] = image
+            if self.sees is None:
+                raise ValueError("this prior takes no image besides x_t")
+            changes["seen"] = jnp.asarray(image, jnp.float32)
         return dataclasses.replace(self, **changes)
 
     def __call__(self, x_t: Image, t: Timestep) -> Image:
         """The noise eps in x_t; a learned variance is dropped.
 
         Raises:
-          ValueError: if x_t has other channels or no multiple of `multiple` pixels.
+          ValueError: if x_t has other channels or no multiple of `multiple` pixels, or
+            the image is missing that the network sees besides it.
         """
+        if self.sees is not None and self.seen is None:
+            raise ValueError(
+                "this network sees an image besides x_t; give it one by "
+                "prior.condition(image=...), as `restore` does by itself"
+            )
         height, width, channels = x_t.shape
         expected = self.net.config.image_channels
         if channels != expected or height % self.multiple or width % self.multiple:
@@ -166,7 +183,7 @@ class UNetPrior(Prior):
             jnp.asarray(x_t)[None],
             jnp.asarray(t, jnp.float32)[None],
             None if self.label is None else self.label[None],
-            None if self.low_res is None else self.low_res[None],
+            None if self.seen is None else self.seen[None],
         )
         return _as_eps(
             self.predicts, out[0, ..., : x_t.shape[-1]], x_t, t, self.schedule
@@ -180,7 +197,8 @@ def unet_prior(
     label: int | np.integer | Int[AnyArray, ""] | None = None,
     *,
     predicts: str = "eps",
-    low_res: Image | None = None,
+    sees: str | None = None,
+    trained_size: int | None = None,
     dtype: Any = jnp.float32,
     remat: bool = False,
 ) -> UNetPrior:
@@ -194,12 +212,16 @@ def unet_prior(
         batch may hold different labels.
       predicts: what the network was trained to predict: "eps", "x0", or "v", which is
         sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0 (Salimans and Ho 2022).
-      low_res: for a super-resolution network, the low-resolution image in [-1, 1].
+      sees: what a network that takes an image besides x_t was trained to see: the
+        measurement's "pinv", or "upsample", the small picture enlarged linearly, as
+        the super-resolution networks of Dhariwal and Nichol 2021. `restore` gives it
+        the image; `condition` gives another.
+      trained_size: side of the images it was trained on, for `Prior.trained_size`.
       dtype: of convolutions and matrix products; norms and softmax stay float32.
       remat: recompute blocks in the backward pass: less memory, more time.
 
     Raises:
-      ValueError: if a label or low_res is missing, superfluous or out of range, or
+      ValueError: if a label or `sees` is missing, superfluous or out of range, or
         `predicts` is none of these.
     """
     if predicts not in PREDICTIONS:
@@ -213,22 +235,23 @@ def unet_prior(
         )
     if label is not None:
         label = _as_label(label, classes)
-    wants_low_res = config.in_channels != config.image_channels
-    if wants_low_res != (low_res is not None):
+    takes_image = config.in_channels != config.image_channels
+    if takes_image != (sees is not None) or sees not in (None, *SEEN):
         raise ValueError(
-            "this super-resolution network needs low_res, the small image"
-            if wants_low_res
-            else "this network has no super-resolution input, so it takes no low_res"
+            f"a network that takes an image besides x_t sees one of {', '.join(SEEN)}, "
+            f"any other None; this one {'does' if takes_image else 'does not'}, and "
+            f"got {sees!r}"
         )
     size = config.image_size
     return UNetPrior(
         params=params,
         label=label,
-        low_res=low_res,
         net=UNet(config, dtype=dtype, remat=remat),
         schedule=as_schedule(schedule),
         image_shape=None if size is None else (size, size, config.image_channels),
         predicts=predicts,
+        sees=sees,
+        trained_size=trained_size,
     )
 
 

@@ -1,12 +1,14 @@
 """What was measured, and how: an operator, its measurement, and the noise in it."""
 
+import dataclasses
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pigdm_jax.operators.base import Damping, Operator
+from pigdm_jax.operators.base import Operator
+from pigdm_jax.operators.solve import damped_pinv, is_number
 from pigdm_jax.pytree import pytree_class
 from pigdm_jax.types import Image, Measurement, Number, PRNGKey, Scalar
 
@@ -18,9 +20,10 @@ class Problem:
     Attributes:
       operator: h, an `Operator`.
       y: the measurement, as `operator.apply` gives it.
-      noise_std: None if y is exact; else sigma_y, the standard deviation of Gaussian
-        noise in y, in units of the [-1, 1] image (twice that of a [0, 1] image: the
-        paper's sigma_y = 0.05 is 0.1 here). For linear operators only.
+      noise_std: None if y is exact; else the standard deviation of Gaussian noise in y,
+        sigma_y, in units of the [-1, 1] image (twice that of a [0, 1] image: the
+        paper's sigma_y = 0.05 is 0.1 here): one number, or in y's form one above 0 for
+        every value. For linear operators only.
     """
 
     operator: Any
@@ -28,8 +31,21 @@ class Problem:
     noise_std: Any = None
 
     @property
+    def noise_per_value(self) -> bool:
+        """Whether every value of y has noise of its own."""
+        return self.noise_std is not None and not is_number(self.noise_std)
+
+    @property
     def sigma(self) -> Scalar:
-        """sigma_y; 0 if y is exact."""
+        """sigma_y, where it is one number; 0 if y is exact.
+
+        Raises:
+          ValueError: if every value has noise of its own.
+        """
+        if self.noise_per_value:
+            raise ValueError(
+                "every value of y has noise of its own, so there is no one"
+            )
         if self.noise_std is None:
             return jnp.float32(0)
         return jnp.asarray(self.noise_std, jnp.float32)
@@ -40,7 +56,7 @@ def measure(
     x: Image,
     key: PRNGKey | None = None,
     *,
-    noise_std: Number | None = None,
+    noise_std: Any = None,
 ) -> Problem:
     """Simulate a measurement of a clean image.
 
@@ -49,7 +65,8 @@ def measure(
       x: the image, (height, width, channels) in [-1, 1].
       key: a `jax.random` key of the noise; needed if there is any.
       noise_std: standard deviation of Gaussian noise to add to every measured value, in
-        units of the [-1, 1] image; None for an exact measurement.
+        units of the [-1, 1] image: one number, or in the measurement's form one for
+        every value; None for an exact measurement.
 
     Raises:
       ValueError: if x is not of the operator's shape, or there is noise and no key, or
@@ -65,15 +82,18 @@ def measure(
         return Problem(operator, y)
     if key is None:
         raise ValueError("a measurement with noise needs a key")
+    problem = Problem(operator, y, noise_std)
+    check_problem(problem)
     leaves, tree = jax.tree.flatten(y)
     keys = jax.random.split(key, len(leaves)) if len(leaves) > 1 else [key]
+    levels = jax.tree.leaves(noise_std)
+    if not problem.noise_per_value:
+        levels *= len(leaves)
     noisy = [
-        leaf + noise_std * jax.random.normal(k, leaf.shape)
-        for k, leaf in zip(keys, leaves, strict=True)
+        leaf + level * jax.random.normal(k, leaf.shape)
+        for k, leaf, level in zip(keys, leaves, levels, strict=True)
     ]
-    problem = Problem(operator, jax.tree.unflatten(tree, noisy), noise_std)
-    check_problem(problem)
-    return problem
+    return dataclasses.replace(problem, y=jax.tree.unflatten(tree, noisy))
 
 
 class Needs(NamedTuple):
@@ -84,7 +104,7 @@ class Needs(NamedTuple):
       spectrum: it is linear, with known singular values.
       differentiable: its gradient tells how the measurement changes.
       noise: "scalar" for a noise level of one number or none; "spectrum": such a level
-        needs known singular values too; "any" for no demand.
+        needs known singular values too; "any" also for a level for every value.
     """
 
     linear: bool = False
@@ -117,6 +137,10 @@ def check_needs(name: str, needs: Needs, problem: Problem) -> None:
         raise ValueError(
             f"{name} needs an operator whose singular values are known; use ddim"
         )
+    if needs.noise != "any" and problem.noise_per_value:
+        raise ValueError(
+            f"{name} takes one noise level for all measured values; use fitted or ddim"
+        )
     noisy = problem.noise_std is not None and _may_be_positive(problem.noise_std)
     if needs.noise == "spectrum" and noisy and operator.spectrum is None:
         raise ValueError(
@@ -130,8 +154,8 @@ def check_problem(problem: Problem) -> None:
 
     Raises:
       TypeError: if the operator is no `Operator`.
-      ValueError: in one sentence, if the measurement's shape is not the operator's, or
-        the noise level is no finite number from 0 on, or the operator cannot have one.
+      ValueError: in one sentence, if the measurement's shape is not the operator's, it
+        is not finite, or the noise level is none or not for such an operator.
     """
     operator = problem.operator
     if not isinstance(operator, Operator):
@@ -144,15 +168,14 @@ def check_problem(problem: Problem) -> None:
             f"the measurement has shape {given}, this operator on images "
             f"{operator.image_shape} gives {operator.measurement_shape}"
         )
+    if not all(np.isfinite(leaf).all() for leaf in _known(problem.y)):
+        raise ValueError("the measurement holds NaN or infinite values")
     noise_std = problem.noise_std
     if noise_std is None:
         return
-    if len(jax.tree.leaves(noise_std)) != 1 or np.ndim(noise_std) != 0:
-        raise ValueError(
-            "noise_std is None or one number, the standard deviation of each value of y"
-        )
-    traced = isinstance(noise_std, jax.core.Tracer)
-    if not traced and not 0 <= float(noise_std) < np.inf:
+    if problem.noise_per_value:
+        _check_noise_per_value(problem)
+    elif not all(0 <= float(level) < np.inf for level in _known(noise_std)):
         raise ValueError(
             f"noise_std must be a finite number from 0 on, got {noise_std}"
         )
@@ -163,8 +186,39 @@ def check_problem(problem: Problem) -> None:
         )
 
 
+def _known(tree: Any) -> list[np.ndarray]:
+    """The arrays of a pytree whose values are known, being not traced."""
+    leaves = jax.tree.leaves(tree)
+    return [np.asarray(a) for a in leaves if not isinstance(a, jax.core.Tracer)]
+
+
+def _check_noise_per_value(problem: Problem) -> None:
+    """Refuse noise levels that are not one above 0 for every value of y.
+
+    Raises:
+      ValueError: in one sentence.
+    """
+    given = jax.tree.map(jnp.shape, problem.noise_std)
+    expected = jax.tree.map(jnp.shape, problem.y)
+    if given != expected:
+        raise ValueError(
+            "noise_std is None, one number, or a standard deviation for every value of "
+            f"y: y has the shape {expected}, noise_std {given}"
+        )
+    if not all(
+        (a > 0).all() and np.isfinite(a).all() for a in _known(problem.noise_std)
+    ):
+        raise ValueError(
+            "a noise_std for every value must be finite and above 0; give an exact "
+            "value a small one"
+        )
+
+
 def _may_be_positive(noise_std: Any) -> bool:
-    return isinstance(noise_std, jax.core.Tracer) or float(noise_std) > 0
+    leaves = jax.tree.leaves(noise_std)
+    return len(_known(leaves)) < len(leaves) or any(
+        (a > 0).any() for a in _known(leaves)
+    )
 
 
 def difference(problem: Problem, x: Image) -> Measurement:
@@ -172,21 +226,29 @@ def difference(problem: Problem, x: Image) -> Measurement:
     return jax.tree.map(jnp.subtract, problem.y, problem.operator.apply(x))
 
 
-def pinv_residual(problem: Problem, x: Image, damping: Damping) -> Image:
-    """The image h+(y) - h+(h(x)); the damping is for linear operators."""
+def pinv_residual(problem: Problem, x: Image, variance: Number) -> Image:
+    """The image h+(y) - h+(h(x)), damped by the noise over a variance if h is linear.
+
+    Args:
+      problem: what was measured.
+      x: an image.
+      variance: r_t^2, how far x is expected to be from the truth.
+    """
     operator = problem.operator
     if operator.linear:
-        return operator.pinv(difference(problem, x), damping)
+        return damped_pinv(
+            operator, difference(problem, x), problem.noise_std, variance
+        )
     return operator.pinv(problem.y) - operator.pinv(operator.apply(x))
 
 
-def proximal(problem: Problem, x0: Image, strength: Scalar) -> Image:
-    """argmin_x ||y - H x||^2 + sigma_y^2 strength ||x - x0||^2.
+def proximal(problem: Problem, x0: Image, variance: Number) -> Image:
+    """argmin_x ||y - H x||^2 / sigma_y^2 + ||x - x0||^2 / variance.
 
-    That is x0 + H^T (H H^T + sigma_y^2 strength I)^-1 (y - H x0); for a non-linear
+    That is x0 + H^T (H H^T + sigma_y^2 / variance I)^-1 (y - H x0); for a non-linear
     operator, which has no noise, the projection x0 + h+(y) - h+(h(x0)).
     """
-    return x0 + pinv_residual(problem, x0, problem.sigma**2 * strength)
+    return x0 + pinv_residual(problem, x0, variance)
 
 
 def root_mean_square(y: Measurement) -> Scalar:
@@ -200,16 +262,3 @@ def root_mean_square(y: Measurement) -> Scalar:
 def measurement_residual(problem: Problem, x: Image) -> Scalar:
     """Root mean square of y - h(x), in the measurement's own units."""
     return root_mean_square(difference(problem, x))
-
-
-def project(problem: Problem, x: Image) -> Image:
-    """The image x + h+(y) - h+(h(x)): the nearest to x that measures y, for linear h.
-
-    For quantising operators it moves x into the measured level and keeps its place
-    within the level.
-
-    Args:
-      problem: its measurement is taken for exact.
-      x: an image.
-    """
-    return x + pinv_residual(problem, x, 0.0)

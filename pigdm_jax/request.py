@@ -15,7 +15,9 @@ from pigdm_jax.photos import (
     measured,
     simulated,
 )
-from pigdm_jax.samplers import Sampler
+from pigdm_jax.prior import Prior
+from pigdm_jax.problem import Problem
+from pigdm_jax.samplers import Sampler, default
 from pigdm_jax.task import Task
 from pigdm_jax.types import PRNGKey
 
@@ -28,6 +30,7 @@ class Request:
       task: what damaged it.
       simulate: whether the picture is clean: damage it first, restore that, compare.
       sampler: how to sample; None is `pigdm_jax.samplers.default`.
+      steps: of the default sampler; None is its own.
       prior: a shipped prior's name, or a folder.
       label: class index, for a prior with classes.
       tile: restore in overlapping windows of this many pixels; None for not.
@@ -37,6 +40,7 @@ class Request:
     task: Task
     simulate: bool = False
     sampler: Sampler | None = None
+    steps: int | None = None
     prior: str = "photos-64"
     label: int | None = None
     tile: int | None = None
@@ -53,10 +57,16 @@ class Request:
         return self.task.names_stem or self.reads_header
 
     def settings(self) -> dict[str, str | int | bool | None]:
-        """All of it as plain values, for a manifest."""
+        """All of it as plain values, for a manifest, as it was asked for."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         sampler = "default" if self.sampler is None else str(self.sampler)
         return fields | {"task": str(self.task), "sampler": sampler}
+
+    def sampler_for(self, prior: Prior, problem: Problem) -> Sampler:
+        """The sampler that was asked for, or the default one."""
+        if self.sampler is not None:
+            return self.sampler
+        return default(prior, problem, self.steps)
 
     def damage(self, size: tuple[int, int], file: Path) -> Damage:
         """What is known of a picture's case before its pixels are.
@@ -68,7 +78,7 @@ class Request:
         if self.simulate:
             return damage_to_do(size, task)
         damage = damage_done(size, task, file=file)
-        if damage.noise_std is None and _keeps_everything(damage):
+        if damage.noise_std is None and damage.operator.keeps_everything:
             raise ValueError(
                 f"{str(task)!r} needs the noise level of the picture, for example "
                 "--noise 0.1"
@@ -86,9 +96,3 @@ class Request:
         own = np.uint32(int(digest[:8], 16))
         both = jax.random.split(jax.random.fold_in(jax.random.key(self.seed), own))
         return both[0], both[1]
-
-
-def _keeps_everything(damage: Damage) -> bool:
-    """Whether the operator is the identity, up to the order of pixels."""
-    operator = damage.operator
-    return operator.tight == 1.0 and operator.measurement_shape == operator.image_shape

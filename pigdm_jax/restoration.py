@@ -1,6 +1,7 @@
 """Restore an image: check the request, then let a sampler sample it."""
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 import jax
@@ -20,6 +21,10 @@ from pigdm_jax.samplers import Sampler, Trace, default
 from pigdm_jax.samplers.base import OnStep, Stepwise, starting_image
 from pigdm_jax.types import Image, ImageShape, PRNGKey, Scalar
 
+# Rounds of clipping to [-1, 1] and making an image agree with y; each undoes a little
+# of the other.
+CLIP_ROUNDS = 5
+
 
 def restore(
     prior: Prior,
@@ -38,7 +43,9 @@ def restore(
     or level. Batches come from `jax.vmap` over problems, keys, priors or samplers.
 
     An image whose size does not suit the prior is restored as the corner of a larger
-    one, of which the operator sees only that corner.
+    one, of which the operator sees only that corner. Where y is exact, and the sampler
+    does not decline (`Sampler.project`), the sample is made to agree with y in the end,
+    by `Operator.nearest`, and as far as that allows is clipped to [-1, 1].
 
     Args:
       prior: the diffusion model.
@@ -54,8 +61,8 @@ def restore(
         exception that it raises ends the run.
 
     Returns:
-      The image, (height, width, channels) about [-1, 1] and not clipped; with `trace`
-      a pair of it and the trace.
+      The image, (height, width, channels) about [-1, 1]; with `trace` a pair of it and
+      the trace.
 
     Raises:
       TypeError: if prior, problem or sampler is none.
@@ -82,19 +89,40 @@ def sample(
     """`restore` without its checks, for a request that has passed them."""
     image_shape = problem.operator.image_shape
     working = working_shape(prior, image_shape)
-    problem = dataclasses.replace(problem, y=_float32(problem.y))
+    problem = enlarged = dataclasses.replace(problem, y=_float32(problem.y))
+    if prior.sees is not None and prior.seen is None:
+        seen = starting_image(problem, prior.sees)
+        prior = prior.condition(image=_enlarged(seen, working))
     init = sampler.default_init if init is None else init
     if init is not None:
         init = starting_image(problem, init)
     if working != image_shape:
         height, width = image_shape[:2]
         if init is not None:
-            pad = [(0, big - n) for big, n in zip(working, image_shape, strict=True)]
-            init = jnp.pad(init, pad, mode="edge")
+            init = _enlarged(init, working)
         operator = chain(crop(working, height, width), problem.operator)
-        problem = dataclasses.replace(problem, operator=operator)
-    image, record = sampler.sample(prior, problem, key, init, on_step)
-    return image[: image_shape[0], : image_shape[1]], record
+        enlarged = dataclasses.replace(problem, operator=operator)
+    image, record = sampler.sample(prior, enlarged, key, init, on_step)
+    image = image[: image_shape[0], : image_shape[1]]
+    if problem.noise_std is None and sampler.project:
+        image = agreeing(problem, image)
+    return image, record
+
+
+@typed_jit
+def agreeing(problem: Problem, image: Image) -> Image:
+    """An image near a given one that measures y, with few values outside of [-1, 1]."""
+    # Clipping would hide that a sampler left the finite numbers.
+    image = jnp.where(jnp.isfinite(image), image, jnp.nan)
+    for _ in range(CLIP_ROUNDS):
+        image = problem.operator.nearest(jnp.clip(image, -1, 1), problem.y)
+    return image
+
+
+def _enlarged(image: Image, shape: ImageShape) -> Image:
+    """An image as the corner of a larger one, its border repeated."""
+    pad = [(0, big - n) for big, n in zip(shape, image.shape, strict=True)]
+    return jnp.pad(image, pad, mode="edge")
 
 
 def _float32(y: Any) -> Any:
@@ -155,6 +183,8 @@ def check_request(prior: Any, problem: Any, sampler: Any = None) -> Sampler:
     name = f"the sampler {sampler.name}"
     check_needs(name, sampler.needs, problem)
     working_shape(prior, problem.operator.image_shape)
+    if prior.sees is not None and prior.seen is None:
+        jax.eval_shape(partial(starting_image, problem, prior.sees))
     if isinstance(sampler, Stepwise):
         levels = sampler.levels(prior.schedule)
         if levels[0] != 0 or not (np.diff(levels) > 0).all():

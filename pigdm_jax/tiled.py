@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from pigdm_jax.prior import Prior, Timestep, UNetPrior
+from pigdm_jax.prior import Prior, Timestep
 from pigdm_jax.pytree import pytree_class, static_field
 from pigdm_jax.schedule import Schedule
 from pigdm_jax.types import AnyArray, Image, ImageShape
@@ -22,6 +22,7 @@ class TiledPrior(Prior):
     tile: int = static_field()
     overlap: int = static_field()
     chunk: int = static_field()
+    seen: Any = None  # an image of the whole, or None
 
     @property
     def schedule(self) -> Schedule:
@@ -39,6 +40,11 @@ class TiledPrior(Prior):
         return self.prior.trained_size
 
     @property
+    def sees(self) -> str | None:
+        """What the prior inside sees besides x_t."""
+        return self.prior.sees
+
+    @property
     def smallest(self) -> int:
         """Height and width must be at least this."""
         return self.tile if self.prior.image_shape is not None else 1
@@ -51,15 +57,14 @@ class TiledPrior(Prior):
     def condition(
         self, *, label: Int[AnyArray, ""] | int | None = None, image: Any = None
     ) -> "TiledPrior":
-        """The prior inside given a class label.
+        """The prior inside given a class label; an image is cut into windows too.
 
         Raises:
-          ValueError: if the prior inside takes none, or an image is given, which
-            cannot be cut into windows.
+          ValueError: if the prior inside takes no such condition.
         """
-        if image is not None:
-            raise ValueError("a tiled prior takes no low-resolution image")
-        return dataclasses.replace(self, prior=self.prior.condition(label=label))
+        inside = self.prior.condition(label=label, image=image)
+        seen = self.seen if image is None else jnp.asarray(image, jnp.float32)
+        return dataclasses.replace(self, prior=inside, seen=seen)
 
     def _window(self, shape: ImageShape) -> tuple[int, int]:
         """Height and width of the windows: the tile, or a smaller image's own."""
@@ -76,8 +81,16 @@ class TiledPrior(Prior):
         at = (rows[:, :, None], columns[:, None, :])
 
         # Rematerialised, so that the backward pass holds one chunk's activations.
-        evaluate = jax.checkpoint(lambda window: self.prior(window, t))
-        eps = jax.lax.map(evaluate, x_t[at], batch_size=self.chunk)
+        @jax.checkpoint
+        def evaluate(windows: tuple[Image, Image | None]) -> Image:
+            window, seen = windows
+            return self.prior.condition(image=seen)(window, t)
+
+        seen = self.seen
+        if seen is not None:
+            shape = (*x_t.shape[:2], seen.shape[-1])
+            seen = jax.image.resize(seen, shape, "linear")[at]
+        eps = jax.lax.map(evaluate, (x_t[at], seen), batch_size=self.chunk)
 
         weight = np.outer(ramp(height, self.overlap), ramp(width, self.overlap))
         total = np.zeros(x_t.shape[:2])
@@ -104,8 +117,7 @@ def tiled(prior: Prior, tile: int, overlap: int, *, chunk: int = 4) -> TiledPrio
       chunk: windows evaluated together.
 
     Raises:
-      ValueError: if tile, overlap or chunk make no sense for the prior, or it sees an
-        image of its own (`low_res`), which cannot be cut into windows.
+      ValueError: if tile, overlap or chunk make no sense for the prior.
     """
     own = prior.image_shape
     if own is not None and (own[0] != tile or own[1] != tile):
@@ -119,9 +131,7 @@ def tiled(prior: Prior, tile: int, overlap: int, *, chunk: int = 4) -> TiledPrio
         raise ValueError(f"overlap must be from 0 to {tile - 1}, got {overlap}")
     if chunk < 1:
         raise ValueError(f"chunk must be at least 1, got {chunk}")
-    if isinstance(prior, UNetPrior) and prior.low_res is not None:
-        raise ValueError("a prior with an image of its own (low_res) cannot be tiled")
-    return TiledPrior(prior, tile, overlap, chunk)
+    return TiledPrior(prior, tile, overlap, chunk, prior.seen)
 
 
 def window_starts(length: int, window: int, overlap: int) -> Int[np.ndarray, " n"]:

@@ -1,14 +1,29 @@
 """What several test files share: where the reference data lies, small priors."""
 
+import os
 from pathlib import Path
 
+import hypothesis
 import jaxtyping
 import pytest
 from beartype import BeartypeConf, beartype
 
+# Machines may be busy.
+hypothesis.settings.register_profile(
+    "patient",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("patient")
+
 # Types and shapes are checked at run time; an int is as good as a float.
 check = beartype(conf=BeartypeConf(is_pep484_tower=True))
 jaxtyping.install_import_hook(["pigdm_jax", "pigdm_convert"], "conftest.check")
+
+# Most tests compile a program to run it once, so LLVM is told not to optimise it.
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
+)
 
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402

@@ -46,10 +46,56 @@ def test_what_a_network_predicts_is_saved(params, tmp_path):
     path = tmp_path / "prior"
     save_prior(path, params, CONFIG, "linear", {}, "v")
     assert load_prior(path, label=0).predicts == "v"
+
+
+def test_what_the_metadata_lacks_is_named(params, tmp_path):
+    path = tmp_path / "prior"
+    save_prior(path, params, CONFIG, "linear", {})
     metadata = json.loads((path / "prior.json").read_text())
-    del metadata["predicts"]
+    for name in ("predicts", "arrays"):
+        rest = {key: value for key, value in metadata.items() if key != name}
+        (path / "prior.json").write_text(json.dumps(rest))
+        with pytest.raises(ValueError, match=rf"prior\.json lacks {name}"):
+            load_prior(path, label=0)
+    (path / "prior.json").write_text(json.dumps(metadata | {"architecture": "vit"}))
+    with pytest.raises(ValueError, match="architecture 'vit'"):
+        load_prior(path, label=0)
+    (path / "prior.json").write_text(json.dumps(metadata | {"format_version": 1}))
+    with pytest.raises(ValueError, match=r"format version 1, and .* reads version 2"):
+        load_prior(path, label=0)
+
+
+def test_a_flipped_byte_is_found(params, tmp_path):
+    path = tmp_path / "prior"
+    save_prior(path, params, CONFIG, "linear", {}, trained_size=8)
+    whole = load_prior(path, label=0)
+    assert whole.trained_size == 8
+    files = [file for file in (path / "params").rglob("*") if file.is_file()]
+    files = [file for file in files if file.stat().st_size]
+    assert len(files) > 3
+    for file in files:
+        kept = file.read_bytes()
+        flipped = bytearray(kept)
+        flipped[len(kept) // 2] ^= 0x10
+        file.write_bytes(flipped)
+        with pytest.raises(ValueError, match=f"{file} is damaged"):
+            load_prior(path, label=0)
+        file.write_bytes(kept)
+    load_prior(path, label=0)
+    files[0].unlink()
+    with pytest.raises(ValueError, match=f"{files[0]} is missing"):
+        load_prior(path, label=0)
+
+
+def test_an_array_that_is_another_is_named(params, tmp_path):
+    path = tmp_path / "prior"
+    save_prior(path, params, CONFIG, "linear", {})
+    metadata = json.loads((path / "prior.json").read_text())
+    name = sorted(metadata["arrays"])[3]
+    metadata["arrays"][name] = 64 * "0"
     (path / "prior.json").write_text(json.dumps(metadata))
-    assert load_prior(path, label=0).predicts == "eps"
+    with pytest.raises(ValueError, match=f"the array {name} is not the one"):
+        load_prior(path, label=0)
 
 
 def test_a_super_resolution_prior_takes_the_small_image(tmp_path):
@@ -64,10 +110,12 @@ def test_a_super_resolution_prior_takes_the_small_image(tmp_path):
     params = UNet(config).init(jax.random.key(0), x[None], jnp.zeros(1), None, x[None])[
         "params"
     ]
-    save_prior(tmp_path / "prior", params, config, "linear", {})
-    with pytest.raises(ValueError, match="needs low_res"):
-        load_prior(tmp_path / "prior")
-    one, two = (load_prior(tmp_path / "prior", low_res=s * small) for s in (0.0, 1.0))
+    save_prior(tmp_path / "prior", params, config, "linear", {}, sees="upsample")
+    prior = load_prior(tmp_path / "prior")
+    assert prior.sees == "upsample"
+    with pytest.raises(ValueError, match="sees an image besides x_t"):
+        prior(x, 5)
+    one, two = (prior.condition(image=s * small) for s in (0.0, 1.0))
     assert one(x, 5).shape == x.shape
     assert jnp.abs(one(x, 5) - two(x, 5)).max() > 1e-3
 

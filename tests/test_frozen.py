@@ -3,7 +3,8 @@
 `frozen.npz` holds what `restore` made of five measurements of one image, by every
 sampler, guidance and weight, before samplers and problems were values; and `rounding`,
 how much each of those images moved, in that version, when the last bits of prior and
-measurement did: 1e-6 for most, 0.2 where the sampler divides by what is almost 0.
+measurement did: 1e-6 for most, 0.2 where the sampler divides by what is almost 0. An
+image that was meant to change is replaced, and its rounding with it.
 """
 
 from pathlib import Path

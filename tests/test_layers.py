@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "pigdm_jax"
 # other.
 LAYERS = [
     {"types", "pytree", "checks", "text_form"},
+    {"numerics"},
     {"schedule", "convolution", "normalise", "io", "metrics", "hosts", "compilation"},
     {"unet"},
     {"prior", "operators"},

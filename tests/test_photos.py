@@ -151,7 +151,7 @@ def test_noiseless_restorations_agree_with_the_file(task):
         x = np.asarray(whole.operator.to_picture(whole.y))
         x = to_uint8(x).astype(np.float32) / 127.5 - 1
     problem = measured(x, task).problem
-    sampler = samplers.DDIM(steps=3)
+    sampler = samplers.Fitted(steps=3)
     result = restore_picture(GREY, problem, jax.random.key(0), sampler)
     image = result.picture
     np.testing.assert_array_equal(to_uint8(image), result.pixels)

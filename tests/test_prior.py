@@ -181,10 +181,11 @@ def test_a_condition_is_a_prior_with_another_label(params):
 def test_a_low_resolution_image_is_a_condition():
     config = UNetConfig(32, (1,), 1, (), in_channels=6)
     one, two = (jax.random.normal(jax.random.key(k), (4, 4, 3)) for k in (1, 2))
-    prior = unet_prior(config, {}, "linear", low_res=one)
-    assert_same(
-        prior.condition(image=two), unet_prior(config, {}, "linear", low_res=two)
-    )
+    prior = unet_prior(config, {}, "linear", sees="upsample")
+    assert prior.seen is None
+    np.testing.assert_array_equal(prior.condition(image=one).seen, one)
+    again = prior.condition(image=one).condition(image=two)
+    assert_same(again, prior.condition(image=two))
 
 
 def assert_same(one, two):
@@ -217,7 +218,7 @@ def test_priors_are_pytrees_of_arrays(params):
             lambda: unet_prior(
                 UNetConfig(32, (1,), 1, (), in_channels=6), {}, "linear"
             ),
-            "needs low_res",
+            "sees one of pinv, upsample",
         ),
         (lambda: unet_prior(UNetConfig(32, (1,), 1, ()), {}, "linear", 1), "no label"),
         (
@@ -234,7 +235,7 @@ def test_priors_are_pytrees_of_arrays(params):
         ),
         (
             lambda: unet_prior(CONFIG, {}, "linear", 1).condition(image=np.zeros(3)),
-            "takes no low-resolution image",
+            "takes no image besides",
         ),
         (
             lambda: from_denoiser(lambda x, t: x).condition(label=1),

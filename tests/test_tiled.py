@@ -1,5 +1,8 @@
 """Tiled priors: exact where windows know all, smooth, differentiable, bounded."""
 
+import dataclasses
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pigdm_jax import (
+    Prior,
     Problem,
+    Schedule,
     UNet,
     UNetConfig,
     from_denoiser,
@@ -18,6 +23,7 @@ from pigdm_jax import (
     unet_prior,
 )
 from pigdm_jax import operators as ops
+from pigdm_jax.pytree import pytree_class, static_field
 from pigdm_jax.samplers import DDIM
 from pigdm_jax.tiled import window_starts
 
@@ -61,6 +67,36 @@ def test_overlapping_windows_are_blended_by_their_weights():
         weight[window] += ramp
     eps = tiled(inner, 4, 2)(x, 400)
     np.testing.assert_allclose(eps[0, :, 0], total / weight, rtol=1e-5)
+
+
+@pytree_class
+class SeesAnImage(Prior):
+    """Predicts what it sees besides x_t."""
+
+    schedule: Schedule = static_field(default=LOCAL.schedule)
+    seen: Any = None
+    sees = "pinv"
+
+    def condition(self, *, label=None, image=None):
+        del label
+        return self if image is None else dataclasses.replace(self, seen=image)
+
+    def __call__(self, x_t, t):
+        return self.seen + 0 * x_t
+
+
+def test_an_image_besides_x_t_is_cut_into_windows():
+    image = noise(13, 21, 3)
+    for prior in (
+        tiled(SeesAnImage(), 8, 3).condition(image=image),
+        tiled(SeesAnImage(seen=image), 8, 3),
+    ):
+        eps = prior(jnp.zeros((13, 21, 3)), 300)
+        np.testing.assert_allclose(eps, image, atol=1e-5)
+    operator = ops.inpaint((13, 21, 3), ops.random_mask((13, 21, 3), 0.5, 0))
+    problem = Problem(operator, operator.apply(image))
+    restored = restore(tiled(SeesAnImage(), 8, 3), problem, jax.random.key(0), DDIM(2))
+    assert restored.shape == (13, 21, 3)
 
 
 def small_unet():

@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from PIL import Image
 
-from pigdm_jax import Problem, load_prior, restore
+from pigdm_jax import Problem, cli, load_prior, restore
 from pigdm_jax import operators as ops
 from pigdm_jax.samplers import DDIM
 from pigdm_jax.training.checkpoints import Checkpoints
@@ -269,19 +270,28 @@ def test_a_network_learns_one_photo():
     assert 0.9 < losses[0] < 1.2 and losses[-1] < 0.3
 
 
-def test_classes_and_conditions_make_priors_that_take_them(photos, tmp_path):
+def test_classes_make_a_prior_that_takes_a_label(photos, tmp_path):
     config = dataclasses.replace(TINY, steps=2, sample_every=2, classes=True)
     prior = load_prior(train(photos, tmp_path / "classes", config), label=1)
     assert jnp.isfinite(prior(jnp.zeros((8, 8, 3)), 500)).all()
+
+
+def test_a_condition_makes_a_prior_for_its_task(photos, tmp_path, monkeypatch):
+    """The command restores by it: it shows the prior the pseudoinverse by itself."""
     task = "super_resolution:2,box"
     config = dataclasses.replace(TINY, steps=2, condition=task)
-    folder = train(photos, tmp_path / "task", config)
-    operator = ops.parse(task, (8, 8, 3))
-    y = operator.apply(jnp.ones((8, 8, 3)))
-    prior = load_prior(folder, low_res=operator.pinv(y))
-    problem = Problem(ops.identity((8, 8, 3)), jnp.zeros((8, 8, 3)))
-    image = restore(prior, problem, jax.random.key(0), DDIM(2))
-    assert jnp.isfinite(image).all()
+    folder = train(photos, tmp_path / "run", config)
+    pixels = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "kept"))
+    Image.fromarray(pixels).save("small.png")
+    words = ["restore", "small.png", "--task", task, "--prior", folder, "--steps", "2"]
+    monkeypatch.setattr("sys.argv", ["pigdm", *map(str, words)])
+    cli.main()
+    jax.config.update("jax_compilation_cache_dir", None)
+    reset_cache()
+    with Image.open("small-restored.png") as picture:
+        assert picture.size == (8, 8)
 
 
 @pytest.mark.parametrize(

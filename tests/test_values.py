@@ -286,6 +286,8 @@ class Averaging(pj.Stepwise):
     memory: Any = 0.5
     count: int = pj.static_field(default=4)
 
+    project = False
+
     @property
     def evaluations(self):
         return self.count
@@ -376,6 +378,8 @@ def test_plain_dataclasses_of_jax_will_do():
         rate: float = 1.0
         steps: int = dataclasses.field(default=3, metadata={"static": True})
 
+        project = False
+
         @property
         def evaluations(self):
             return self.steps
@@ -455,5 +459,5 @@ def test_each_image_may_have_a_condition_of_its_own(wrap):
     assert jnp.abs(images[0] - images[1]).max() > 0.1
     with pytest.raises(ValueError, match="takes no class label"):
         wrap(Grey(0.2)).condition(label=1)
-    with pytest.raises(ValueError, match="takes no low-resolution image"):
+    with pytest.raises(ValueError, match="takes no image besides"):
         wrap(Coloured(0)).condition(image=jnp.zeros(SHAPE))

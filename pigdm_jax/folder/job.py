@@ -186,7 +186,8 @@ def _check_group(job: Job, shape: Shape, entries: Sequence[Entry]) -> None:
     """
     operator, noise_std, _ = job.request.damage(shape.size, entries[0].path)
     prior = fit_prior(job.prior, operator.image_shape, job.request.tile)
-    check_request(prior, blank_problem(operator, noise_std), job.request.sampler)
+    problem = blank_problem(operator, noise_std)
+    check_request(prior, problem, job.request.sampler_for(prior, problem))
 
 
 def compile_group(
@@ -222,12 +223,14 @@ def _fitted(
     """The program for as many pictures as are wanted, or as fit."""
     mesh = make_mesh(devices=devices)
 
+    problem = blank_problem(damage.operator, damage.noise_std)
+
     def compile_for(prior: Prior, count: int) -> BatchProgram:
         return compile_batch(
             prior,
-            blank_problem(damage.operator, damage.noise_std),
+            problem,
             count,
-            job.request.sampler,
+            job.request.sampler_for(prior, problem),
             mesh=mesh,
             own_operators=job.request.own_operators,
             finish=settled,
@@ -294,7 +297,8 @@ def _restore_group(
         inputs = _stacked(job, [good.get(i, spare) for i in range(size)])
         started = time.perf_counter()
         made = program(*inputs)
-        under_way = good, made, results.watched(made, started)
+        took = results.watched(made, started)
+        under_way = good, made, took, str(program.sampler)
         if previous is not None:
             results.accept(*previous)
         job.report(results.written + results.failed + len(finished), count)

@@ -84,13 +84,16 @@ class Results:
 
         return self.watch.submit(wait)
 
-    def accept(self, rows: dict[int, Loaded], made: Restored, took: Future) -> None:
+    def accept(
+        self, rows: dict[int, Loaded], made: Restored, took: Future, sampler: str
+    ) -> None:
         """Write a batch when it is ready, while the next one is computed.
 
         Args:
           rows: its pictures by their places.
           made: the restorations of every place.
           took: from `watched`.
+          sampler: that made them, as text.
         """
         seconds = took.result()
         self.device_seconds += seconds
@@ -98,20 +101,24 @@ class Results:
         self.flush()
         for i, row in rows.items():
             if finite[i]:
-                figures = {"off": float(off[i]), "seconds": seconds / len(rows)}
-                write = self.threads.submit(self._write, row, pixels[i], figures)
+                told = {
+                    "sampler": sampler,
+                    "off": float(off[i]),
+                    "seconds": seconds / len(rows),
+                }
+                write = self.threads.submit(self._write, row, pixels[i], told)
                 self.writing.append(write)
             else:
                 self.fail(row.entry, NOT_FINITE, row.digest)
 
     def _write(
-        self, row: Loaded, pixels: UInt8[np.ndarray, "H W 3"], figures: dict[str, float]
+        self, row: Loaded, pixels: UInt8[np.ndarray, "H W 3"], told: dict[str, Any]
     ) -> dict[str, Any]:
         height, width = row.size
         image = from_uint8(pixels[:height, :width])
         original = row.case.original
         if original is not None:
-            figures |= _scores(image, original[:height, :width])
+            told |= _scores(image, original[:height, :width])
         place = self.out / row.entry.output
         place.parent.mkdir(parents=True, exist_ok=True)
         write_picture(place, image)
@@ -122,7 +129,7 @@ class Results:
             bytes=place.stat().st_size,
             height=height,
             width=width,
-            **figures,
+            **told,
         )
 
     def fail(self, entry: Entry, why: str, digest: str = "") -> None:
@@ -149,14 +156,14 @@ class Results:
             self.watch.shutdown()
 
     def _line(
-        self, entry: Entry, digest: str, error: str | None = None, **figures: Any
+        self, entry: Entry, digest: str, error: str | None = None, **told: Any
     ) -> dict[str, Any]:
         now = datetime.now(UTC).isoformat()
         return {
             "input": entry.name,
             "digest": digest,
             "error": error,
-            **figures,
+            **told,
             "settings": self.settings,
             "time": now,
         }

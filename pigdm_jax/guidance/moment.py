@@ -21,7 +21,9 @@ from jaxtyping import Array
 
 from pigdm_jax.checks import check_count
 from pigdm_jax.guidance.base import Denoised, GradientGuidance
+from pigdm_jax.numerics import root
 from pigdm_jax.operators.base import EXACT
+from pigdm_jax.operators.solve import damped_pinv
 from pigdm_jax.problem import Needs, Problem, difference
 from pigdm_jax.pytree import pytree_class, static_field
 from pigdm_jax.schedule import Step, r2
@@ -116,22 +118,22 @@ def krylov_gradient(
     operator, data_variance = problem.operator, r2(step)
     # Everything over r_t^2, which keeps the system near 1 at every noise level.
     scale = step.b_t / (jnp.sqrt(step.a_t) * data_variance)
-    damping = problem.sigma**2 / data_variance
+    noisy = problem.noise_per_value or problem.sigma > 0
     exact = partial(jnp.matmul, precision=EXACT)
     residual, unravel = ravel_pytree(difference(problem, denoised.x0))
 
     def iterate(solution: _Krylov) -> _Krylov:
-        p = operator.pinv(unravel(solution.r), damping)
+        p = damped_pinv(operator, unravel(solution.r), problem.noise_std, data_variance)
         Jp = denoised.vjp(p)
         Hp, HJp = (ravel_pytree(operator.apply(x))[0] for x in (p, Jp))
-        # With p = H^T u the system makes H C p + damping u, and damping u is r - H p.
-        # Without damping r - H p is what no image explains.
-        r = jnp.where(damping > 0, solution.r, Hp)
+        # With p = H^T u the system makes H C p + sigma_y^2 / r_t^2 u, which is
+        # H C p + r - H p. Without noise r - H p is what no image explains.
+        r = solution.r if noisy is True else jnp.where(noisy, solution.r, Hp)
         Ap = scale * HJp + r - Hp
         beta = exact(solution.Ap, Ap)
         Ap -= exact(beta, solution.Ap)
         Jp -= jnp.tensordot(beta, solution.Jp, 1)
-        norm = jnp.linalg.norm(Ap)
+        norm = root(jnp.sum(Ap**2))
         inverse = jnp.where(norm > 0, 1 / jnp.where(norm > 0, norm, 1), 0)
         Ap, Jp = inverse * Ap, inverse * Jp
         alpha = exact(Ap, r)
@@ -152,9 +154,11 @@ def krylov_gradient(
     )
     if products == 1:
         return iterate(start).gradient
-    enough = TOLERANCE * jnp.linalg.norm(residual)
-    return jax.lax.while_loop(
-        lambda s: (s.count < products) & (jnp.linalg.norm(s.r) > enough),
-        iterate,
-        start,
-    ).gradient
+    enough = TOLERANCE**2 * jnp.sum(residual**2)
+
+    # A loop of fixed length has a gradient of its own, a `while_loop` has none.
+    def improve(solution: _Krylov, _: None) -> tuple[_Krylov, None]:
+        unsolved = jnp.sum(solution.r**2) > enough
+        return jax.lax.cond(unsolved, iterate, lambda s: s, solution), None
+
+    return jax.lax.scan(improve, start, None, products)[0].gradient

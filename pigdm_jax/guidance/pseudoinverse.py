@@ -36,5 +36,4 @@ class Pseudoinverse(GradientGuidance):
 
 def pull(problem: Problem, x0: Image, step: Step, data_variance: Number = 1.0) -> Image:
     """The pull v = h+(y) - h+(h(x0)), equations 7 (noisy), 8 and 9 in one."""
-    damping = problem.sigma**2 / r2(step, data_variance)
-    return pinv_residual(problem, x0, damping)
+    return pinv_residual(problem, x0, r2(step, data_variance))

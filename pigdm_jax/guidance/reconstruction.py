@@ -31,7 +31,7 @@ class Reconstruction(GradientGuidance):
     data_variance: Any = 1.0
     clip: bool = static_field(default=False)
 
-    needs = Needs(linear=True)
+    needs = Needs(linear=True, noise="scalar")
 
     def gradient(self, problem: Problem, denoised: Denoised, step: Step) -> Image:
         """The vector-Jacobian product of v = H^T (y - H x0)."""

@@ -16,6 +16,7 @@ from pigdm_jax.operators.jpeg import jpeg
 from pigdm_jax.operators.quantize import low_dynamic_range, quantize
 from pigdm_jax.operators.registry import REGISTRY, parse
 from pigdm_jax.operators.separable import separable
+from pigdm_jax.operators.solve import damped_pinv
 from pigdm_jax.operators.super_resolution import super_resolution
 from pigdm_jax.operators.transforms import cartesian_mask, fourier, walsh_hadamard
 
@@ -28,6 +29,7 @@ __all__ = [
     "chain",
     "channel_mix",
     "crop",
+    "damped_pinv",
     "fourier",
     "freeform_mask",
     "gaussian_blur",

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Inexact
+from jaxtyping import Array, Float, Inexact, PyTree
 
 from pigdm_jax.types import Image, ImageShape, Measurement
 from pigdm_jax.types import Number as Damping
@@ -61,11 +61,13 @@ class Operator(abc.ABC):
 
         Args:
           y: a measurement, as `apply` gives it.
-          damping: sigma_y^2 / r_t^2 of equation 7 of the paper; 0 gives the
-            Moore-Penrose pseudoinverse. Non-linear operators take none.
+          damping: sigma_y^2 / r_t^2 of equation 7 of the paper, one number; 0 gives
+            the Moore-Penrose pseudoinverse. Non-linear operators take none. Noise of
+            its own for every value goes through `damped_pinv`.
 
         Raises:
-          ValueError: if a non-linear operator is given a damping.
+          ValueError: if a non-linear operator is given a damping, or the damping is no
+            single number.
         """
 
     @property
@@ -81,6 +83,20 @@ class Operator(abc.ABC):
         )
 
     @property
+    def gram(self) -> Measurement | None:
+        """Diagonal of H H^T, in y's form, where H H^T is diagonal; else None."""
+        if self.tight is None:
+            return None
+        return jax.tree.map(
+            lambda leaf: jnp.full(leaf.shape, self.tight, jnp.float32), self._measured()
+        )
+
+    @property
+    def keeps_everything(self) -> bool:
+        """Whether it is known to be the identity, up to a rotation: denoising."""
+        return self.tight == 1.0 and self.measurement_shape == self.image_shape
+
+    @property
     def differentiable(self) -> bool:
         """Whether the gradient of h tells how the measurement changes."""
         return self.linear
@@ -88,8 +104,23 @@ class Operator(abc.ABC):
     @property
     def measurement_shape(self) -> Any:
         """Shape of the measurement; a pytree of shapes where it has several arrays."""
+        return jax.tree.map(lambda leaf: leaf.shape, self._measured())
+
+    def _measured(self) -> PyTree:
+        """Shapes and types of a measurement."""
         image = jax.ShapeDtypeStruct(self.image_shape, jnp.float32)
-        return jax.tree.map(lambda leaf: leaf.shape, jax.eval_shape(self.apply, image))
+        return jax.eval_shape(self.apply, image)
+
+    def nearest(self, x: Image, y: Measurement) -> Image:
+        """The image x + h+(y) - h+(h(x)): the nearest to x that measures y if linear.
+
+        For quantising operators it moves x into the measured level and keeps its place
+        within the level.
+        """
+        if self.linear:
+            residual = jax.tree.map(jnp.subtract, y, self.apply(x))
+            return x + self.pinv(residual)
+        return x + self.pinv(y) - self.pinv(self.apply(x))
 
     def from_picture(self, picture: Image) -> Measurement:
         """The measurement that a picture file holds.
@@ -103,6 +134,21 @@ class Operator(abc.ABC):
     def to_picture(self, y: Measurement) -> Image:
         """A measurement as a picture to look at or to keep in a file."""
         return y
+
+
+def check_damping(damping: Damping) -> Damping:
+    """The damping of a linear operator's pseudoinverse, which is one number.
+
+    Raises:
+      ValueError: if it is an array.
+    """
+    if jnp.ndim(damping) != 0:
+        raise ValueError(
+            f"the damping of a pseudoinverse is one number, got an array of shape "
+            f"{jnp.shape(damping)}; noise of its own for every measured value goes "
+            "through pigdm_jax.operators.damped_pinv"
+        )
+    return damping
 
 
 def refuse_damping(damping: Damping) -> None:

@@ -2,6 +2,8 @@
 
 import math
 
+import jax
+
 from pigdm_jax.operators.base import (
     Damping,
     Image,
@@ -51,6 +53,17 @@ class Chain(Operator):
             lambda x: later.analyse(first.apply(x) / root),
             lambda k: first.pinv(later.synthesise(k)) * root,
         )
+
+    @property
+    def gram(self) -> Measurement | None:
+        """The later parts', times the first's constant, where that one is tight."""
+        first, rest = self.parts[0], self.parts[1:]
+        if not self.linear or not rest:
+            return first.gram if self.linear else None
+        if first.tight is None:
+            return None
+        gram = Chain(rest, rest[0].image_shape, True).gram
+        return None if gram is None else jax.tree.map(lambda g: first.tight * g, gram)
 
     @property
     def differentiable(self) -> bool:

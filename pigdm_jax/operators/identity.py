@@ -8,6 +8,7 @@ from pigdm_jax.operators.base import (
     Image,
     ImageShape,
     Operator,
+    check_damping,
     check_image_shape,
 )
 from pigdm_jax.operators.named import Named, Parameter
@@ -39,7 +40,7 @@ class Crop(Operator):
             (left, columns - left - width),
             (0, 0),
         )
-        return jnp.pad(y / (1 + damping), around)
+        return jnp.pad(y / (1 + check_damping(damping)), around)
 
 
 def crop(

@@ -17,6 +17,7 @@ from pigdm_jax.operators.base import (
     ImageShape,
     Operator,
     Spectrum,
+    check_damping,
     check_image_shape,
 )
 from pigdm_jax.operators.named import Named, Parameter
@@ -42,7 +43,12 @@ class Inpaint(Operator):
 
     def pinv(self, y: Image, damping: Damping = 0.0) -> Image:
         """The kept pixels over (1 + damping)."""
-        return self.mask * y / (1 + damping)
+        return self.mask * y / (1 + check_damping(damping))
+
+    @property
+    def gram(self) -> Image:
+        """The mask."""
+        return jnp.broadcast_to(self.mask, self.image_shape)
 
     @property
     def spectrum(self) -> Spectrum:

@@ -19,6 +19,7 @@ from pigdm_jax.operators.base import (
     ImageShape,
     Operator,
     Spectrum,
+    check_damping,
     check_image_shape,
 )
 from pigdm_jax.pytree import pytree_class, static_field
@@ -108,6 +109,7 @@ def spectral_gain(
     values: Float[Array, "..."], damping: Damping, rtol: float
 ) -> Float[Array, "..."]:
     """S / (s^2 + damping), and 0 where s is at most rtol times the largest."""
+    check_damping(damping)
     values = truncated(values, rtol)
     kept = values > 0
     return jnp.where(kept, values / jnp.where(kept, values**2 + damping, 1), 0)

@@ -14,6 +14,7 @@ from pigdm_jax.operators.base import (
     ImageShape,
     Operator,
     Spectrum,
+    check_damping,
     check_image_shape,
 )
 from pigdm_jax.operators.inpaint import Mask, Seed, as_key, check_mask
@@ -57,7 +58,7 @@ class WalshHadamard(NoPicture):
         height, width, channels = self.image_shape
         spread = jnp.zeros((height * width, channels)).at[self.rows].set(y)
         flat = hadamard(spread) * self.signs[:, None]
-        return flat.reshape(self.image_shape) / (1 + damping)
+        return flat.reshape(self.image_shape) / (1 + check_damping(damping))
 
 
 @pytree_class
@@ -77,6 +78,7 @@ class Fourier(NoPicture):
     def pinv(self, y: Float[Array, "H W C 2"], damping: Damping = 0.0) -> Image:
         """The real part of the inverse FFT, where k and -k share what either shows."""
         seen = self._seen
+        damping = check_damping(damping)
         gain = self.mask / jnp.where(seen > 0, seen + damping, 1)
         return self._synthesise(gain * jax.lax.complex(y[..., 0], y[..., 1]))
 

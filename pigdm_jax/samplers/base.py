@@ -14,6 +14,8 @@ from jaxtyping import Array, Float, Int, PyTree
 from pigdm_jax.checks import as_float32, check_count, check_number, check_word
 from pigdm_jax.compilation import tuned_jit, typed_jit
 from pigdm_jax.guidance.base import Denoised, Guided, denoise
+from pigdm_jax.numerics import root
+from pigdm_jax.operators.solve import damped_pinv
 from pigdm_jax.prior import Prior
 from pigdm_jax.problem import Needs, Problem, measurement_residual, root_mean_square
 from pigdm_jax.schedule import SPACINGS, Schedule, Step, step_table
@@ -326,8 +328,7 @@ def starting_image(problem: Problem, init: str | Image) -> Image:
             )
         return jnp.asarray(init, jnp.float32)
     if init == "pinv":
-        damping = problem.sigma**2 if operator.linear else 0.0
-        return operator.pinv(y, damping)
+        return damped_pinv(operator, y, problem.noise_std, 1.0)
     if init == "upsample":
         shape, channels = operator.measurement_shape, operator.image_shape[2]
         if len(jax.tree.leaves(y)) != 1 or len(shape) != 3 or shape[2] != channels:
@@ -345,8 +346,8 @@ def ddim_coefficients(step: Step, eta: Number) -> tuple[Scalar, Scalar]:
     c1 = eta sqrt((1 - a_t/a_s) (1 - a_s) / (1 - a_t)), c2 = sqrt(1 - a_s - c1^2),
     written without the cancellation.
     """
-    c1 = eta * jnp.sqrt(step.b_s * step.fresh)
-    c2 = jnp.sqrt(step.b_s * (step.kept + (1 - eta**2) * step.fresh))
+    c1 = eta * root(step.b_s * step.fresh)
+    c2 = root(step.b_s * (step.kept + (1 - eta**2) * step.fresh))
     return c1, c2
 
 
@@ -355,6 +356,18 @@ def ddim(x0: Image, eps: Image, step: Step, eta: Number, key: PRNGKey) -> Image:
     c1, c2 = ddim_coefficients(step, eta)
     z = jax.random.normal(key, x0.shape)
     return jnp.sqrt(step.a_s) * x0 + c1 * z + c2 * eps
+
+
+def renoise(x_t: Image, x0: Image, step: Step, eta: Number, key: PRNGKey) -> Image:
+    """The sample x_s from an x0 that was changed: fresh noise and what x_t says of it.
+
+    x_s = sqrt(a_s) x0 + sqrt(1 - a_s) (eta z + sqrt(1 - eta^2) eps), with the eps that
+    makes x_t of x0 (Zhu et al. 2023, DiffPIR, equation 15).
+    """
+    eps = (x_t - jnp.sqrt(step.a_t) * x0) / jnp.sqrt(step.b_t)
+    z = jax.random.normal(key, x_t.shape)
+    noise = eta * z + root(1 - eta**2) * eps
+    return jnp.sqrt(step.a_s) * x0 + root(step.b_s) * noise
 
 
 def correction_of(guided: Guided, step: Step, eta: Number) -> Image:

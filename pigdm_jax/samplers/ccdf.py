@@ -33,7 +33,7 @@ class CCDF(Spaced):
     spacing: str = static_field(default="uniform")
     eta: Any = 1.0
 
-    needs = Needs(linear=True)
+    needs = Needs(linear=True, noise="scalar")
 
     def step(
         self, prior: Prior, problem: Problem, state: Image, step: Step, key: PRNGKey

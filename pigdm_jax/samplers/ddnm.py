@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from pigdm_jax.numerics import root
 from pigdm_jax.prior import Prior
 from pigdm_jax.problem import Problem, proximal
 from pigdm_jax.pytree import pytree_class, static_field
@@ -60,8 +61,8 @@ def fit_and_noise(
 ) -> tuple[Image, Image]:
     """The sample at s from a prediction, and the prediction fitted to the measurement.
 
-    Where the operator's singular values are not known, noise is met by the proximal
-    step of DiffPIR instead.
+    Where the operator's singular values are not known, or every measured value has
+    noise of its own, noise is met by the proximal step of DiffPIR instead.
 
     Args:
       problem: what is to be restored.
@@ -73,10 +74,10 @@ def fit_and_noise(
       seen_eta: what eta is for coefficients that the measurement shows with noise. The
         part of their noise that is not fresh is the measurement's own.
     """
-    spectrum = problem.operator.spectrum
+    spectrum = None if problem.noise_per_value else problem.operator.spectrum
     c1, c2 = _fresh_and_kept(step, eta)
     if spectrum is None:
-        fitted = proximal(problem, x0, step.a_t / step.b_t)
+        fitted = proximal(problem, x0, step.b_t / step.a_t)
         return jnp.sqrt(step.a_s) * fitted + c1 * z + c2 * eps, fitted
     known = spectrum.analyse(problem.operator.pinv(problem.y))
     guess, eps, z = (split(spectrum, image) for image in (x0, eps, z))
@@ -86,7 +87,7 @@ def fit_and_noise(
     seen_fresh, seen_kept = _fresh_and_kept(step, seen_eta)
     share = jnp.where(covered, 1.0, seen_kept / jnp.where(covered, 1.0, brought))
     taken = guess.measured + share * (known - guess.measured)
-    rest = jnp.sqrt(jnp.maximum(step.b_s - brought**2, 0))
+    rest = root(step.b_s - brought**2)
     # The measured coefficients of noise-free data are as free as the hidden ones.
     free = (problem.sigma == 0) | jnp.isinf(brought)
     fresh = jnp.where(free, c1, jnp.where(covered, rest, seen_fresh))
@@ -100,5 +101,5 @@ def fit_and_noise(
 
 def _fresh_and_kept(step: Step, eta: Number) -> tuple[Scalar, Scalar]:
     """Standard deviations of the noise at s: of the fresh, and of the rest."""
-    sigma = jnp.sqrt(step.b_s)
-    return sigma * eta, sigma * jnp.sqrt(1 - eta**2)
+    sigma = root(step.b_s)
+    return sigma * eta, sigma * root(1 - eta**2)

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from pigdm_jax.numerics import root
 from pigdm_jax.prior import Prior
 from pigdm_jax.problem import Needs, Problem
 from pigdm_jax.pytree import pytree_class, static_field
@@ -34,7 +35,7 @@ class DDRM(Spaced):
     spacing: str = static_field(default="uniform")
     eta: Any = 0.85
 
-    needs = Needs(spectrum=True)
+    needs = Needs(spectrum=True, noise="scalar")
 
     def begin(
         self, prior: Prior, problem: Problem, x: Image, step: Step, key: PRNGKey
@@ -46,7 +47,7 @@ class DDRM(Spaced):
         known = spectrum.analyse(problem.operator.pinv(problem.y))
         noise = noise_in_spectrum(spectrum, problem.sigma)
         parts = split(spectrum, x / jnp.sqrt(step.a_t))
-        fresh = jnp.sqrt(jnp.maximum(sigma**2 - noise**2, 0)) / sigma
+        fresh = root(sigma**2 - noise**2) / sigma
         started = jnp.where(
             noise < sigma, known + fresh * parts.measured, parts.measured
         )
@@ -58,17 +59,17 @@ class DDRM(Spaced):
         """The paper's step from sigma_t to sigma_s, x being x_t / sqrt(alpha_bar)."""
         denoised, residual = evaluate(prior, problem, state, step)
         spectrum, eta = problem.operator.spectrum, self.eta
-        sigma = jnp.sqrt(step.b_s / step.a_s)
+        sigma = root(step.b_s / step.a_s)
         noise = noise_in_spectrum(spectrum, problem.sigma)
         known = spectrum.analyse(problem.operator.pinv(problem.y))
         z = jax.random.normal(key, state.shape)
         x0, eps, z = (split(spectrum, a) for a in (denoised.x0, denoised.eps, z))
-        carried = jnp.sqrt(1 - eta**2) * sigma
+        carried = root(1 - eta**2) * sigma
         # Of H^+ y what exceeds the level's own noise counts as noise already there.
         off = (known - x0.measured) / jnp.where(noise > 0, noise, 1)
         noisier = x0.measured + carried * off + eta * sigma * z.measured
         hidden = x0.measured + carried * eps.measured + eta * sigma * z.measured
-        fresh = jnp.sqrt(jnp.maximum(sigma**2 - noise**2, 0))
+        fresh = root(sigma**2 - noise**2)
         clearer = known + fresh * z.measured
         measured = jnp.where(noise > sigma, noisier, clearer)
         measured = jnp.where(jnp.isinf(noise), hidden, measured)

@@ -6,13 +6,10 @@ for plug-and-play image restoration", CVPR workshops 2023, algorithm 1.
 
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
 from pigdm_jax.prior import Prior
 from pigdm_jax.problem import Problem, proximal
 from pigdm_jax.pytree import pytree_class, static_field
-from pigdm_jax.samplers.base import Info, Spaced, evaluate
+from pigdm_jax.samplers.base import Info, Spaced, evaluate, renoise
 from pigdm_jax.schedule import Step
 from pigdm_jax.types import Image, PRNGKey
 
@@ -42,10 +39,7 @@ class DiffPIR(Spaced):
     ) -> tuple[Image, Info]:
         """The prediction fitted to the measurement, and noise that agrees with it."""
         denoised, residual = evaluate(prior, problem, state, step)
-        strength = LAMBDA * self.scale * step.a_t / step.b_t
-        fitted = proximal(problem, denoised.x0, strength)
-        eps = (state - jnp.sqrt(step.a_t) * fitted) / jnp.sqrt(step.b_t)
-        z = jax.random.normal(key, state.shape)
-        noise = self.eta * z + jnp.sqrt(1 - self.eta**2) * eps
-        x_s = jnp.sqrt(step.a_s) * fitted + jnp.sqrt(step.b_s) * noise
+        variance = step.b_t / (step.a_t * LAMBDA * self.scale)
+        fitted = proximal(problem, denoised.x0, variance)
+        x_s = renoise(state, fitted, step, self.eta, key)
         return x_s, Info(denoised.x0, residual, fitted - denoised.x0)

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from pigdm_jax.numerics import root
 from pigdm_jax.prior import Prior
 from pigdm_jax.problem import Needs, Problem
 from pigdm_jax.pytree import pytree_class, static_field
@@ -36,7 +37,7 @@ class DPS(Spaced):
     eta: Any = 1.0
     scale: Any = 1.0
 
-    needs = Needs(differentiable=True)
+    needs = Needs(differentiable=True, noise="scalar")
 
     def step(
         self, prior: Prior, problem: Problem, state: Image, step: Step, key: PRNGKey
@@ -46,7 +47,7 @@ class DPS(Spaced):
         measured, transpose = jax.vjp(problem.operator.apply, denoised.x0)
         difference = jax.tree.map(jnp.subtract, problem.y, measured)
         leaves = jax.tree.leaves(difference)
-        norm = jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in leaves))
+        norm = root(sum(jnp.sum(leaf**2) for leaf in leaves))
         (pulled,) = transpose(difference)
         gradient = denoised.vjp(pulled) / jnp.maximum(norm, jnp.finfo(jnp.float32).tiny)
         correction = self.scale * gradient

@@ -13,6 +13,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from pigdm_jax.operators.solve import damped_pinv
 from pigdm_jax.prior import Prior
 from pigdm_jax.problem import Problem, proximal
 from pigdm_jax.pytree import pytree_class, static_field
@@ -44,9 +45,8 @@ class PnP(Spaced):
     ) -> Image:
         """The pseudoinverse; the noisy sample is not used."""
         del prior, x, key
-        operator = problem.operator
-        damping = problem.sigma**2 * step.a_t / step.b_t if operator.linear else 0.0
-        return operator.pinv(problem.y, damping)
+        variance = step.b_t / step.a_t
+        return damped_pinv(problem.operator, problem.y, problem.noise_std, variance)
 
     def step(
         self, prior: Prior, problem: Problem, state: Image, step: Step, key: PRNGKey
@@ -54,6 +54,6 @@ class PnP(Spaced):
         """Denoise, fit."""
         del key
         denoised, residual = evaluate(prior, problem, jnp.sqrt(step.a_t) * state, step)
-        strength = LAMBDA * self.scale * step.a_t / step.b_t
-        fitted = proximal(problem, denoised.x0, strength)
+        variance = step.b_t / (step.a_t * LAMBDA * self.scale)
+        fitted = proximal(problem, denoised.x0, variance)
         return fitted, Info(denoised.x0, residual, fitted - denoised.x0)

@@ -46,7 +46,7 @@ class REDDiff(Spaced):
     scale: Any = 1.0
 
     name = "red_diff"
-    needs = Needs(differentiable=True)
+    needs = Needs(differentiable=True, noise="scalar")
 
     def begin(
         self, prior: Prior, problem: Problem, x: Image, step: Step, key: PRNGKey

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from pigdm_jax.numerics import root
 from pigdm_jax.prior import Prior
 from pigdm_jax.problem import Needs, Problem
 from pigdm_jax.pytree import pytree_class, static_field
@@ -46,7 +47,7 @@ class SNIPS(Spaced):
     spacing: str = static_field(default="uniform")
     scale: Any = 1.0
 
-    needs = Needs(spectrum=True)
+    needs = Needs(spectrum=True, noise="scalar")
 
     def begin(
         self, prior: Prior, problem: Problem, x: Image, step: Step, key: PRNGKey
@@ -69,17 +70,21 @@ class SNIPS(Spaced):
         z = jax.random.normal(key, state.x.shape)
         x, x0, z = (split(spectrum, image) for image in (state.x, denoised.x0, z))
         # Levels noisier than the measurement see it through the noise they add to it;
-        # at the others it is one more, independent, source.
+        # at the others it is one more, independent, source. Each formula gets a finite
+        # value where the other holds, for the sake of the gradients.
+        unseen = jnp.isinf(noise)
         sees = noise < variance
-        pull = (known - x.measured) / jnp.maximum(jnp.abs(noise - variance), 1e-12)
+        covered = jnp.where(sees, noise, 0)
+        further = jnp.where(sees | unseen, 2 * variance, noise)
+        gap = jnp.where(sees, variance - covered, further - variance)
+        pull = (known - x.measured) / jnp.maximum(gap, 1e-12)
         prior_score = (x0.measured - x.measured) / variance
-        score = jnp.where(sees, pull, prior_score + pull)
-        score = jnp.where(jnp.isinf(noise), prior_score, score)
-        pace = jnp.where(sees, variance - noise, variance * (1 - variance / noise))
-        pace = size * jnp.where(jnp.isinf(noise), variance, pace)
-        measured = x.measured + pace * score + jnp.sqrt(2 * pace) * z.measured
+        score = jnp.where(sees, pull, prior_score + jnp.where(unseen, 0, pull))
+        pace = jnp.where(sees, gap, variance * (1 - variance / further))
+        pace = size * jnp.where(unseen, variance, pace)
+        measured = x.measured + pace * score + root(2 * pace) * z.measured
         pace = size * variance
-        rest = x.rest + size * (x0.rest - x.rest) + jnp.sqrt(2 * pace) * z.rest
+        rest = x.rest + size * (x0.rest - x.rest) + root(2 * pace) * z.rest
         sample = join(spectrum, Coordinates(measured, rest))
         exact = jnp.where(noise == 0, known, x0.measured)
         fitted = join(spectrum, Coordinates(exact, x0.rest))

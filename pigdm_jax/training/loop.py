@@ -128,7 +128,11 @@ def averaged_prior(out: Path) -> tuple[UNetPrior, int]:
     if isinstance(state.step, jax.ShapeDtypeStruct):
         raise ValueError(f"{out} has no checkpoint yet")
     prior = unet_prior(
-        network, state.ema, config.noise_schedule(), predicts=config.predicts
+        network,
+        state.ema,
+        config.noise_schedule(),
+        predicts=config.predicts,
+        trained_size=max(config.crop),
     )
     return prior, int(state.step)
 
@@ -301,7 +305,7 @@ def _beginning(config: TrainConfig, classes: int | None) -> tuple[UNetConfig, An
         ("predicts", config.predicts, saved.predicts),
         ("schedule", config.noise_schedule(), saved.schedule),
         ("classes", classes, saved.config.num_classes),
-        ("condition", config.condition is not None, saved.config.in_channels == 6),
+        ("condition", "pinv" if config.condition else None, saved.sees),
     ):
         if given != there:
             raise ValueError(f"--{name} must be as it was for the prior {config.init}")
@@ -325,6 +329,8 @@ def _write_prior(out: Path, run: _Run, state: TrainState) -> Path:
             config.schedule,
             source,
             config.predicts,
+            sees="pinv" if config.condition else None,
+            trained_size=max(config.crop),
         )
     return out / "prior"
 
