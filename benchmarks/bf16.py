@@ -19,7 +19,7 @@ from restoration import TASKS, photo, project_all
 
 import pigdm_jax as pj
 from pigdm_jax import samplers
-from pigdm_jax.task import Task
+from pigdm_jax.pictures.task import Task
 
 
 def main() -> None:

@@ -23,7 +23,13 @@ def main() -> None:
     print("| --- | --- | --- | --- |")
     for task in TASKS:
         with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, "-m", "pigdm_jax.cli", "restore", str(PHOTO)]
+            command = [
+                sys.executable,
+                "-m",
+                "pigdm_jax.cli.main",
+                "restore",
+                str(PHOTO),
+            ]
             options = ["--task", task, "--simulate", "--cache", f"{folder}/cache"]
             options += ["--sampler", "fitted", "--steps", "10"]
             seconds = []

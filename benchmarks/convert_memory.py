@@ -53,7 +53,7 @@ def main() -> None:
         write_legacy(path, dict(tensors))
         print(f"{path.stat().st_size:,} bytes")
         start = time.perf_counter()
-        command = [sys.executable, "-m", "pigdm_jax.cli", "convert", str(path)]
+        command = [sys.executable, "-m", "pigdm_jax.cli.main", "convert", str(path)]
         subprocess.run([*command, str(Path(folder) / "prior")], check=True)
         seconds = time.perf_counter() - start
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pigdm_jax import convolution
-from pigdm_jax.compilation import tuned_jit
+from pigdm_jax.core.compilation import tuned_jit
+from pigdm_jax.networks.kernels import convolution
 
 SIZES = [(128, 32), (128, 64), (64, 64), (32, 96), (16, 1024), (8, 1024)]
 STEPS, ROUNDS = 10, 5

@@ -22,11 +22,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import pigdm_jax as pj
-from pigdm_jax.compilation import keep_compiled
+from pigdm_jax.core.compilation import keep_compiled
 from pigdm_jax.folder.job import Job, run
-from pigdm_jax.request import Request
+from pigdm_jax.pictures.request import Request
+from pigdm_jax.pictures.task import Task
 from pigdm_jax.samplers import Fitted
-from pigdm_jax.task import Task
 
 SIDE = 64
 RESULTS = Path(__file__).parent / "results"

@@ -20,9 +20,9 @@ import jax.numpy as jnp
 import jpeglib
 import numpy as np
 
-from pigdm_jax.io import read_image, to_picture
 from pigdm_jax.operators import jpeg
-from pigdm_jax.operators.jpeg import DCT, LUMA
+from pigdm_jax.operators.jpeg_codec import DCT, LUMA
+from pigdm_jax.pictures.files import read_image, to_picture
 
 
 def centred_luma(x):

@@ -30,11 +30,12 @@ import numpy as np
 from restoration import middle, project_all
 
 import pigdm_jax as pj
+from pigdm_jax.devices.batches import compile_batch
+from pigdm_jax.devices.hosts import device_for_each_core
 from pigdm_jax.guidance import Calibrated, Moment, Pseudoinverse, Reconstruction
 from pigdm_jax.guidance.weights import WEIGHTS
-from pigdm_jax.hosts import device_for_each_core
 from pigdm_jax.operators import parse
-from pigdm_jax.parallel import compile_batch
+from pigdm_jax.priors.schedule import step_table
 from pigdm_jax.samplers import (
     DDIM,
     DPS,
@@ -43,7 +44,6 @@ from pigdm_jax.samplers import (
     Sampler,
     ddim_coefficients,
 )
-from pigdm_jax.schedule import step_table
 
 # The text that `pigdm restore --task` takes, and the noise on [0, 1] images.
 TASKS = {

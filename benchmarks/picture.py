@@ -11,10 +11,10 @@ import numpy as np
 from PIL import Image
 
 import pigdm_jax as pj
-from pigdm_jax.figures import side_by_side
-from pigdm_jax.photos import damage_to_do, restore_picture, simulated
+from pigdm_jax.pictures.figures import side_by_side
+from pigdm_jax.pictures.photos import damage_to_do, restore_picture, simulated
+from pigdm_jax.pictures.task import Task
 from pigdm_jax.samplers import DDNM, Fitted
-from pigdm_jax.task import Task
 
 PHOTOS = Path(__file__).parent / "photos"
 GUIDED = Fitted(steps=10)

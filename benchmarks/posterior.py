@@ -38,9 +38,9 @@ from pigdm_jax.guidance import (
 )
 from pigdm_jax.guidance.base import denoise
 from pigdm_jax.operators import separable
+from pigdm_jax.pictures.task import Task
+from pigdm_jax.priors.schedule import r2, step_table
 from pigdm_jax.samplers import DDIM, Conjugate, Fitted, Multistep, Sampler
-from pigdm_jax.schedule import r2, step_table
-from pigdm_jax.task import Task
 
 STEPS = (10, 20, 50, 100, 1000)
 ETAS = (0.0, 0.5, 1.0)

@@ -39,16 +39,16 @@ import torch
 import torch.nn.functional as F
 
 import pigdm_jax as pj
-from pigdm_jax.bench import even_mesh, matrix_ceiling, step_flops
-from pigdm_jax.hosts import device_for_each_core
-from pigdm_jax.parallel import blank_problem, compile_batch
+from pigdm_jax.cli.timing import even_mesh, matrix_ceiling, step_flops
+from pigdm_jax.devices.batches import blank_problem, compile_batch
+from pigdm_jax.devices.hosts import device_for_each_core
 from pigdm_jax.samplers import DDIM
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 import golden
 import torch_adm
 
-from pigdm_convert.keymap import to_params, torch_key
+from pigdm_jax.networks.adm.keys import to_params, torch_key
 
 FACTOR = 4
 # How far a pixel may be off after 20 steps, over the image's largest; rounding grows
@@ -80,7 +80,7 @@ def prior_from(args: argparse.Namespace) -> pj.Prior:
     manifest = json.loads(path.read_text())
     params = to_params(fill.fill_state_dict(manifest).items())
     config = golden.config_of(manifest)
-    return pj.unet_prior(config, params, "linear", dtype=args.dtype)
+    return pj.network_prior(pj.UNet(config, dtype=args.dtype), params, "linear")
 
 
 class AsEps(torch.nn.Module):
@@ -107,7 +107,7 @@ class Torch:
     def __init__(
         self, prior: pj.Prior, variant: str, device: str, dtype: str, checkpoint: bool
     ):
-        config = prior.net.config
+        config = prior.network.config
         with torch.device("meta"):
             model = torch_adm.ADM(config)
         state = {k: v.to(device) for k, v in weights_of(prior.params).items()}
@@ -158,7 +158,7 @@ class Azula:
     def __init__(self, prior: pj.Prior, device: str, checkpoint: bool):
         from azula.plugins.adm import make_model
 
-        config, schedule = prior.net.config, prior.schedule
+        config, schedule = prior.network.config, prior.schedule
         names = ("num_res_blocks", "num_heads", "num_head_channels", "resblock_updown")
         names += ("use_scale_shift_norm", "use_new_attention_order", "conv_resample")
         size = 2 ** (len(config.channel_mult) + 3)
@@ -221,7 +221,7 @@ class Bench:
         self.args = args
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.prior = prior = prior_from(args)
-        self.shape = (args.side, args.side, prior.net.config.image_channels)
+        self.shape = (args.side, args.side, prior.network.config.image_channels)
         operator = pj.operators.super_resolution(self.shape, FACTOR, "box")
         self.operator = operator
         self.levels = [int(v) for v in prior.schedule.levels(args.steps)]

@@ -20,7 +20,7 @@ import numpy as np
 
 import pigdm_jax as pj
 from pigdm_jax import samplers
-from pigdm_jax.task import Task
+from pigdm_jax.pictures.task import Task
 
 # The text that `pigdm restore --task` takes, and the noise on [0, 1] images. {seed}
 # is another one for each photo.

@@ -19,7 +19,7 @@ from PIL import Image
 
 import pigdm_jax as pj
 from pigdm_jax import samplers
-from pigdm_jax.tiled import window_starts
+from pigdm_jax.priors.tiling import window_starts
 
 WIDTH, HEIGHT = 1024, 768
 FACTOR = 2

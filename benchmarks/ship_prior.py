@@ -20,9 +20,9 @@ import numpy as np
 from denoising import one_step, photo
 
 import pigdm_jax as pj
-from pigdm_jax.checkpoint import METADATA, SHIPPED, read_metadata
-from pigdm_jax.prior import UNetPrior
+from pigdm_jax.priors.network import NetworkPrior
 from pigdm_jax.training.loop import averaged_prior
+from pigdm_jax.weights.store import METADATA, SHIPPED, read_metadata
 
 # Pixels 0 to 1. Above 0.2, how well large structures are predicted.
 SIGMAS = (0.025, 0.05, 0.1, 0.2, 0.5, 2.0)
@@ -35,7 +35,7 @@ NETWORK_FLAGS = ("channels", "channel_mult", "blocks", "attention", "resampling"
 LEAST_GAIN = 0.02
 
 
-def in_half(prior: UNetPrior) -> UNetPrior:
+def in_half(prior: NetworkPrior) -> NetworkPrior:
     """The prior with its weights rounded as they are stored."""
 
     def rounded(a: jax.Array) -> np.ndarray:
@@ -44,7 +44,7 @@ def in_half(prior: UNetPrior) -> UNetPrior:
     return dataclasses.replace(prior, params=jax.tree.map(rounded, prior.params))
 
 
-def scores(prior: UNetPrior, photos: list[np.ndarray]) -> list[float]:
+def scores(prior: NetworkPrior, photos: list[np.ndarray]) -> list[float]:
     """Mean PSNR of one-step denoising at each of SIGMAS."""
     means = []
     for sigma in SIGMAS:
@@ -57,7 +57,7 @@ def scores(prior: UNetPrior, photos: list[np.ndarray]) -> list[float]:
     return means
 
 
-def ship(prior: UNetPrior, name: str, source: dict[str, str]) -> None:
+def ship(prior: NetworkPrior, name: str, source: dict[str, str]) -> None:
     """Replace the weights of a shipped prior, once all is written."""
     place = SHIPPED / name
     complete = place.with_name(f"{name}.new")
@@ -65,8 +65,8 @@ def ship(prior: UNetPrior, name: str, source: dict[str, str]) -> None:
     half = jax.tree.map(lambda a: np.asarray(a, np.float16), prior.params)
     pj.save_prior(
         complete,
+        prior.network,
         half,
-        prior.net.config,
         prior.schedule,
         source,
         prior.predicts,

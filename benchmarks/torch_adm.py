@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from pigdm_jax.unet import UNetConfig
+from pigdm_jax.networks import UNetConfig
 
 
 def norm(channels: int) -> nn.GroupNorm:

@@ -1,7 +1,8 @@
-"""PyTorch checkpoints of the ADM UNet to priors, without PyTorch."""
+"""Tensors by name from PyTorch and safetensors files, without PyTorch.
 
-from pigdm_convert.command import convert
-from pigdm_convert.reader import CheckpointError
-from pigdm_convert.recognise import Flags
+Reads and checks, and writes nothing; knows nothing of `pigdm_jax`.
+"""
 
-__all__ = ["CheckpointError", "Flags", "convert"]
+from pigdm_convert.reader import Checkpoint, CheckpointError, read_checkpoint
+
+__all__ = ["Checkpoint", "CheckpointError", "read_checkpoint"]

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pigdm_jax.core.pytree import pytree_class
+from pigdm_jax.core.types import Image, Measurement, Number, PRNGKey, Scalar
 from pigdm_jax.operators.base import Operator
 from pigdm_jax.operators.solve import damped_pinv, is_number
-from pigdm_jax.pytree import pytree_class
-from pigdm_jax.types import Image, Measurement, Number, PRNGKey, Scalar
 
 
 @pytree_class

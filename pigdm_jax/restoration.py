@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pigdm_jax.compilation import typed_jit
+from pigdm_jax.core.compilation import typed_jit
+from pigdm_jax.core.types import Image, ImageShape, PRNGKey, Scalar
 from pigdm_jax.operators import chain, crop
-from pigdm_jax.prior import Prior
+from pigdm_jax.priors.base import Prior
 from pigdm_jax.problem import (
     Problem,
     check_needs,
@@ -19,7 +20,6 @@ from pigdm_jax.problem import (
 )
 from pigdm_jax.samplers import Sampler, Trace, default
 from pigdm_jax.samplers.base import OnStep, Stepwise, starting_image
-from pigdm_jax.types import Image, ImageShape, PRNGKey, Scalar
 
 # Rounds of clipping to [-1, 1] and making an image agree with y; each undoes a little
 # of the other.

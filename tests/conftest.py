@@ -29,7 +29,7 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
-from pigdm_jax.prior import gaussian_prior  # noqa: E402
+from pigdm_jax.priors.mixture import gaussian_prior  # noqa: E402
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -18,10 +18,10 @@ from pigdm_jax import (
     restore_batch,
     samplers,
 )
+from pigdm_jax.devices.hosts import Hosts
 from pigdm_jax.folder.job import Job, run
-from pigdm_jax.hosts import Hosts
-from pigdm_jax.request import Request
-from pigdm_jax.task import Task
+from pigdm_jax.pictures.request import Request
+from pigdm_jax.pictures.task import Task
 
 # Believes every image to be mid-grey.
 GREY = from_denoiser(lambda x, t: 0.1 * x)

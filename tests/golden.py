@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pigdm_convert.keymap import to_params
 from pigdm_jax import UNet, UNetConfig
+from pigdm_jax.networks.adm.keys import to_params
 
 # What the README of the goldens calls fair in float32.
 OUT_TOLERANCE, VJP_TOLERANCE = 5e-5, 2e-4

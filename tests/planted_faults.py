@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pigdm_jax.schedule import r2
+from pigdm_jax.priors.schedule import r2
 
 TESTS = Path(__file__).resolve().parent
 FILES = (
@@ -188,7 +188,7 @@ WEIGHTS = "pigdm_jax.guidance.weights:"
 BASE = "pigdm_jax.guidance.base:"
 PULL = "pigdm_jax.guidance.pseudoinverse:"
 KRYLOV = "pigdm_jax.guidance.moment:krylov_gradient"
-SCHEDULE = "pigdm_jax.schedule:"
+SCHEDULE = "pigdm_jax.priors.schedule:"
 SAMPLER = "pigdm_jax.samplers.base:"
 
 FAULTS = [

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from pigdm_jax import from_denoiser
-from pigdm_jax.bench import matrix_ceiling, measure, step_flops
-from pigdm_jax.cli import bench
-from pigdm_jax.compilation import tuned_jit
-from pigdm_jax.convolution import convolve
+from pigdm_jax.cli.main import bench
+from pigdm_jax.cli.timing import matrix_ceiling, measure, step_flops
+from pigdm_jax.core.compilation import tuned_jit
+from pigdm_jax.networks.kernels.convolution import convolve
 
 
 def test_flops_are_those_of_plain_convolutions():

@@ -11,7 +11,7 @@ from dense import dense
 
 from pigdm_jax import Problem, gaussian_prior, measure, restore, samplers
 from pigdm_jax import operators as ops
-from pigdm_jax.checks import as_float32
+from pigdm_jax.core.checks import as_float32
 from pigdm_jax.guidance import GUIDANCES, Calibrated, Moment, Pseudoinverse
 from pigdm_jax.samplers import DDIM, DDNM, SAMPLERS, DiffPIR, Fitted, Multistep, PnP
 

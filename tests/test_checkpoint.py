@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pigdm_convert import convert
 from pigdm_jax import Schedule, UNet, UNetConfig, load_prior, save_prior, shipped_priors
+from pigdm_jax.weights.conversion import convert
 
 CONFIG = UNetConfig(
     model_channels=32,
@@ -31,9 +31,9 @@ SCHEDULES = [Schedule.linear(), Schedule.cosine(50), Schedule.from_betas([0.1, 0
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=["linear", "cosine", "betas"])
 def test_what_is_saved_is_loaded(params, schedule, tmp_path):
-    save_prior(tmp_path / "prior", params, CONFIG, schedule, {"file": "none"})
+    save_prior(tmp_path / "prior", UNet(CONFIG), params, schedule, {"file": "none"})
     prior = load_prior(tmp_path / "prior", label=2)
-    assert prior.net.config == CONFIG and prior.schedule == schedule
+    assert prior.network.config == CONFIG and prior.schedule == schedule
     assert prior.label == 2
     for ours, theirs in zip(
         jax.tree.leaves(prior.params), jax.tree.leaves(params), strict=True
@@ -44,13 +44,13 @@ def test_what_is_saved_is_loaded(params, schedule, tmp_path):
 
 def test_what_a_network_predicts_is_saved(params, tmp_path):
     path = tmp_path / "prior"
-    save_prior(path, params, CONFIG, "linear", {}, "v")
+    save_prior(path, UNet(CONFIG), params, "linear", {}, "v")
     assert load_prior(path, label=0).predicts == "v"
 
 
 def test_what_the_metadata_lacks_is_named(params, tmp_path):
     path = tmp_path / "prior"
-    save_prior(path, params, CONFIG, "linear", {})
+    save_prior(path, UNet(CONFIG), params, "linear", {})
     metadata = json.loads((path / "prior.json").read_text())
     for name in ("predicts", "arrays"):
         rest = {key: value for key, value in metadata.items() if key != name}
@@ -67,7 +67,7 @@ def test_what_the_metadata_lacks_is_named(params, tmp_path):
 
 def test_a_flipped_byte_is_found(params, tmp_path):
     path = tmp_path / "prior"
-    save_prior(path, params, CONFIG, "linear", {}, trained_size=8)
+    save_prior(path, UNet(CONFIG), params, "linear", {}, trained_size=8)
     whole = load_prior(path, label=0)
     assert whole.trained_size == 8
     files = [file for file in (path / "params").rglob("*") if file.is_file()]
@@ -89,7 +89,7 @@ def test_a_flipped_byte_is_found(params, tmp_path):
 
 def test_an_array_that_is_another_is_named(params, tmp_path):
     path = tmp_path / "prior"
-    save_prior(path, params, CONFIG, "linear", {})
+    save_prior(path, UNet(CONFIG), params, "linear", {})
     metadata = json.loads((path / "prior.json").read_text())
     name = sorted(metadata["arrays"])[3]
     metadata["arrays"][name] = 64 * "0"
@@ -110,7 +110,7 @@ def test_a_super_resolution_prior_takes_the_small_image(tmp_path):
     params = UNet(config).init(jax.random.key(0), x[None], jnp.zeros(1), None, x[None])[
         "params"
     ]
-    save_prior(tmp_path / "prior", params, config, "linear", {}, sees="upsample")
+    save_prior(tmp_path / "prior", UNet(config), params, "linear", {}, sees="upsample")
     prior = load_prior(tmp_path / "prior")
     assert prior.sees == "upsample"
     with pytest.raises(ValueError, match="sees an image besides x_t"):
@@ -122,7 +122,9 @@ def test_a_super_resolution_prior_takes_the_small_image(tmp_path):
 
 def test_a_failure_while_saving_leaves_nothing(params, tmp_path):
     with pytest.raises(TypeError):
-        save_prior(tmp_path / "prior", params, CONFIG, "linear", {"file": object()})
+        save_prior(
+            tmp_path / "prior", UNet(CONFIG), params, "linear", {"file": object()}
+        )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -133,9 +135,9 @@ def test_wrong_folders_are_answered(params, tmp_path):
     with pytest.raises(ValueError, match=r"no readable prior\.json"):
         load_prior(tmp_path / "empty")
     path = tmp_path / "prior"
-    save_prior(path, params, CONFIG, "linear", {})
+    save_prior(path, UNet(CONFIG), params, "linear", {})
     with pytest.raises(ValueError, match="exists"):
-        save_prior(path, params, CONFIG, "linear", {})
+        save_prior(path, UNet(CONFIG), params, "linear", {})
     with pytest.raises(ValueError, match="class label, 0 to 2"):
         load_prior(path)
 
@@ -165,7 +167,7 @@ def test_half_precision_storage_is_negligible(shared, tmp_path):
     convert(shared / "priors/photos-64.pt", tmp_path / "full")
     full = load_prior(tmp_path / "full")
     weights = jax.tree.map(lambda a: np.asarray(a, np.float16), full.params)
-    save_prior(tmp_path / "half", weights, full.net.config, full.schedule, {})
+    save_prior(tmp_path / "half", full.network, weights, full.schedule, {})
     half = load_prior(tmp_path / "half")
     x = jax.random.normal(jax.random.key(0), (64, 64, 3))
     for t in (0, 50, 500, 999):

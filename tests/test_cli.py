@@ -9,7 +9,7 @@ from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from PIL import Image
 from torch_files import flat_state, legacy
 
-from pigdm_jax import cli
+from pigdm_jax.cli import main as cli
 
 
 @pytest.fixture

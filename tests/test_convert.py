@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from torch_files import WRITERS, flat_state, legacy, zipped
 
-from pigdm_convert import CheckpointError, Flags, convert
-from pigdm_convert.keymap import flax_path, to_params, torch_key
+from pigdm_convert import CheckpointError
 from pigdm_jax import UNetConfig, load_prior
-from pigdm_jax.checkpoint import expected_params, read_metadata
+from pigdm_jax.networks import Flags, UNet, parameter_shapes
+from pigdm_jax.networks.adm.keys import flax_path, to_params, torch_key
+from pigdm_jax.weights.conversion import convert
+from pigdm_jax.weights.store import read_metadata
 
 
 def test_names_follow_one_rule():
@@ -41,7 +43,9 @@ def torch_state(config):
     """Random weights under PyTorch's names and in its layouts."""
     rng = np.random.default_rng(0)
     state = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(expected_params(config)):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(
+        parameter_shapes(UNet(config))
+    ):
         names = tuple(part.key for part in path)
         array = rng.normal(size=leaf.shape).astype("f4") * 0.1
         if names[-1] == "kernel":
@@ -70,7 +74,7 @@ def test_a_converted_checkpoint_loads_and_computes_the_same(
     monkeypatch.setitem(sys.modules, "torch", None)
     report = convert(small_file, tmp_path / "prior", FLAGS)
     prior = load_prior(tmp_path / "prior")
-    assert prior.net.config == SMALL
+    assert prior.network.config == SMALL
     expected = to_params(small_state.items())
     for ours, theirs in zip(
         jax.tree.leaves(prior.params), jax.tree.leaves(expected), strict=True
@@ -98,7 +102,7 @@ def test_a_converted_network_computes_what_the_original_computes(shared, tmp_pat
     file.write_bytes(legacy(*flat_state(fill.fill_state_dict(manifest))))
     convert(file, tmp_path / "prior", Flags(num_head_channels=16, image_size=32))
     prior = load_prior(tmp_path / "prior")
-    assert prior.net.config == golden.config_of(manifest)
+    assert prior.network.config == golden.config_of(manifest)
 
     x, v = (
         fill.standard_normal(f"tiny_a/{part}", gold["x_shape"]).transpose(0, 2, 3, 1)
@@ -108,7 +112,9 @@ def test_a_converted_network_computes_what_the_original_computes(shared, tmp_pat
     @jax.jit
     def evaluate(x, v):
         t = jnp.asarray(gold["timesteps"], jnp.float32)
-        out, vjp = jax.vjp(lambda x: prior.net.apply({"params": prior.params}, x, t), x)
+        out, vjp = jax.vjp(
+            lambda x: prior.network.apply({"params": prior.params}, x, t), x
+        )
         return out, vjp(jnp.zeros_like(out).at[..., :3].set(v))[0]
 
     out, gradient = (np.transpose(a, (0, 3, 1, 2)) for a in evaluate(x, v))

@@ -6,10 +6,11 @@ import json
 import golden
 import pytest
 
-from pigdm_convert import CheckpointError, Flags
-from pigdm_convert.infer import infer
-from pigdm_convert.keymap import check_names
-from pigdm_convert.recognise import known_checkpoints, recognise
+from pigdm_convert import CheckpointError
+from pigdm_jax.networks import Flags, UNet
+from pigdm_jax.networks.adm.inference import infer
+from pigdm_jax.networks.adm.keys import check_names
+from pigdm_jax.networks.adm.recognition import known_checkpoints, recognise
 
 PUBLIC = [
     "64x64_diffusion",
@@ -193,7 +194,7 @@ def test_attention_that_the_network_never_comes_to_changes_nothing(tiny):
 def test_wrong_tensors_are_named(tiny, change, words):
     shapes = {k: v for k, v in (tiny | change).items() if v is not None}
     with pytest.raises(CheckpointError, match=words):
-        check_names(shapes, recognise(shapes, HEADS).config)
+        check_names(shapes, UNet(recognise(shapes, HEADS).config))
 
 
 def test_every_wrong_tensor_is_named(tiny):
@@ -201,7 +202,7 @@ def test_every_wrong_tensor_is_named(tiny):
     shapes = tiny | {"extra.weight": (3,), "more.bias": (4,), "out.2.bias": (7,)}
     del shapes["out.0.bias"], shapes["time_embed.2.weight"]
     with pytest.raises(CheckpointError) as caught:
-        check_names(shapes, config)
+        check_names(shapes, UNet(config))
     sentence = str(caught.value)
     assert "missing: " in sentence
     assert "out.0.bias" in sentence and "time_embed.2.weight" in sentence
@@ -242,4 +243,4 @@ def test_a_tensor_of_another_shape_is_never_taken(tiny):
             if other is not None:
                 changed[key] = other
             with pytest.raises(CheckpointError):
-                check_names(changed, recognise(changed, HEADS).config)
+                check_names(changed, UNet(recognise(changed, HEADS).config))

@@ -16,15 +16,15 @@ from folder_job import GREY, REQUEST, TASK, batch_over, job
 from PIL import Image
 
 from pigdm_jax import from_denoiser, make_mesh
+from pigdm_jax.devices.batches import BatchProgram
+from pigdm_jax.devices.memory import largest_batch
 from pigdm_jax.folder import job as job_module
 from pigdm_jax.folder.job import run
-from pigdm_jax.folder.memory import largest_batch
-from pigdm_jax.io import digest, read_image
-from pigdm_jax.parallel import BatchProgram
-from pigdm_jax.photos import restore_picture
-from pigdm_jax.request import Request
+from pigdm_jax.pictures.files import digest, read_image
+from pigdm_jax.pictures.photos import restore_picture
+from pigdm_jax.pictures.request import Request
+from pigdm_jax.pictures.task import Task
 from pigdm_jax.samplers import Fitted
-from pigdm_jax.task import Task
 
 SCRIPT = Path(__file__).with_name("folder_job.py")
 
@@ -291,12 +291,14 @@ class Sized(BatchProgram):
 
 @pytest.mark.parametrize("memory, count", [(1000, 8), (31.5 / 0.85, 7), (14 / 0.85, 1)])
 def test_the_largest_batch_that_fits_is_found(monkeypatch, memory, count):
-    monkeypatch.setattr("pigdm_jax.folder.memory.device_memory", lambda devices: memory)
+    monkeypatch.setattr(
+        "pigdm_jax.devices.memory.device_memory", lambda devices: memory
+    )
     assert largest_batch(fake, GREY, 100, 1).program.count == count
 
 
 def test_a_picture_that_does_not_fit_is_said(monkeypatch):
-    monkeypatch.setattr("pigdm_jax.folder.memory.device_memory", lambda devices: 12)
+    monkeypatch.setattr("pigdm_jax.devices.memory.device_memory", lambda devices: 12)
     with pytest.raises(ValueError, match="restore it in windows"):
         largest_batch(fake, GREY, 100, 1)
 

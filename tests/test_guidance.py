@@ -19,8 +19,8 @@ from pigdm_jax import operators as ops
 from pigdm_jax.guidance import Moment, Pseudoinverse, Reconstruction
 from pigdm_jax.guidance.base import denoise
 from pigdm_jax.guidance.weights import WEIGHTS
+from pigdm_jax.priors.schedule import step_at
 from pigdm_jax.samplers import DDIM
-from pigdm_jax.schedule import step_at
 
 KEY = jax.random.key(0)
 

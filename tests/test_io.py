@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from pigdm_jax import psnr, read_image, ssim, write_picture
-from pigdm_jax.figures import side_by_side
-from pigdm_jax.io import read_jpeg_header, read_kernel, read_mask, to_uint8
 from pigdm_jax.operators import jpeg
+from pigdm_jax.pictures.figures import side_by_side
+from pigdm_jax.pictures.files import read_jpeg_header, read_kernel, read_mask, to_uint8
 
 
 def noise(shape=(12, 20, 3), seed=0):

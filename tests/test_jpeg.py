@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from pigdm_jax import operators as ops
-from pigdm_jax.io import read_image, to_picture
-from pigdm_jax.operators.jpeg import TO_YCBCR, Coefficients, quality_tables
+from pigdm_jax.operators.jpeg_codec import TO_YCBCR, Coefficients, quality_tables
+from pigdm_jax.pictures.files import read_image, to_picture
 
 QUALITIES = (5, 10, 20, 50, 90)
 

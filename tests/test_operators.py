@@ -12,7 +12,7 @@ from dense import dense, tikhonov
 from jax.flatten_util import ravel_pytree
 
 from pigdm_jax import operators as ops
-from pigdm_jax.operators.super_resolution import KERNELS, downsampling_matrix
+from pigdm_jax.operators.resizing import KERNELS, downsampling_matrix
 
 KERNEL = np.array([[0.0, 0.3, 0.1], [0.2, 0.9, 0.0], [0.1, 0.0, 0.2]]) / 1.8
 SHAPES = [(12, 8, 3), (8, 16, 1)]

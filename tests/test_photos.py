@@ -12,21 +12,22 @@ from pigdm_jax import (
     exact_posterior,
     from_denoiser,
     guidance,
-    photos,
     restore,
     samplers,
 )
-from pigdm_jax.figures import plot_traces, spread_map
-from pigdm_jax.io import ROUNDING_STD, read_image, to_uint8
 from pigdm_jax.operators import super_resolution
-from pigdm_jax.photos import (
+from pigdm_jax.pictures import photos
+from pigdm_jax.pictures.figures import plot_traces, spread_map
+from pigdm_jax.pictures.files import ROUNDING_STD, read_image, to_uint8
+from pigdm_jax.pictures.photos import (
     damage_done,
     damage_to_do,
     disagreement,
     restore_picture,
     statistics,
 )
-from pigdm_jax.task import Task
+from pigdm_jax.pictures.task import Task
+from pigdm_jax.priors.tiling import fit_prior
 
 # Believes every image to be mid-grey.
 GREY = from_denoiser(lambda x, t: 0.1 * x)
@@ -187,10 +188,10 @@ def test_samples_tell_the_posteriors_mean_and_spread(smooth_prior):
 
 
 def test_large_pictures_are_tiled_where_they_have_to_be(smooth_prior):
-    assert photos.fit_prior(smooth_prior, (8, 8, 3), None) is smooth_prior
-    assert photos.fit_prior(GREY, (80, 80, 3), None) is GREY
-    assert photos.fit_prior(GREY, (80, 80, 3), 16).tile == 16
-    fitted = photos.fit_prior(smooth_prior, (8, 20, 3), None)
+    assert fit_prior(smooth_prior, (8, 8, 3), None) is smooth_prior
+    assert fit_prior(GREY, (80, 80, 3), None) is GREY
+    assert fit_prior(GREY, (80, 80, 3), 16).tile == 16
+    fitted = fit_prior(smooth_prior, (8, 20, 3), None)
     assert (fitted.tile, fitted.overlap) == (8, 2)
 
 

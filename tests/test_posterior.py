@@ -19,8 +19,8 @@ from pigdm_jax import operators as ops
 from pigdm_jax.guidance import Calibrated, Moment, Pseudoinverse
 from pigdm_jax.guidance.base import denoise
 from pigdm_jax.operators.registry import REGISTRY, parse
+from pigdm_jax.priors.schedule import r2, step_at
 from pigdm_jax.samplers import DDIM
-from pigdm_jax.schedule import r2, step_at
 
 SHAPE = (2, 3, 1)
 N = 6

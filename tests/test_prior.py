@@ -16,7 +16,7 @@ from pigdm_jax import (
     from_velocity,
     gaussian_prior,
     mixture_prior,
-    unet_prior,
+    network_prior,
 )
 
 SCHEDULE = Schedule.linear()
@@ -132,8 +132,8 @@ def params():
     return params
 
 
-def test_unet_prior_gives_eps_alone_for_one_image(params):
-    prior = unet_prior(CONFIG, params, "linear", label=2)
+def test_network_prior_gives_eps_alone_for_one_image(params):
+    prior = network_prior(UNet(CONFIG), params, "linear", label=2)
     x = jax.random.normal(jax.random.key(1), (8, 16, 3))
     out = UNet(CONFIG).apply(
         {"params": params}, x[None], jnp.array([20.0]), jnp.array([2])
@@ -145,14 +145,14 @@ def test_unet_prior_gives_eps_alone_for_one_image(params):
 
 def test_networks_that_predict_x0_or_v_give_the_eps_that_corresponds(params):
     x, t = jax.random.normal(jax.random.key(1), (8, 8, 3)), 300
-    output = unet_prior(CONFIG, params, "linear", 2)(x, t)
+    output = network_prior(UNet(CONFIG), params, "linear", 2)(x, t)
     # x_t and the prediction decide x0 and eps: x_t = a x0 + s eps, v = a eps - s x0.
     a = np.sqrt(Schedule.linear().alpha_bar[t])
     s = np.sqrt(1 - a**2)
-    v = unet_prior(CONFIG, params, "linear", 2, predicts="v")(x, t)
+    v = network_prior(UNet(CONFIG), params, "linear", 2, predicts="v")(x, t)
     x0 = (x - s * v) / a
     np.testing.assert_allclose(a * v - s * x0, output, rtol=1e-3, atol=1e-4)
-    eps = unet_prior(CONFIG, params, "linear", 2, predicts="x0")(x, t)
+    eps = network_prior(UNet(CONFIG), params, "linear", 2, predicts="x0")(x, t)
     np.testing.assert_allclose((x - s * eps) / a, output, rtol=1e-3, atol=1e-4)
 
 
@@ -161,7 +161,7 @@ def test_a_batch_may_hold_different_labels(params):
     labels = jnp.array([0, 3, 4])
 
     def predict(label):
-        return unet_prior(CONFIG, params, "linear", label)(x, 7)
+        return network_prior(UNet(CONFIG), params, "linear", label)(x, 7)
 
     batch = jax.jit(jax.vmap(predict))(labels)
     for label, eps in zip(labels, batch, strict=True):
@@ -170,8 +170,8 @@ def test_a_batch_may_hold_different_labels(params):
 
 
 def test_a_condition_is_a_prior_with_another_label(params):
-    prior = unet_prior(CONFIG, params, "linear", label=1)
-    other = unet_prior(CONFIG, params, "linear", label=3)
+    prior = network_prior(UNet(CONFIG), params, "linear", label=1)
+    other = network_prior(UNet(CONFIG), params, "linear", label=3)
     assert_same(prior.condition(label=3), other)
     assert_same(prior.condition(), prior)
     batch = jax.vmap(lambda label: prior.condition(label=label).label)(jnp.arange(3))
@@ -181,7 +181,7 @@ def test_a_condition_is_a_prior_with_another_label(params):
 def test_a_low_resolution_image_is_a_condition():
     config = UNetConfig(32, (1,), 1, (), in_channels=6)
     one, two = (jax.random.normal(jax.random.key(k), (4, 4, 3)) for k in (1, 2))
-    prior = unet_prior(config, {}, "linear", sees="upsample")
+    prior = network_prior(UNet(config), {}, "linear", sees="upsample")
     assert prior.seen is None
     np.testing.assert_array_equal(prior.condition(image=one).seen, one)
     again = prior.condition(image=one).condition(image=two)
@@ -194,16 +194,22 @@ def assert_same(one, two):
 
 
 def test_a_rematerialised_prior_recomputes_its_blocks(params):
-    prior = unet_prior(CONFIG, params, "linear", label=1)
+    prior = network_prior(UNet(CONFIG), params, "linear", label=1)
     again = prior.rematerialised()
-    assert again.net.remat and not prior.net.remat and again.rematerialised() is again
-    assert_same(again, unet_prior(CONFIG, params, "linear", label=1, remat=True))
+    assert (
+        again.network.remat
+        and not prior.network.remat
+        and again.rematerialised() is again
+    )
+    assert_same(
+        again, network_prior(UNet(CONFIG, remat=True), params, "linear", label=1)
+    )
     plain = from_denoiser(lambda x, t: x)
     assert plain.rematerialised() is plain
 
 
 def test_priors_are_pytrees_of_arrays(params):
-    prior = unet_prior(CONFIG, params, "linear", label=1)
+    prior = network_prior(UNet(CONFIG), params, "linear", label=1)
     doubled = jax.tree.map(lambda a: a, prior)
     assert doubled.schedule == prior.schedule
     assert all(hasattr(leaf, "dtype") for leaf in jax.tree.leaves(prior))
@@ -212,29 +218,39 @@ def test_priors_are_pytrees_of_arrays(params):
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: unet_prior(CONFIG, {}, "linear"), "needs a class label, 0 to 4"),
-        (lambda: unet_prior(CONFIG, {}, "linear", 5), "from 0 to 4, got 5"),
         (
-            lambda: unet_prior(
-                UNetConfig(32, (1,), 1, (), in_channels=6), {}, "linear"
+            lambda: network_prior(UNet(CONFIG), {}, "linear"),
+            "needs a class label, 0 to 4",
+        ),
+        (lambda: network_prior(UNet(CONFIG), {}, "linear", 5), "from 0 to 4, got 5"),
+        (
+            lambda: network_prior(
+                UNet(UNetConfig(32, (1,), 1, (), in_channels=6)), {}, "linear"
             ),
             "sees one of pinv, upsample",
         ),
-        (lambda: unet_prior(UNetConfig(32, (1,), 1, ()), {}, "linear", 1), "no label"),
         (
-            lambda: unet_prior(CONFIG, {}, "linear", 1)(jnp.zeros((8, 9, 3)), 0),
+            lambda: network_prior(UNet(UNetConfig(32, (1,), 1, ())), {}, "linear", 1),
+            "no label",
+        ),
+        (
+            lambda: network_prior(UNet(CONFIG), {}, "linear", 1)(
+                jnp.zeros((8, 9, 3)), 0
+            ),
             "multiples of 2",
         ),
         (
-            lambda: unet_prior(CONFIG, {}, "linear", 1, predicts="noise"),
+            lambda: network_prior(UNet(CONFIG), {}, "linear", 1, predicts="noise"),
             "predicts eps or x0 or v, got 'noise'",
         ),
         (
-            lambda: unet_prior(CONFIG, {}, "linear", 1).condition(label=5),
+            lambda: network_prior(UNet(CONFIG), {}, "linear", 1).condition(label=5),
             "from 0 to 4, got 5",
         ),
         (
-            lambda: unet_prior(CONFIG, {}, "linear", 1).condition(image=np.zeros(3)),
+            lambda: network_prior(UNet(CONFIG), {}, "linear", 1).condition(
+                image=np.zeros(3)
+            ),
             "takes no image besides",
         ),
         (

@@ -21,6 +21,7 @@ from pigdm_jax import (
 )
 from pigdm_jax import operators as ops
 from pigdm_jax.guidance import Calibrated, Moment, Pseudoinverse, Reconstruction
+from pigdm_jax.priors.schedule import step_at
 from pigdm_jax.samplers import (
     CCDF,
     DDIM,
@@ -39,7 +40,6 @@ from pigdm_jax.samplers import (
     parse,
 )
 from pigdm_jax.samplers.conjugate import coefficients
-from pigdm_jax.schedule import step_at
 
 SHAPE = (4, 4, 1)
 N = 16

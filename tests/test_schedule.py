@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from pigdm_jax import Schedule
+from pigdm_jax.priors.schedule import r2, step_at, step_table
 from pigdm_jax.samplers import ddim_coefficients
-from pigdm_jax.schedule import r2, step_at, step_table
 
 
 def test_linear_is_that_of_adm():

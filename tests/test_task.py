@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pigdm_jax.operators.registry import REGISTRY
-from pigdm_jax.task import STAGES, Task
+from pigdm_jax.pictures.task import STAGES, Task
 
 
 @pytest.mark.parametrize(

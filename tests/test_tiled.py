@@ -18,14 +18,14 @@ from pigdm_jax import (
     UNetConfig,
     from_denoiser,
     gaussian_prior,
+    network_prior,
     restore,
     tiled,
-    unet_prior,
 )
 from pigdm_jax import operators as ops
-from pigdm_jax.pytree import pytree_class, static_field
+from pigdm_jax.core.pytree import pytree_class, static_field
+from pigdm_jax.priors.tiling import window_starts
 from pigdm_jax.samplers import DDIM
-from pigdm_jax.tiled import window_starts
 
 LOCAL = from_denoiser(lambda x, t: jnp.tanh(x) * (1 - t / 2000))
 
@@ -103,7 +103,7 @@ def small_unet():
     config = UNetConfig(32, (1, 1), 1, ())
     x = jnp.zeros((1, 16, 16, 3))
     params = UNet(config).init(jax.random.key(0), x, jnp.zeros(1))["params"]
-    return unet_prior(config, params, "linear")
+    return network_prior(UNet(config), params, "linear")
 
 
 def test_memory_is_that_of_a_chunk():

@@ -15,8 +15,10 @@ import pytest
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from PIL import Image
 
-from pigdm_jax import Problem, cli, load_prior, restore
+from pigdm_jax import Problem, load_prior, restore
 from pigdm_jax import operators as ops
+from pigdm_jax.cli import main as cli
+from pigdm_jax.networks import UNet
 from pigdm_jax.samplers import DDIM
 from pigdm_jax.training.checkpoints import Checkpoints
 from pigdm_jax.training.config import TrainConfig
@@ -30,7 +32,6 @@ from pigdm_jax.training.step import (
     make_step,
     noisy,
 )
-from pigdm_jax.unet import UNet
 
 TINY = TrainConfig(
     steps=6,
@@ -124,7 +125,7 @@ def test_a_run_goes_on_from_a_prior_without_a_dip(photos, whole_run, tmp_path):
     before, after = held_out_losses(whole_run)[-1], held_out_losses(tmp_path)
     np.testing.assert_allclose(after, before, rtol=5e-3)
     old, new = load_prior(begin), load_prior(tmp_path / "prior")
-    assert new.net.config == old.net.config
+    assert new.network.config == old.network.config
     assert jax.tree.map(jnp.shape, new.params) == jax.tree.map(jnp.shape, old.params)
 
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from jax.extend.core import jaxprs_in_params
 
-from pigdm_jax import UNet, UNetConfig, compiler_options, unet
-from pigdm_jax.convolution import convolve
-from pigdm_jax.normalise import normalise
-from pigdm_jax.unet import AttentionBlock
+from pigdm_jax import UNet, UNetConfig, compiler_options
+from pigdm_jax.networks.adm import unet
+from pigdm_jax.networks.adm.unet import AttentionBlock
+from pigdm_jax.networks.kernels.convolution import convolve
+from pigdm_jax.networks.kernels.normalisation import normalise
 
 SMALL = UNetConfig(
     model_channels=32,

@@ -42,7 +42,7 @@ def few_steps(sampler):
 
 def test_importing_starts_no_backend():
     code = (
-        "import pigdm_jax, pigdm_jax.cli\n"
+        "import pigdm_jax, pigdm_jax.cli.main\n"
         "from jax._src import xla_bridge\n"
         "assert not xla_bridge.backends_are_initialized()"
     )

@@ -15,28 +15,23 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from pigdm_jax.folder.listing import Entry, Listing, Shape, list_folder, share_of
-from pigdm_jax.folder.manifest import Manifest
-from pigdm_jax.folder.memory import Fit, largest_batch
-from pigdm_jax.folder.results import Loaded, Results
-from pigdm_jax.io import digest, read_image
-from pigdm_jax.operators import Operator
-from pigdm_jax.parallel import (
-    BatchProgram,
-    blank_problem,
-    compile_batch,
-    form,
-    make_mesh,
-)
-from pigdm_jax.photos import (
-    Damage,
+from pigdm_jax.devices.batches import BatchProgram, blank_problem, compile_batch, form
+from pigdm_jax.devices.memory import (
+    Fit,
     check_memory,
     device_memory,
-    fit_prior,
-    settled,
+    largest_batch,
 )
-from pigdm_jax.prior import Prior
-from pigdm_jax.request import Request
+from pigdm_jax.devices.meshes import make_mesh
+from pigdm_jax.folder.listing import Entry, Listing, Shape, list_folder, share_of
+from pigdm_jax.folder.manifest import Manifest
+from pigdm_jax.folder.results import Loaded, Results
+from pigdm_jax.operators import Operator
+from pigdm_jax.pictures.files import digest, read_image
+from pigdm_jax.pictures.photos import Damage, settled
+from pigdm_jax.pictures.request import Request
+from pigdm_jax.priors.base import Prior
+from pigdm_jax.priors.tiling import fit_prior
 from pigdm_jax.restoration import check_request
 
 READERS = 8

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from pigdm_jax.io import SUFFIXES, read_jpeg_header, read_size
+from pigdm_jax.pictures.files import SUFFIXES, read_jpeg_header, read_size
 
 READERS = 16
 

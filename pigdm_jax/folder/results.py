@@ -11,12 +11,12 @@ import jax
 import numpy as np
 from jaxtyping import UInt8
 
+from pigdm_jax.core.types import PRNGKey
 from pigdm_jax.folder.listing import Entry
 from pigdm_jax.folder.manifest import Manifest
-from pigdm_jax.io import from_uint8, write_picture
-from pigdm_jax.metrics import psnr, ssim
-from pigdm_jax.photos import NOT_FINITE, Case, Picture, Restored
-from pigdm_jax.types import PRNGKey
+from pigdm_jax.metrics.fidelity import psnr, ssim
+from pigdm_jax.pictures.files import from_uint8, write_picture
+from pigdm_jax.pictures.photos import NOT_FINITE, Case, Picture, Restored
 
 THREADS = 8
 

@@ -3,11 +3,11 @@
 To add one, write its file and name it in `GUIDANCES`.
 """
 
+from pigdm_jax.core.text_form import parse_object
 from pigdm_jax.guidance.base import Denoised, GradientGuidance, Guidance, Guided
 from pigdm_jax.guidance.moment import Calibrated, Moment
 from pigdm_jax.guidance.pseudoinverse import Pseudoinverse
 from pigdm_jax.guidance.reconstruction import Reconstruction
-from pigdm_jax.text_form import parse_object
 
 GUIDANCES: dict[str, type[Guidance]] = {
     "pseudoinverse": Pseudoinverse,

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from pigdm_jax.checks import check_number, check_word
+from pigdm_jax.core.checks import check_number, check_word
+from pigdm_jax.core.text_form import TextForm
+from pigdm_jax.core.types import Image, Scalar
 from pigdm_jax.guidance.weights import WEIGHTS
-from pigdm_jax.prior import Prior
+from pigdm_jax.priors.base import Prior
+from pigdm_jax.priors.schedule import Step
 from pigdm_jax.problem import Needs, Problem, measurement_residual
-from pigdm_jax.schedule import Step
-from pigdm_jax.text_form import TextForm
-from pigdm_jax.types import Image, Scalar
 
 
 class Denoised(NamedTuple):

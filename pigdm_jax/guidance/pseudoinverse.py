@@ -6,11 +6,11 @@ inverse problems", ICLR 2023, equations 7 to 10.
 
 from typing import Any
 
+from pigdm_jax.core.pytree import pytree_class, static_field
+from pigdm_jax.core.types import Image, Number
 from pigdm_jax.guidance.base import Denoised, GradientGuidance
+from pigdm_jax.priors.schedule import Step, r2
 from pigdm_jax.problem import Problem, pinv_residual
-from pigdm_jax.pytree import pytree_class, static_field
-from pigdm_jax.schedule import Step, r2
-from pigdm_jax.types import Image, Number
 
 
 @pytree_class

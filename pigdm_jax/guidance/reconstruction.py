@@ -8,11 +8,11 @@ from typing import Any
 
 import jax
 
+from pigdm_jax.core.pytree import pytree_class, static_field
+from pigdm_jax.core.types import Image
 from pigdm_jax.guidance.base import Denoised, GradientGuidance
+from pigdm_jax.priors.schedule import Step
 from pigdm_jax.problem import Needs, Problem, difference
-from pigdm_jax.pytree import pytree_class, static_field
-from pigdm_jax.schedule import Step
-from pigdm_jax.types import Image
 
 
 @pytree_class

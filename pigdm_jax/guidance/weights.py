@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 
-from pigdm_jax.schedule import Step, r2
-from pigdm_jax.types import Number, Scalar
+from pigdm_jax.core.types import Number, Scalar
+from pigdm_jax.priors.schedule import Step, r2
 
 Pair = tuple[Scalar, Scalar]
 

@@ -1,23 +1,23 @@
 """Measurement operators and their pseudoinverses, one file a family."""
 
 from pigdm_jax.operators.base import Operator
-from pigdm_jax.operators.blur import blur, gaussian_blur, motion_blur, uniform_blur
-from pigdm_jax.operators.chain import chain
+from pigdm_jax.operators.blurring import blur, gaussian_blur, motion_blur, uniform_blur
 from pigdm_jax.operators.channels import channel_mix, grayscale
+from pigdm_jax.operators.composition import chain
+from pigdm_jax.operators.cropping import crop, identity
 from pigdm_jax.operators.custom import linear, nonlinear
-from pigdm_jax.operators.identity import crop, identity
-from pigdm_jax.operators.inpaint import (
+from pigdm_jax.operators.inpainting import (
     center_mask,
     freeform_mask,
     inpaint,
     random_mask,
 )
-from pigdm_jax.operators.jpeg import jpeg
-from pigdm_jax.operators.quantize import low_dynamic_range, quantize
+from pigdm_jax.operators.jpeg_codec import jpeg
+from pigdm_jax.operators.kronecker import separable
+from pigdm_jax.operators.quantization import low_dynamic_range, quantize
 from pigdm_jax.operators.registry import REGISTRY, parse
-from pigdm_jax.operators.separable import separable
+from pigdm_jax.operators.resizing import super_resolution
 from pigdm_jax.operators.solve import damped_pinv
-from pigdm_jax.operators.super_resolution import super_resolution
 from pigdm_jax.operators.transforms import cartesian_mask, fourier, walsh_hadamard
 
 __all__ = [

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Inexact, PyTree
 
-from pigdm_jax.types import Image, ImageShape, Measurement
-from pigdm_jax.types import Number as Damping
+from pigdm_jax.core.types import Image, ImageShape, Measurement
+from pigdm_jax.core.types import Number as Damping
 
 # Matrix products on TPU and GPU default to a few bits of mantissa, which no
 # pseudoinverse identity survives.

@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pigdm_jax.operators.base import ImageShape, check_image_shape
+from pigdm_jax.operators.kronecker import Separable, separable
 from pigdm_jax.operators.named import Named
-from pigdm_jax.operators.separable import Separable, separable
 
 
 def channel_mix(image_shape: ImageShape, matrix: ArrayLike) -> Separable:

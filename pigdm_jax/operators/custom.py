@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pigdm_jax.core.pytree import as_pytree, pytree_class, static_field
 from pigdm_jax.operators.base import (
     Damping,
     Image,
@@ -17,7 +18,6 @@ from pigdm_jax.operators.base import (
     refuse_damping,
 )
 from pigdm_jax.operators.solve import pinv_by_conjugate_gradients
-from pigdm_jax.pytree import pytree_class, static_field
 
 # Of the largest value of the probes' measurement.
 LINEARITY_TOLERANCE = 1e-4
@@ -102,7 +102,7 @@ def linear(
                 "this function is not linear: f(2x - 3z) is not 2f(x) - 3f(z); give it "
                 "and its pseudoinverse to `nonlinear`"
             )
-    return Linear(_as_pytree(fn), image_shape)
+    return Linear(as_pytree(fn), image_shape)
 
 
 def nonlinear(
@@ -126,11 +126,4 @@ def nonlinear(
     back = jax.eval_shape(lambda x: pinv(apply(x)), image).shape
     if back != image_shape:
         raise ValueError(f"pinv gives images of shape {back}, not {image_shape}")
-    return Nonlinear(_as_pytree(apply), _as_pytree(pinv), image_shape)
-
-
-def _as_pytree(function: Callable) -> Any:
-    """The function, made a pytree without leaves if it is a plain one."""
-    if jax.tree.leaves(function) == [function]:
-        return jax.tree_util.Partial(function)
-    return function
+    return Nonlinear(as_pytree(apply), as_pytree(pinv), image_shape)

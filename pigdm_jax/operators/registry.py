@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from pigdm_jax.operators.base import ImageShape, Operator, check_image_shape
-from pigdm_jax.operators.blur import BLUR, GAUSSIAN_BLUR, MOTION_BLUR, UNIFORM_BLUR
-from pigdm_jax.operators.chain import chain
+from pigdm_jax.operators.blurring import BLUR, GAUSSIAN_BLUR, MOTION_BLUR, UNIFORM_BLUR
 from pigdm_jax.operators.channels import GRAYSCALE
-from pigdm_jax.operators.identity import CROP, IDENTITY
-from pigdm_jax.operators.inpaint import INPAINT
-from pigdm_jax.operators.jpeg import JPEG
+from pigdm_jax.operators.composition import chain
+from pigdm_jax.operators.cropping import CROP, IDENTITY
+from pigdm_jax.operators.inpainting import INPAINT
+from pigdm_jax.operators.jpeg_codec import JPEG
 from pigdm_jax.operators.named import Read, Stage, parse_stages
-from pigdm_jax.operators.quantize import LOW_DYNAMIC_RANGE, QUANTIZE
-from pigdm_jax.operators.super_resolution import SUPER_RESOLUTION
+from pigdm_jax.operators.quantization import LOW_DYNAMIC_RANGE, QUANTIZE
+from pigdm_jax.operators.resizing import SUPER_RESOLUTION
 from pigdm_jax.operators.transforms import FOURIER, WALSH_HADAMARD
 
 REGISTRY = {

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from pigdm_jax.core.types import Number
 from pigdm_jax.operators.base import (
     Damping,
     Image,
@@ -14,7 +15,6 @@ from pigdm_jax.operators.base import (
     Operator,
     check_damping,
 )
-from pigdm_jax.types import Number
 
 TOLERANCE = 1e-6
 MAX_ITERATIONS = 200

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Complex, Float
 from numpy.typing import ArrayLike
 
+from pigdm_jax.core.pytree import pytree_class, static_field
 from pigdm_jax.operators.base import (
     Damping,
     Image,
@@ -17,9 +18,8 @@ from pigdm_jax.operators.base import (
     check_damping,
     check_image_shape,
 )
-from pigdm_jax.operators.inpaint import Mask, Seed, as_key, check_mask
+from pigdm_jax.operators.inpainting import Mask, Seed, as_key, check_mask
 from pigdm_jax.operators.named import Named, Parameter
-from pigdm_jax.pytree import pytree_class, static_field
 
 
 class NoPicture(Operator):

@@ -11,16 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
-from pigdm_jax.checks import as_float32, check_count, check_number, check_word
-from pigdm_jax.compilation import tuned_jit, typed_jit
+from pigdm_jax.core.checks import as_float32, check_count, check_number, check_word
+from pigdm_jax.core.compilation import tuned_jit, typed_jit
+from pigdm_jax.core.numerics import root
+from pigdm_jax.core.text_form import TextForm
+from pigdm_jax.core.types import Image, ImageShape, Number, PRNGKey, Scalar
 from pigdm_jax.guidance.base import Denoised, Guided, denoise
-from pigdm_jax.numerics import root
 from pigdm_jax.operators.solve import damped_pinv
-from pigdm_jax.prior import Prior
+from pigdm_jax.priors.base import Prior
+from pigdm_jax.priors.schedule import SPACINGS, Schedule, Step, step_table
 from pigdm_jax.problem import Needs, Problem, measurement_residual, root_mean_square
-from pigdm_jax.schedule import SPACINGS, Schedule, Step, step_table
-from pigdm_jax.text_form import TextForm
-from pigdm_jax.types import Image, ImageShape, Number, PRNGKey, Scalar
 
 State = Any
 """What a sampler hands from step to step: a pytree, mostly the noisy sample itself."""

@@ -29,16 +29,16 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from pigdm_jax.checks import check_number, check_word
+from pigdm_jax.core.checks import check_number, check_word
+from pigdm_jax.core.pytree import pytree_class, static_field
+from pigdm_jax.core.types import AnyArray, Image, Number, PRNGKey, Scalar
 from pigdm_jax.guidance.pseudoinverse import pull
 from pigdm_jax.operators.base import Spectrum
-from pigdm_jax.prior import Prior
+from pigdm_jax.priors.base import Prior
+from pigdm_jax.priors.schedule import Step
 from pigdm_jax.problem import Needs, Problem
-from pigdm_jax.pytree import pytree_class, static_field
 from pigdm_jax.samplers.base import Info, Spaced, evaluate
 from pigdm_jax.samplers.spectral import Coordinates, join, split
-from pigdm_jax.schedule import Step
-from pigdm_jax.types import AnyArray, Image, Number, PRNGKey, Scalar
 
 # The first node lies at this share of the step, and s = 0 is taken for this share of s.
 SMALLEST = 1e-6

@@ -10,13 +10,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from pigdm_jax.numerics import root
-from pigdm_jax.prior import Prior
+from pigdm_jax.core.numerics import root
+from pigdm_jax.core.pytree import pytree_class, static_field
+from pigdm_jax.core.types import Image, PRNGKey
+from pigdm_jax.priors.base import Prior
+from pigdm_jax.priors.schedule import Step
 from pigdm_jax.problem import Needs, Problem
-from pigdm_jax.pytree import pytree_class, static_field
 from pigdm_jax.samplers.base import Info, Spaced, ddim, evaluate
-from pigdm_jax.schedule import Step
-from pigdm_jax.types import Image, PRNGKey
 
 
 @pytree_class

@@ -22,13 +22,13 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from pigdm_jax.core.pytree import pytree_class, static_field
+from pigdm_jax.core.types import Image, PRNGKey
 from pigdm_jax.guidance import Calibrated, Guidance, Pseudoinverse
-from pigdm_jax.prior import Prior
+from pigdm_jax.priors.base import Prior
+from pigdm_jax.priors.schedule import Step
 from pigdm_jax.problem import Needs, Problem, proximal
-from pigdm_jax.pytree import pytree_class, static_field
 from pigdm_jax.samplers.base import Info, Spaced, correction_of, renoise
-from pigdm_jax.schedule import Step
-from pigdm_jax.types import Image, PRNGKey
 
 # How strongly linear operators are guided, and the variance of the fit over the
 # level's: chosen on eight Kodak photos and eight tasks with noise, of 1, 1.5, 2, 3 and

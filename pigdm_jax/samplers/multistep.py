@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from pigdm_jax.core.pytree import pytree_class, static_field
+from pigdm_jax.core.types import Image, PRNGKey, Scalar
 from pigdm_jax.guidance import Pseudoinverse
-from pigdm_jax.prior import Prior
+from pigdm_jax.priors.base import Prior
+from pigdm_jax.priors.schedule import Step
 from pigdm_jax.problem import Needs, Problem
-from pigdm_jax.pytree import pytree_class, static_field
 from pigdm_jax.samplers.base import (
     Info,
     Spaced,
@@ -22,8 +24,6 @@ from pigdm_jax.samplers.base import (
     ddim,
     ddim_coefficients,
 )
-from pigdm_jax.schedule import Step
-from pigdm_jax.types import Image, PRNGKey, Scalar
 
 
 class Memory(NamedTuple):

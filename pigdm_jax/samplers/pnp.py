@@ -13,13 +13,13 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from pigdm_jax.core.pytree import pytree_class, static_field
+from pigdm_jax.core.types import Image, PRNGKey
 from pigdm_jax.operators.solve import damped_pinv
-from pigdm_jax.prior import Prior
+from pigdm_jax.priors.base import Prior
+from pigdm_jax.priors.schedule import Step
 from pigdm_jax.problem import Problem, proximal
-from pigdm_jax.pytree import pytree_class, static_field
 from pigdm_jax.samplers.base import Info, Spaced, evaluate
-from pigdm_jax.schedule import Step
-from pigdm_jax.types import Image, PRNGKey
 
 LAMBDA = 0.23
 

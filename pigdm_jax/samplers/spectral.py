@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from pigdm_jax.core.types import Image, Scalar
 from pigdm_jax.operators.base import Spectrum
-from pigdm_jax.types import Image, Scalar
 
 
 class Coordinates(NamedTuple):

@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 from typing import Literal
 
-from pigdm_jax.schedule import Schedule
-from pigdm_jax.unet import UNetConfig
+from pigdm_jax.networks import UNetConfig
+from pigdm_jax.priors.schedule import Schedule
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,16 +13,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from pigdm_jax.checkpoint import read_network, save_prior
-from pigdm_jax.compilation import compiler_options
-from pigdm_jax.figures import side_by_side
-from pigdm_jax.io import read_parameter, write_picture
-from pigdm_jax.operators.inpaint import inpaint
-from pigdm_jax.prior import UNetPrior, unet_prior
+from pigdm_jax.core.compilation import compiler_options
+from pigdm_jax.networks import UNet, UNetConfig
+from pigdm_jax.operators.inpainting import inpaint
+from pigdm_jax.pictures.figures import side_by_side
+from pigdm_jax.pictures.files import read_parameter, write_picture
+from pigdm_jax.pictures.task import Task
+from pigdm_jax.priors.network import NetworkPrior, network_prior
 from pigdm_jax.problem import Problem
 from pigdm_jax.restoration import restore
 from pigdm_jax.samplers import DDIM
-from pigdm_jax.task import Task
 from pigdm_jax.training.checkpoints import Checkpoints
 from pigdm_jax.training.config import Phase, TrainConfig
 from pigdm_jax.training.crops import batches, crop_of
@@ -36,7 +36,7 @@ from pigdm_jax.training.step import (
     make_step,
     noisy,
 )
-from pigdm_jax.unet import UNet, UNetConfig
+from pigdm_jax.weights.store import read_network, save_prior
 
 EVALUATION_CROPS, SAMPLES, SAMPLE_STEPS = 64, 4, 50
 
@@ -100,7 +100,7 @@ def train(
     return _write_prior(out, run, state)
 
 
-def averaged_prior(out: Path) -> tuple[UNetPrior, int]:
+def averaged_prior(out: Path) -> tuple[NetworkPrior, int]:
     """The averaged weights at a run's latest checkpoint, while it goes on or after.
 
     Args:
@@ -127,8 +127,8 @@ def averaged_prior(out: Path) -> tuple[UNetPrior, int]:
         )
     if isinstance(state.step, jax.ShapeDtypeStruct):
         raise ValueError(f"{out} has no checkpoint yet")
-    prior = unet_prior(
-        network,
+    prior = network_prior(
+        UNet(network),
         state.ema,
         config.noise_schedule(),
         predicts=config.predicts,
@@ -270,8 +270,8 @@ class _Run:
         nothing = inpaint(shape, np.zeros(shape[:2], np.float32))
         for i in range(SAMPLES):
             label = i % self.network.num_classes if self.network.num_classes else None
-            prior = unet_prior(
-                self.network,
+            prior = network_prior(
+                UNet(self.network),
                 state.ema,
                 self.config.schedule,
                 label=label,
@@ -304,12 +304,12 @@ def _beginning(config: TrainConfig, classes: int | None) -> tuple[UNetConfig, An
     for name, given, there in (
         ("predicts", config.predicts, saved.predicts),
         ("schedule", config.noise_schedule(), saved.schedule),
-        ("classes", classes, saved.config.num_classes),
+        ("classes", classes, saved.network.num_classes),
         ("condition", "pinv" if config.condition else None, saved.sees),
     ):
         if given != there:
             raise ValueError(f"--{name} must be as it was for the prior {config.init}")
-    return saved.config, saved.params
+    return saved.network.config, saved.params
 
 
 def _write_prior(out: Path, run: _Run, state: TrainState) -> Path:

@@ -9,9 +9,9 @@ import optax
 import optax.contrib
 from jaxtyping import Array, Float, Int
 
+from pigdm_jax.core.types import PRNGKey, Scalar
+from pigdm_jax.networks import UNet, UNetConfig
 from pigdm_jax.training.config import TrainConfig
-from pigdm_jax.types import PRNGKey, Scalar
-from pigdm_jax.unet import UNet, UNetConfig
 
 # Decay of the running means in metrics.csv.
 METRIC_DECAY = 0.98

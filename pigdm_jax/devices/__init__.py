@@ -1,0 +1,1 @@
+"""Devices, hosts and meshes, and batches over them."""

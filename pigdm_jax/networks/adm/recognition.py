@@ -1,0 +1,184 @@
+"""The network's configuration, from the shapes of its tensors and from flags."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pigdm_convert.reader import CheckpointError
+from pigdm_jax.networks.adm.inference import infer
+from pigdm_jax.networks.adm.unet import UNetConfig
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Flags:
+    """What shapes do not tell; None for "not said". Names are those of ADM's flags.
+
+    Attributes:
+      num_head_channels: width of an attention head; -1 is "not said", as in ADM.
+      num_heads: number of attention heads, where the width is not fixed.
+      num_heads_upsample: number of heads on the way up, where it differs.
+      new_attention_order: split q, k, v before heads.
+      attention_resolutions: image sizes with attention, "32,16,8"; only to check.
+      image_size: side of the training images.
+      schedule: "linear" or "cosine".
+    """
+
+    num_head_channels: int | None = None
+    num_heads: int | None = None
+    num_heads_upsample: int | None = None
+    new_attention_order: bool | None = None
+    attention_resolutions: str | None = None
+    image_size: int | None = None
+    schedule: str | None = None
+
+
+class Recognised(NamedTuple):
+    """What a checkpoint is.
+
+    Attributes:
+      config: the network.
+      schedule: "linear" or "cosine".
+      names: the public checkpoints that have these shapes; none if unknown.
+      assumptions: what was neither in the shapes nor said, in words.
+      overrides: flags that say otherwise than what is known of `names`, in words.
+    """
+
+    config: UNetConfig
+    schedule: str
+    names: tuple[str, ...]
+    assumptions: tuple[str, ...]
+    overrides: tuple[str, ...]
+
+
+ASSUMED = {
+    "new_attention_order": (False, "the legacy attention order"),
+    "schedule": ("linear", "the linear schedule"),
+    "image_size": (None, "images of any size"),
+}
+
+
+def digest(shapes: Shapes) -> str:
+    """What a checkpoint is recognised by: a hash of all names and shapes."""
+    listing = json.dumps(sorted((key, list(shape)) for key, shape in shapes.items()))
+    return hashlib.sha256(listing.encode()).hexdigest()[:16]
+
+
+@functools.cache
+def known_checkpoints() -> dict[str, dict[str, Any]]:
+    """By digest: names of public checkpoints, and what their shapes do not tell."""
+    return json.loads((Path(__file__).parent / "known.json").read_text())
+
+
+def recognise(shapes: Shapes, flags: Flags) -> Recognised:
+    """The configuration that shapes, known checkpoints and flags give together.
+
+    Raises:
+      CheckpointError: if they are not an ADM UNet's, contradict each other, or leave
+        the width of attention heads open.
+    """
+    decided = infer(shapes)
+    known = known_checkpoints().get(digest(shapes), {"names": [], "settings": {}})
+    said = _said(flags)
+    resolutions = said.pop("attention_resolutions", None)
+    settings = known["settings"]
+    if not settings and not {"num_head_channels", "num_heads"} & said.keys():
+        raise CheckpointError(
+            "the tensors do not tell how wide attention heads are, and this is no "
+            "public checkpoint; say it by --num-head-channels or --num-heads"
+        )
+    if "num_heads" in said and "num_head_channels" not in said:
+        # A number of heads means nothing beside a width: what is known gives way.
+        said["num_head_channels"] = -1
+    overrides = [
+        f"{_flag(key)} {value} instead of {settings[key]}"
+        for key, value in said.items()
+        if key in settings and settings[key] != value
+    ]
+    open_ = [key for key in ASSUMED if key not in settings and key not in said]
+    assumptions = [f"{ASSUMED[key][1]} ({_flag(key)})" for key in open_]
+    settings = {key: ASSUMED[key][0] for key in open_} | settings | said
+    schedule = settings.pop("schedule")
+    order = settings.pop("new_attention_order")
+    config = UNetConfig(**decided, **settings, use_new_attention_order=order)
+    _check_settings(config, schedule)
+    if resolutions is not None:
+        _check_resolutions(config, resolutions)
+    return Recognised(
+        config, schedule, tuple(known["names"]), tuple(assumptions), tuple(overrides)
+    )
+
+
+def _said(flags: Flags) -> dict[str, Any]:
+    """The flags that say something; ADM's -1 says nothing about heads."""
+    said = {
+        field.name: getattr(flags, field.name) for field in dataclasses.fields(flags)
+    }
+    nothing = {key: -1 if "num_head" in key else None for key in said}
+    return {k: v for k, v in said.items() if v is not None and v != nothing[k]}
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _check_settings(config: UNetConfig, schedule: str) -> None:
+    """Refuse settings that the network cannot be built or run with."""
+    if schedule not in ("linear", "cosine"):
+        raise CheckpointError(f"--schedule is linear or cosine, got {schedule}")
+    side = config.image_size
+    if side is not None and (side < 1 or side % config.multiple):
+        raise CheckpointError(
+            f"--image-size must be a multiple of {config.multiple} for this network, "
+            f"got {side}"
+        )
+    width = config.num_head_channels
+    if width != -1 and config.num_heads_upsample != -1:
+        raise CheckpointError(
+            "--num-heads-upsample means nothing where heads have a fixed width; say "
+            "--num-heads with it"
+        )
+    last = len(config.channel_mult) - 1
+    for level, multiple in enumerate(config.channel_mult):
+        if 2**level not in config.attention_resolutions and level != last:
+            continue
+        channels = int(multiple * config.model_channels)
+        if width != -1 and (width < 1 or channels % width):
+            raise CheckpointError(
+                f"--num-head-channels {width} does not divide the {channels} channels "
+                "of a layer with attention"
+            )
+        for heads in (config.num_heads, config.num_heads_upsample):
+            if width == -1 and heads != -1 and (heads < 1 or channels % heads):
+                raise CheckpointError(
+                    f"{heads} attention heads do not divide the {channels} channels "
+                    "of a layer"
+                )
+
+
+def _check_resolutions(config: UNetConfig, text: str) -> None:
+    """Hold ADM's flag, in pixels, against the layers that have attention."""
+    side = config.image_size
+    if side is None:
+        raise CheckpointError(
+            "--attention-resolutions is in pixels, so it needs --image-size"
+        )
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) for part in parts):
+        raise CheckpointError(
+            f"--attention-resolutions is a list like 32,16,8, got {text}"
+        )
+    # As in ADM, a resolution that the network never comes to changes nothing.
+    factors = {2**level for level in range(len(config.channel_mult))}
+    wanted = {side // int(part) for part in parts} & factors
+    if wanted != set(config.attention_resolutions):
+        found = ",".join(str(side // f) for f in config.attention_resolutions)
+        raise CheckpointError(
+            f"--attention-resolutions {text} contradicts the tensors, which have "
+            f"attention at {found or 'none'} for --image-size {side}"
+        )

@@ -1,0 +1,346 @@
+"""The ADM UNet (Dhariwal and Nichol 2021) in flax.linen, and its configuration.
+
+Layers bear the names of the public PyTorch checkpoints with dots turned into
+underscores (`input_blocks.4.1.qkv` is `input_blocks_4_1` / `qkv`), so that converting
+weights is a rule and not a table.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from pigdm_jax.core.types import ImageShape
+from pigdm_jax.networks.base import Network
+from pigdm_jax.networks.blocks import (
+    Norm,
+    conv,
+    double,
+    halve,
+    joined,
+    timestep_embedding,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class UNetConfig:
+    """What the ADM UNet is built from; names and meanings are the original's.
+
+    Attributes:
+      model_channels: base width; level l has channel_mult[l] times as many channels.
+      channel_mult: width of each level; each level but the last halves the image.
+      num_res_blocks: residual blocks in each level on the way down.
+      attention_resolutions: downsampling factors (1, 2, 4, ...) that have attention.
+      in_channels: 3; 6 for a super-resolution network, whose input is the noisy image
+        and the enlarged low-resolution one.
+      out_channels: 3, or 6 where the network also predicts a variance.
+      image_size: side of the training images, or None where it does not matter.
+      num_classes: size of the label embedding, or None.
+      num_heads: attention heads, where num_head_channels is -1.
+      num_head_channels: width of a head, or -1.
+      num_heads_upsample: heads on the way up where they differ, or -1.
+      use_scale_shift_norm: the embedding scales and shifts a norm (else it is added).
+      resblock_updown: residual blocks change the resolution (else plain layers do).
+      conv_resample: plain resampling layers have a convolution.
+      use_new_attention_order: split q, k, v before heads (else heads before q, k, v).
+    """
+
+    model_channels: int
+    channel_mult: Sequence[float]
+    num_res_blocks: int
+    attention_resolutions: Sequence[int]
+    in_channels: int = 3
+    out_channels: int = 3
+    image_size: int | None = None
+    num_classes: int | None = None
+    num_heads: int = 1
+    num_head_channels: int = -1
+    num_heads_upsample: int = -1
+    use_scale_shift_norm: bool = True
+    resblock_updown: bool = True
+    conv_resample: bool = True
+    use_new_attention_order: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("channel_mult", "attention_resolutions"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+
+    @property
+    def multiple(self) -> int:
+        """Height and width of the input must be multiples of this."""
+        return 2 ** (len(self.channel_mult) - 1)
+
+    @property
+    def image_channels(self) -> int:
+        """Channels of the noisy image, without a super-resolution input."""
+        return 3 if self.in_channels == 6 else self.in_channels
+
+
+class ResBlock(nn.Module):
+    """Two convolutions with the embedding between them, and a skip connection."""
+
+    channels: int
+    config: UNetConfig
+    dtype: Any
+    resample: str | None = None  # "down", "up" or None
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b h w c"], emb: Float[Array, "b e"]
+    ) -> Float[Array, "b h2 w2 c2"]:
+        """The block's output; `emb` is the timestep's (and label's) embedding."""
+        h = Norm(silu=True, name="in_layers_0")(x).astype(self.dtype)
+        if self.resample is not None:
+            change = halve if self.resample == "down" else double
+            h, x = change(h), change(x)
+        h = conv(self.channels, 3, self.dtype, "in_layers_2")(h)
+
+        scale_shift = self.config.use_scale_shift_norm
+        width = 2 * self.channels if scale_shift else self.channels
+        emb = nn.Dense(width, dtype=self.dtype, name="emb_layers_1")(nn.silu(emb))
+        emb = emb.astype(jnp.float32)
+        norm = Norm(silu=True, name="out_layers_0")
+        if scale_shift:
+            h = norm(h, tuple(jnp.split(emb, 2, axis=-1)))
+        else:
+            h = norm(h + emb[:, None, None, :])
+        h = h.astype(self.dtype)
+        h = conv(self.channels, 3, self.dtype, "out_layers_3")(h)
+
+        if x.shape[-1] != self.channels:
+            x = conv(self.channels, 1, self.dtype, "skip_connection")(x)
+        return x + h
+
+
+class AttentionBlock(nn.Module):
+    """Self-attention over all pixels, added to its input."""
+
+    num_heads: int
+    new_order: bool
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        """The input with attention added."""
+        b, height, width, c = x.shape
+        tokens = x.reshape(b, height * width, c)
+        normed = Norm(name="norm")(tokens).astype(self.dtype)
+        qkv = nn.Dense(3 * c, dtype=self.dtype, name="qkv")(normed)
+        heads = self.num_heads
+        if self.new_order:
+            qkv = qkv.reshape(b, height * width, 3, heads, c // heads)
+            q, k, v = jnp.moveaxis(qkv, 2, 0)
+        else:
+            qkv = qkv.reshape(b, height * width, heads, 3, c // heads)
+            q, k, v = jnp.moveaxis(qkv, 3, 0)
+        # Every pixel's weight on every other is more to keep than to compute again.
+        attention = jax.checkpoint(jax.nn.dot_product_attention)
+        out = attention(q, k, v).reshape(tokens.shape)
+        out = nn.Dense(c, dtype=self.dtype, name="proj_out")(out)
+        return (tokens + out).reshape(x.shape)
+
+
+class Downsample(nn.Module):
+    """Halves the image, by a strided convolution or by average pooling."""
+
+    channels: int
+    use_conv: bool
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
+        """The halved image."""
+        if not self.use_conv:
+            return halve(x)
+        return nn.Conv(
+            self.channels,
+            (3, 3),
+            strides=2,
+            padding=1,
+            dtype=self.dtype,
+            name="op",
+        )(x)
+
+
+class Upsample(nn.Module):
+    """Doubles the image by repeating pixels, then perhaps a convolution."""
+
+    channels: int
+    use_conv: bool
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
+        """The doubled image."""
+        x = double(x)
+        if not self.use_conv:
+            return x
+        return conv(self.channels, 3, self.dtype, "conv")(x)
+
+
+class UNet(Network):
+    """The network: noisy images and timesteps to eps (and a learned variance).
+
+    Attributes:
+      config: what to build.
+      dtype: of convolutions and matrix products; norms and softmax stay float32.
+      remat: recompute each block in the backward pass instead of storing it.
+    """
+
+    config: UNetConfig
+    dtype: Any = jnp.float32
+    remat: bool = False
+
+    @property
+    def image_channels(self) -> int:
+        """Channels of the noisy image."""
+        return self.config.image_channels
+
+    @property
+    def image_size(self) -> int | None:
+        """Side of the training images, where it matters."""
+        return self.config.image_size
+
+    @property
+    def multiple(self) -> int:
+        """Height and width of the input must be multiples of this."""
+        return self.config.multiple
+
+    @property
+    def num_classes(self) -> int | None:
+        """Size of the label embedding, or None."""
+        return self.config.num_classes
+
+    @property
+    def takes_image(self) -> bool:
+        """Whether it is a super-resolution network."""
+        return self.config.in_channels != self.config.image_channels
+
+    def memory(self, image_shape: ImageShape) -> int:
+        """Bytes of the largest attention map and its softmax."""
+        config = self.config
+        deepest = 2 ** (len(config.channel_mult) - 1)
+        sizes = []
+        for level, mult in enumerate(config.channel_mult):
+            factor = 2**level
+            if factor in (*config.attention_resolutions, deepest):
+                heads = config.num_heads
+                if config.num_head_channels != -1:
+                    channels = int(mult * config.model_channels)
+                    heads = channels // config.num_head_channels
+                pixels = (image_shape[0] // factor) * (image_shape[1] // factor)
+                sizes.append(heads * pixels**2)
+        return 2 * 4 * max(sizes)
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "b h w c"],
+        t: Float[Array, " b"],
+        label: Int[Array, " b"] | None = None,
+        low_res: Float[Array, "b lh lw lc"] | None = None,
+    ) -> Float[Array, "b h w out"]:
+        """Predict the noise.
+
+        Args:
+          x: noisy images; height and width multiples of `config.multiple`.
+          t: network steps, 0 .. T - 1, fractions allowed.
+          label: class of each image, if and only if the network has classes.
+          low_res: for a super-resolution network, the low-resolution images in
+            [-1, 1], of any size.
+        """
+        cfg = self.config
+        emb = self._embedding(t, label)
+        if low_res is not None:
+            size = (*x.shape[:3], low_res.shape[-1])
+            x = jnp.concatenate([x, jax.image.resize(low_res, size, "linear")], -1)
+
+        h = x.astype(self.dtype)
+        channels = int(cfg.channel_mult[0] * cfg.model_channels)
+        h = conv(channels, 3, self.dtype, "input_blocks_0_0")(h)
+        skips = [h]
+        last = len(cfg.channel_mult) - 1
+
+        for level, mult in enumerate(cfg.channel_mult):
+            channels = int(mult * cfg.model_channels)
+            for _ in range(cfg.num_res_blocks):
+                block = f"input_blocks_{len(skips)}"
+                h = self._res(channels, f"{block}_0")(h, emb)
+                h = self._attend(h, 2**level, f"{block}_1")
+                skips.append(h)
+            if level != last:
+                name = f"input_blocks_{len(skips)}_0"
+                h = self._resample("down", channels, name)(h, emb)
+                skips.append(h)
+
+        h = self._res(channels, "middle_block_0")(h, emb)
+        h = self._attention(channels, cfg.num_heads, "middle_block_1")(h)
+        h = self._res(channels, "middle_block_2")(h, emb)
+
+        index = 0
+        for level, mult in reversed(list(enumerate(cfg.channel_mult))):
+            channels = int(mult * cfg.model_channels)
+            for i in range(cfg.num_res_blocks + 1):
+                block = f"output_blocks_{index}"
+                h = joined(h, skips.pop())
+                h = self._res(channels, f"{block}_0")(h, emb)
+                h = self._attend(h, 2**level, f"{block}_1", up=True)
+                if level and i == cfg.num_res_blocks:
+                    position = 2 if 2**level in cfg.attention_resolutions else 1
+                    h = self._resample("up", channels, f"{block}_{position}")(h, emb)
+                index += 1
+
+        h = Norm(silu=True, name="out_0")(h)
+        out = conv(cfg.out_channels, 3, self.dtype, "out_2")
+        return out(h.astype(self.dtype)).astype(jnp.float32)
+
+    def _embedding(
+        self, t: Float[Array, " b"], label: Int[Array, " b"] | None
+    ) -> Float[Array, "b e"]:
+        cfg = self.config
+        emb = timestep_embedding(t, cfg.model_channels)
+        emb = nn.Dense(4 * cfg.model_channels, dtype=self.dtype, name="time_embed_0")(
+            emb
+        )
+        emb = nn.Dense(4 * cfg.model_channels, dtype=self.dtype, name="time_embed_2")(
+            nn.silu(emb)
+        )
+        if cfg.num_classes is not None:
+            table = nn.Embed(cfg.num_classes, 4 * cfg.model_channels, name="label_emb")
+            emb = emb + table(label).astype(emb.dtype)
+        return emb
+
+    def _res(self, channels: int, name: str, resample: str | None = None) -> ResBlock:
+        block = nn.remat(ResBlock) if self.remat else ResBlock
+        return block(channels, self.config, self.dtype, resample, name=name)
+
+    def _attention(self, channels: int, num_heads: int, name: str) -> AttentionBlock:
+        cfg = self.config
+        if cfg.num_head_channels != -1:
+            num_heads = channels // cfg.num_head_channels
+        block = nn.remat(AttentionBlock) if self.remat else AttentionBlock
+        return block(num_heads, cfg.use_new_attention_order, self.dtype, name=name)
+
+    def _attend(
+        self, h: Float[Array, "b h w c"], factor: int, name: str, up: bool = False
+    ) -> Float[Array, "b h w c"]:
+        """Attention where this resolution has it, else the input."""
+        cfg = self.config
+        if factor not in cfg.attention_resolutions:
+            return h
+        heads = cfg.num_heads
+        if up and cfg.num_heads_upsample != -1:
+            heads = cfg.num_heads_upsample
+        return self._attention(h.shape[-1], heads, name)(h)
+
+    def _resample(self, way: str, channels: int, name: str) -> Any:
+        """A block called with (h, emb) that halves ("down") or doubles ("up")."""
+        if self.config.resblock_updown:
+            return self._res(channels, name, way)
+        layer = Downsample if way == "down" else Upsample
+        plain = layer(channels, self.config.conv_resample, self.dtype, name=name)
+        return lambda h, emb: plain(h)

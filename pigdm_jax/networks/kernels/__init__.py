@@ -1,0 +1,1 @@
+"""Operations of the networks with lowerings of their own on CPUs."""

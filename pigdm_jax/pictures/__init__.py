@@ -1,0 +1,1 @@
+"""Picture files, and what a task makes of them."""

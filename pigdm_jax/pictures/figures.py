@@ -1,0 +1,112 @@
+"""Pictures side by side, maps of spread, and plots of what a sampler did."""
+
+import importlib.util
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image, ImageDraw, ImageFont
+
+from pigdm_jax.pictures.files import to_picture
+from pigdm_jax.samplers import Trace
+
+GAP, TEXT_HEIGHT, SMALLEST_PANEL = 12, 30, 256
+
+
+def side_by_side(panels: dict[str, Float[np.ndarray, "..."]]) -> Image.Image:
+    """One row of pictures.
+
+    Small ones are enlarged by repeating pixels, so that every panel is as high as the
+    highest and at least 256 pixels.
+
+    Args:
+      panels: images (height, width, channels) in [-1, 1], each by its caption.
+    """
+    pictures = {
+        text: to_picture(image).convert("RGB") for text, image in panels.items()
+    }
+    height = max(SMALLEST_PANEL, *(p.height for p in pictures.values()))
+    pictures = {
+        text: p.resize((round(p.width * height / p.height), height), _filter(p, height))
+        for text, p in pictures.items()
+    }
+    font = ImageFont.load_default(16)
+    widths = [max(p.width, round(font.getlength(text))) for text, p in pictures.items()]
+    canvas = Image.new(
+        "RGB",
+        (sum(widths) + GAP * (len(widths) + 1), height + 2 * GAP + TEXT_HEIGHT),
+        "white",
+    )
+    draw = ImageDraw.Draw(canvas)
+    left = GAP
+    for (text, picture), width in zip(pictures.items(), widths, strict=True):
+        canvas.paste(picture, (left + (width - picture.width) // 2, GAP))
+        middle = (left + width / 2, height + GAP + TEXT_HEIGHT / 2)
+        draw.text(middle, text, fill="black", font=font, anchor="mm")
+        left += width + GAP
+    return canvas
+
+
+def _filter(picture: Image.Image, height: int) -> Image.Resampling:
+    whole = height % picture.height == 0
+    return Image.Resampling.NEAREST if whole else Image.Resampling.BICUBIC
+
+
+def spread_map(std: Float[np.ndarray, "H W C"]) -> Float[np.ndarray, "H W 1"]:
+    """A standard deviation as a grey image in [-1, 1]: 0 black, the largest white.
+
+    Channels are taken together by their root mean square.
+    """
+    spread = np.sqrt(np.mean(np.square(std), axis=-1, keepdims=True))
+    return 2 * spread / max(spread.max(), np.finfo(np.float32).tiny) - 1
+
+
+def check_can_plot() -> None:
+    """Say how to get matplotlib where it is missing.
+
+    Raises:
+      ValueError: if matplotlib is not installed.
+    """
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ValueError("plots need matplotlib: pip install 'pigdm-jax[plot]'")
+
+
+def plot_traces(traces: Sequence[Trace], noise_std: float = 0.0) -> Image.Image:
+    """Residual, guidance and x0 over the evaluations, a line for each sample.
+
+    The residual's panel is the paper's figure 17; where the measurement is noisy, its
+    noise is drawn as a dashed line, and a residual far below it fits the noise.
+
+    Args:
+      traces: what `restore(..., trace=True)` told.
+      noise_std: as `restore` took it.
+
+    Raises:
+      ValueError: if matplotlib is not installed.
+    """
+    check_can_plot()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    panels = {
+        "measurement residual, RMS of y - h(x0)": "residual",
+        "guidance, RMS of what was added": "guidance_norm",
+        "predicted image, RMS of x0": "x0_norm",
+    }
+    for axes, (title, name) in zip(figure.subplots(1, 3), panels.items(), strict=True):
+        for i, trace in enumerate(traces):
+            values = np.asarray(getattr(trace, name))
+            axes.plot(np.arange(1, len(values) + 1), values, label=f"sample {i + 1}")
+        axes.set(title=title, xlabel="evaluation of the network")
+        axes.grid(alpha=0.3)
+        if any((np.asarray(getattr(trace, name)) > 0).any() for trace in traces):
+            axes.set_yscale("log")
+    residual = figure.axes[0]
+    if noise_std > 0:
+        residual.axhline(noise_std, color="black", linestyle="--", label="noise")
+    if len(residual.get_lines()) > 1:
+        residual.legend()
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")

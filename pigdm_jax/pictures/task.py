@@ -1,0 +1,151 @@
+"""A task: what happened to a picture, parsed once from the user's text."""
+
+import dataclasses
+from typing import Any
+
+from pigdm_jax.operators.base import ImageShape, Operator
+from pigdm_jax.operators.cropping import identity
+from pigdm_jax.operators.jpeg_codec import JPEG
+from pigdm_jax.operators.named import (
+    Named,
+    Parameter,
+    Read,
+    Stage,
+    is_file,
+    parse_stages,
+)
+from pigdm_jax.operators.registry import REGISTRY, build
+
+# Stands for the picture's own name in a file's.
+STEM = "{stem}"
+
+
+DENOISE = Named(
+    "denoise",
+    identity,
+    "Gaussian noise of a standard deviation, pixels being 0 to 1; comes last.",
+    (Parameter("std", float, None, low=0, high=1),),
+)
+STAGES = {DENOISE.name: DENOISE} | REGISTRY
+"""What a task may be made of, by name."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What happened to a picture, in order; `str` parses back to it.
+
+    Attributes:
+      stages: the operators, without noise.
+      noise: standard deviation of the noise that came last, in units of a [0, 1] image;
+        None if the task tells none.
+      denoises: whether noise is a part of the task, of whatever level.
+    """
+
+    stages: tuple[Stage, ...]
+    noise: float | None = None
+    denoises: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> "Task":
+        """The task that a text such as "super_resolution:4,box | jpeg:10" tells.
+
+        Args:
+          text: as `pigdm_jax.operators.parse` takes it; besides, "denoise:STD" stands
+            for noise, and "{stem}" in a file's name for the picture's own.
+
+        Raises:
+          ValueError: if a name is unknown, a parameter is missing, superfluous or out
+            of range, or noise is not what came last.
+        """
+        stages = parse_stages(text, STAGES)
+        noisy = [i for i, stage in enumerate(stages) if stage.named is DENOISE]
+        if noisy and noisy != [len(stages) - 1]:
+            raise ValueError(
+                "noise is restored where it came last: put denoise at the end of "
+                f"{text!r}"
+            )
+        if not noisy:
+            return cls(stages)
+        return cls(stages[:-1], stages[-1].given.get("std"), True)
+
+    def with_noise(self, noise: float | None) -> "Task":
+        """The task with a noise level from elsewhere, in units of a [0, 1] image.
+
+        Raises:
+          ValueError: if it is none, or the task tells one of its own.
+        """
+        if noise is None:
+            return self
+        if not 0 <= noise <= 1:
+            raise ValueError(
+                "--noise is a standard deviation for pixels from 0 to 1 (25 of 255 is "
+                f"0.098), got {noise}"
+            )
+        if self.noise is not None:
+            raise ValueError(
+                f"--noise {noise} and the task's denoise:{self.noise} are one too many"
+            )
+        return dataclasses.replace(self, noise=float(noise))
+
+    @property
+    def enlargement(self) -> int:
+        """How many times larger the image is than the picture, along each side."""
+        factor = 1
+        for stage in self.stages:
+            factor *= stage.enlargement
+        return factor
+
+    @property
+    def reads_header(self) -> bool:
+        """Whether JPEG quality is left to the file's own header."""
+        last = self.stages[-1] if self.stages else None
+        return last is not None and last.named is JPEG and not last.given.get("quality")
+
+    @property
+    def names_stem(self) -> bool:
+        """Whether a file's name depends on the picture's."""
+        return any(STEM in name for stage in self.stages for name in stage.files())
+
+    def of(self, stem: str) -> "Task":
+        """The task of the picture with this name, without its suffix."""
+        stages = tuple(
+            dataclasses.replace(
+                stage,
+                values=tuple(
+                    (key, _filled(stage, key, value, stem))
+                    for key, value in stage.values
+                ),
+            )
+            for stage in self.stages
+        )
+        return dataclasses.replace(self, stages=stages)
+
+    def with_header(self, file: str) -> "Task":
+        """The task whose JPEG quality and subsampling are those of a file's header."""
+        last = dataclasses.replace(self.stages[-1], values=(("quality", file),))
+        return dataclasses.replace(self, stages=(*self.stages[:-1], last))
+
+    def operator(self, image_shape: ImageShape, read: Read | None = None) -> Operator:
+        """The operator for images of a shape; noise is no part of it.
+
+        Raises:
+          ValueError: as `pigdm_jax.operators.parse`.
+        """
+        if not self.stages:
+            return identity(image_shape)
+        return build(self.stages, image_shape, read)
+
+    def __str__(self) -> str:
+        """The text that parses to it."""
+        words = [str(stage) for stage in self.stages]
+        if self.denoises or self.noise is not None:
+            level = "" if self.noise is None else f":{self.noise}"
+            words.append(f"denoise{level}")
+        return " | ".join(words)
+
+
+def _filled(stage: Stage, key: str, value: Any, stem: str) -> Any:
+    parameters = {parameter.name: parameter for parameter in stage.named.parameters}
+    if is_file(parameters[key], value):
+        return value.replace(STEM, stem)
+    return value

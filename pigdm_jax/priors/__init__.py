@@ -1,0 +1,1 @@
+"""What a prior is, its noise schedule, and the constructors of priors."""

@@ -1,0 +1,133 @@
+"""Gaussian and mixture priors, whose eps is exact."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from numpy.typing import ArrayLike
+
+from pigdm_jax.core.pytree import pytree_class, static_field
+from pigdm_jax.core.types import Image, ImageShape, PRNGKey
+from pigdm_jax.priors.base import Prior, Timestep
+from pigdm_jax.priors.schedule import Schedule, alpha_bar_at, as_schedule
+
+
+@pytree_class
+class MixturePrior(Prior):
+    """A Gaussian mixture; made by `mixture_prior` or `gaussian_prior`."""
+
+    log_weights: Any  # K
+    means: Any  # K x n
+    # Covariances as eigenvectors (columns) and eigenvalues: every noise level then
+    # costs two matrix products instead of a factorisation.
+    eigenvectors: Any  # K x n x n
+    eigenvalues: Any  # K x n
+    schedule: Schedule = static_field()
+    image_shape: ImageShape = static_field()
+    multiple: int = static_field(default=1)
+
+    def __call__(self, x_t: Image, t: Timestep) -> Image:
+        """The exact eps = -sqrt(1 - alpha_bar) grad log p_t(x_t)."""
+        alpha_bar, one_minus = alpha_bar_at(self.schedule, t)
+        high = jax.lax.Precision.HIGHEST
+        centred = x_t.reshape(-1) - jnp.sqrt(alpha_bar) * self.means
+        spectrum = alpha_bar * self.eigenvalues + one_minus
+        along = jnp.einsum("kji,kj->ki", self.eigenvectors, centred, precision=high)
+        log_density = self.log_weights - 0.5 * jnp.sum(
+            along**2 / spectrum + jnp.log(spectrum), axis=-1
+        )
+        whitened = jnp.einsum(
+            "kij,kj->ki", self.eigenvectors, along / spectrum, precision=high
+        )
+        eps = jnp.sqrt(one_minus) * jax.nn.softmax(log_density) @ whitened
+        return eps.reshape(x_t.shape)
+
+    @property
+    def mean(self) -> Image:
+        """The mean image."""
+        return (jnp.exp(self.log_weights) @ self.means).reshape(self.image_shape)
+
+    @property
+    def covariance(self) -> Float[Array, "n n"]:
+        """The covariance of the flattened pixels, n = H W C."""
+        high = jax.lax.Precision.HIGHEST
+        weights = jnp.exp(self.log_weights)
+        centred = self.means - weights @ self.means
+        roots = self.eigenvectors * jnp.sqrt(self.eigenvalues)[:, None]
+        within = jnp.einsum("k,kij,klj->il", weights, roots, roots, precision=high)
+        between = jnp.einsum("k,ki,kl->il", weights, centred, centred, precision=high)
+        return within + between
+
+    def sample(self, key: PRNGKey) -> Image:
+        """One image drawn from the mixture; `jax.vmap` over keys for more."""
+        which_key, key = jax.random.split(key)
+        k = jax.random.categorical(which_key, self.log_weights)
+        z = jax.random.normal(key, self.eigenvalues[k].shape)
+        spread = self.eigenvectors[k] @ (jnp.sqrt(self.eigenvalues[k]) * z)
+        return (self.means[k] + spread).reshape(self.image_shape)
+
+
+def mixture_prior(
+    weights: ArrayLike,
+    means: ArrayLike,
+    covariances: ArrayLike,
+    schedule: Schedule | str = "linear",
+) -> MixturePrior:
+    """A mixture of K Gaussians over images, with the exact eps at every step.
+
+    Args:
+      weights: K positive numbers; they are normalised.
+      means: K images, (K, H, W, C).
+      covariances: (K, n, n) over each image's flattened pixels, n = H W C.
+      schedule: a schedule, or "linear" or "cosine".
+
+    Raises:
+      ValueError: if shapes disagree, a weight is not positive or a covariance has a
+        negative eigenvalue.
+    """
+    weights, means, covariances = (
+        np.asarray(a, np.float64) for a in (weights, means, covariances)
+    )
+    if means.ndim != 4:
+        raise ValueError(f"means must have shape (K, H, W, C), got {means.shape}")
+    k, n = means.shape[0], int(np.prod(means.shape[1:]))
+    if weights.shape != (k,) or covariances.shape != (k, n, n):
+        raise ValueError(
+            f"for means {means.shape} weights must have shape {(k,)} and covariances "
+            f"{(k, n, n)}, got {weights.shape} and {covariances.shape}"
+        )
+    if not (weights > 0).all():
+        raise ValueError("every weight must be positive")
+    eigenvalues, eigenvectors = np.linalg.eigh(covariances)
+    if eigenvalues.min() < -1e-6 * max(eigenvalues.max(), 1e-30):
+        raise ValueError("a covariance has a negative eigenvalue")
+    return MixturePrior(
+        log_weights=jnp.asarray(np.log(weights / weights.sum()), jnp.float32),
+        means=jnp.asarray(means.reshape(k, n), jnp.float32),
+        eigenvectors=jnp.asarray(eigenvectors, jnp.float32),
+        eigenvalues=jnp.asarray(np.maximum(eigenvalues, 0), jnp.float32),
+        schedule=as_schedule(schedule),
+        image_shape=tuple(int(s) for s in means.shape[1:]),
+    )
+
+
+def gaussian_prior(
+    mean: ArrayLike,
+    covariance: ArrayLike,
+    schedule: Schedule | str = "linear",
+) -> MixturePrior:
+    """A Gaussian over images, with the exact eps at every step.
+
+    Args:
+      mean: an image, (H, W, C).
+      covariance: (n, n) over its flattened pixels, n = H W C.
+      schedule: a schedule, or "linear" or "cosine".
+
+    Raises:
+      ValueError: if shapes disagree or the covariance has a negative eigenvalue.
+    """
+    return mixture_prior(
+        np.ones(1), np.asarray(mean)[None], np.asarray(covariance)[None], schedule
+    )

@@ -1,0 +1,1 @@
+"""Priors on disk: saving, loading, converting; `shipped/` holds those that ship."""
