@@ -2,9 +2,11 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar, dataclass_transform
 
 import jax
+
+T = TypeVar("T")
 
 
 def static_field(**kwargs: Any) -> Any:
@@ -12,7 +14,12 @@ def static_field(**kwargs: Any) -> Any:
     return dataclasses.field(metadata={"static": True}, **kwargs)
 
 
-def pytree_class(cls: type) -> type:
+@dataclass_transform(
+    frozen_default=True,
+    eq_default=False,
+    field_specifiers=(dataclasses.field, static_field),
+)
+def pytree_class(cls: type[T]) -> type[T]:
     """Make a class a frozen dataclass and a pytree; `static_field`s are no leaves.
 
     JAX fills the others with tracers and placeholders, so shapes are neither declared
@@ -24,7 +31,7 @@ def pytree_class(cls: type) -> type:
     """
     cls = dataclasses.dataclass(frozen=True, eq=False)(cls)
     names: dict[bool, list[str]] = {True: [], False: []}
-    for field in dataclasses.fields(cls):
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         names[bool(field.metadata.get("static"))].append(field.name)
     static, leaves = names[True], names[False]
 
