@@ -103,15 +103,21 @@ def sample(
         operator = chain(crop(working, height, width), problem.operator)
         enlarged = dataclasses.replace(problem, operator=operator)
     image, record = sampler.sample(prior, enlarged, key, init, on_step)
-    image = image[: image_shape[0], : image_shape[1]]
     if problem.noise_std is None and sampler.project:
-        image = agreeing(problem, image)
+        return agreeing(problem, image), record
+    if working != image_shape:
+        image = image[: image_shape[0], : image_shape[1]]
     return image, record
 
 
 @typed_jit
 def agreeing(problem: Problem, image: Image) -> Image:
-    """An image near a given one that measures y, with few values outside of [-1, 1]."""
+    """An image near a given one that measures y, with few values outside of [-1, 1].
+
+    Of an image larger than the operator's the corner.
+    """
+    height, width, _ = problem.operator.image_shape
+    image = image[:height, :width]
     # Clipping would hide that a sampler left the finite numbers.
     image = jnp.where(jnp.isfinite(image), image, jnp.nan)
     for _ in range(CLIP_ROUNDS):

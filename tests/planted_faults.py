@@ -273,18 +273,18 @@ FAULTS = [
     Fault("DDIM step with a_t for a_s", SAMPLER + "ddim", ddim_with_a_t),
     Fault(
         "network step off by one",
-        SCHEDULE + "step_table",
+        SCHEDULE + "step_rows",
         table_changed(lambda table: {"t": table.t + 1}),
     ),
-    Fault("noise levels off by one", SCHEDULE + "step_table", table_of_lower_levels),
+    Fault("noise levels off by one", SCHEDULE + "step_rows", table_of_lower_levels),
     Fault(
         "the same noise in every step",
-        SCHEDULE + "step_table",
+        SCHEDULE + "step_rows",
         table_changed(lambda table: {"index": jnp.ones_like(table.index)}),
     ),
     Fault(
         "the start's noise again in every step",
-        SCHEDULE + "step_table",
+        SCHEDULE + "step_rows",
         table_changed(lambda table: {"index": jnp.zeros_like(table.index)}),
     ),
     Fault("noise level not squared", PULL + "pull", sigma_not_squared),

@@ -7,13 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import platformdirs
+from jax.sharding import SingleDeviceSharding
 
+from pigdm_jax.core.executables import Executable, Store, stored
 from pigdm_jax.core.pytree import node_types
+
+# Where executables are kept, if anywhere; `keep_compiled` sets it and JAX's own cache.
+_store: Store | None = None
 
 
 def keep_compiled(place: str | None) -> Path | None:
-    """Let JAX keep compiled programs in a folder.
+    """Keep compiled programs in a folder, in JAX's cache and as executables.
 
     Args:
       place: the folder; "none" for none; None for the user's cache folder, or the one
@@ -22,8 +28,10 @@ def keep_compiled(place: str | None) -> Path | None:
     Returns:
       The folder.
     """
+    global _store
     if place == "none":
         jax.config.update("jax_compilation_cache_dir", None)
+        _store = None
         return None
     if place is None:
         place = os.environ.get("JAX_COMPILATION_CACHE_DIR")
@@ -31,7 +39,20 @@ def keep_compiled(place: str | None) -> Path | None:
     jax.config.update("jax_compilation_cache_dir", str(folder))
     # The small programs around the large one add up to seconds too.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    _store = Store(folder)
     return folder
+
+
+def prefetch(name: str) -> None:
+    """Begin to load the executables that a run called `name` used before."""
+    if _store is not None:
+        _store.prefetch(name)
+
+
+def remember(name: str) -> None:
+    """Note which executables this process has used, for `prefetch`."""
+    if _store is not None:
+        _store.remember(name)
 
 
 @functools.cache
@@ -59,51 +80,86 @@ def compiler_options() -> dict[str, str | int]:
     return options
 
 
-def typed_jit(fun: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+def typed_jit(
+    fun: Callable[..., Any], *, tuned: bool = False, **options: Any
+) -> Callable[..., Any]:
     """`jax.jit` with a program for each combination of the arguments' types.
 
     JAX's own cache may take registered dataclasses of two types for one; see
-    `pigdm_jax.core.pytree.pytree_class`.
+    `pigdm_jax.core.pytree.pytree_class`. Where executables are kept (`keep_compiled`),
+    a call outside of another trace, of positional arguments on the default device,
+    loads its executable instead of tracing the function.
 
     Args:
       fun: the function.
+      tuned: compile with `compiler_options`; under another `jit` they are that one's.
       **options: as `jax.jit` takes them; static arguments by `static_argnames`.
     """
     names = options.pop("static_argnames", ())
     names = (names,) if isinstance(names, str) else tuple(names)
+    executables: dict[Any, Executable] = {}
 
     def keyed(*args: Any, kinds: Any, **kwargs: Any) -> Any:
         del kinds
         return fun(*args, **kwargs)
 
     keyed.__name__ = fun.__name__
-    jitted = jax.jit(keyed, static_argnames=(*names, "kinds"), **options)
+    inner = jax.jit(keyed, static_argnames=(*names, "kinds"), **options)
+
+    @functools.cache
+    def outer() -> Callable[..., Any]:
+        if not tuned:
+            return inner
+        return jax.jit(
+            keyed,
+            static_argnames=(*names, "kinds"),
+            compiler_options=compiler_options(),
+            **options,
+        )
 
     @functools.wraps(fun)
     def call(*args: Any, **kwargs: Any) -> Any:
         traced = {name: kwargs[name] for name in kwargs if name not in names}
-        return jitted(*args, kinds=node_types((args, traced)), **kwargs)
+        kinds = node_types((args, traced))
+        leaves, tree = jax.tree.flatten((args, traced))
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+            return inner(*args, kinds=kinds, **kwargs)
+        if _store is None or kwargs or not _is_local(leaves):
+            return outer()(*args, kinds=kinds, **kwargs)
+        leaves = [_as_array(leaf) for leaf in leaves]
+        shapes = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+        key = _store, kinds, tree, shapes
+        if key not in executables:
+            args, _ = jax.tree.unflatten(tree, leaves)
+            options = compiler_options() if tuned else {}
+            executables[key] = stored(_store, fun, args, options)
+        return executables[key](leaves)
 
     return call
 
 
 def tuned_jit(fun: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-    """`typed_jit` with `compiler_options`, which under another `jit` are that one's.
+    """`typed_jit` with `compiler_options`.
 
     Args:
       fun: the function.
       **options: as `jax.jit` takes them.
     """
-    inner = typed_jit(fun, **options)
+    return typed_jit(fun, tuned=True, **options)
 
-    @functools.cache
-    def outer() -> Callable[..., Any]:
-        return typed_jit(fun, compiler_options=compiler_options(), **options)
 
-    @functools.wraps(fun)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        leaves = jax.tree.leaves((args, kwargs))
-        traced = any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
-        return (inner if traced else outer())(*args, **kwargs)
+def _is_local(leaves: list[Any]) -> bool:
+    """Whether all arrays are on the default device."""
+    device = jax.config.jax_default_device or jax.local_devices()[0]
+    return all(
+        leaf.sharding == SingleDeviceSharding(device)
+        for leaf in leaves
+        if isinstance(leaf, jax.Array)
+    )
 
-    return call
+
+def _as_array(leaf: Any) -> Any:
+    """A number as an array of its strong type, so that its program is one."""
+    if isinstance(leaf, jax.Array):
+        return leaf
+    return np.asarray(leaf, jax.dtypes.canonicalize_dtype(np.result_type(leaf)))

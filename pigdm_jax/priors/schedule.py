@@ -159,12 +159,15 @@ class Step(NamedTuple):
     kept: Float[Array, "..."]
 
 
-def step_table(schedule: Schedule, levels: Int[np.ndarray, " n_plus_1"]) -> Step:
+def step_rows(schedule: Schedule, levels: Int[np.ndarray, " n_plus_1"]) -> Step:
     """The steps that visit noise levels from last to first, computed in float64.
 
     Args:
       schedule: of the prior.
       levels: rising; levels[0] is where the last step arrives, 0 for the clean image.
+
+    Returns:
+      A row for each step, as NumPy arrays in float32.
     """
     alpha_bar = schedule.alpha_bar_at_level[levels][::-1]
     a_t, a_s = alpha_bar[:-1], alpha_bar[1:]
@@ -172,9 +175,14 @@ def step_table(schedule: Schedule, levels: Int[np.ndarray, " n_plus_1"]) -> Step
     kept = (a_t / a_s) * (1 - a_s) / (1 - a_t)
     columns = (levels[:0:-1] - 1, a_t, 1 - a_t, a_s, 1 - a_s, fresh, kept)
     return Step(
-        jnp.arange(1, len(levels), dtype=jnp.int32),
-        *(jnp.asarray(column, jnp.float32) for column in columns),
+        np.arange(1, len(levels), dtype=np.int32),
+        *(column.astype(np.float32) for column in columns),
     )
+
+
+def step_table(schedule: Schedule, levels: Int[np.ndarray, " n_plus_1"]) -> Step:
+    """`step_rows` as JAX arrays."""
+    return jax.tree.map(jnp.asarray, step_rows(schedule, levels))
 
 
 def step_at(schedule: Schedule, level: int, following: int = 0) -> Step:

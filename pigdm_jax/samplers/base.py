@@ -2,7 +2,6 @@
 
 import abc
 from collections.abc import Callable
-from functools import partial
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -19,7 +18,7 @@ from pigdm_jax.core.types import Image, ImageShape, Number, PRNGKey, Scalar
 from pigdm_jax.guidance.base import Denoised, Guided, denoise
 from pigdm_jax.operators.solve import damped_pinv
 from pigdm_jax.priors.base import Prior
-from pigdm_jax.priors.schedule import SPACINGS, Schedule, Step, step_table
+from pigdm_jax.priors.schedule import SPACINGS, Schedule, Step, step_rows
 from pigdm_jax.problem import Needs, Problem, measurement_residual, root_mean_square
 
 State = Any
@@ -152,22 +151,16 @@ class Stepwise(Sampler):
         """
         levels = self.levels(prior.schedule)
         sampler, problem = as_float32(self), as_float32(problem)
-        if init is None and self.default_init is not None:
-            init = starting_image(problem, self.default_init)
-        alpha_bar = prior.schedule.alpha_bar_at_level[levels[-1]]
-        x = starting_sample(key, problem.operator.image_shape, alpha_bar, init)
-        table = step_table(prior.schedule, levels)
-        first = jax.tree.map(itemgetter(0), table)
-        # Steps have the keys 1 .. n.
-        begin_key = jax.random.fold_in(key, len(levels))
-        state = _begin(sampler, prior, problem, x, first, begin_key)
+        table = step_rows(prior.schedule, levels)
+        # Steps have the keys 1 .. n, the first sample n + 1.
+        start = Start(
+            np.int32(len(levels)),
+            np.float32(prior.schedule.alpha_bar_at_level[levels[-1]]),
+            init,
+        )
         if on_step is None:
-            state, trace = _scan(sampler, prior, problem, state, key, table)
-        else:
-            run = partial(_one_step, sampler, prior, problem)
-            state, trace = _step_by_step(run, state, key, table, on_step)
-        trace = trace._replace(estimate=sampler.estimate(state))
-        return sampler.image(state), trace
+            return _run(sampler, prior, problem, key, start, table)
+        return _run_by_steps(sampler, prior, problem, key, start, table, on_step)
 
 
 class Spaced(Stepwise):
@@ -227,34 +220,60 @@ class Spaced(Stepwise):
         return state
 
 
-@typed_jit
+class Start(NamedTuple):
+    """Where a sampler begins.
+
+    Attributes:
+      index: what the first sample's key is folded with.
+      alpha_bar: at the first level.
+      init: an image, or None for the sampler's own beginning.
+    """
+
+    index: Int[Array, ""] | np.integer
+    alpha_bar: Number
+    init: Image | None
+
+
 def _begin(
     sampler: Stepwise,
     prior: Prior,
     problem: Problem,
-    x: Image,
-    first: Step,
     key: PRNGKey,
+    start: Start,
+    first: Step,
 ) -> State:
-    return sampler.begin(prior, problem, x, first, key)
+    """The state at the first level."""
+    init = start.init
+    if init is None and sampler.default_init is not None:
+        init = starting_image(problem, sampler.default_init)
+    x = starting_sample(key, problem.operator.image_shape, start.alpha_bar, init)
+    own = jax.random.fold_in(key, start.index)
+    return sampler.begin(prior, problem, x, first, own)
+
+
+def _end(sampler: Stepwise, state: State, rows: Trace) -> tuple[Image, Trace]:
+    """The image and the trace, from the last state."""
+    return sampler.image(state), rows._replace(estimate=sampler.estimate(state))
 
 
 @tuned_jit
-def _scan(
+def _run(
     sampler: Stepwise,
     prior: Prior,
     problem: Problem,
-    state: State,
     key: PRNGKey,
+    start: Start,
     table: Step,
-) -> tuple[State, Trace]:
-    """Take the steps of a table, from a state at the noise level of its first row."""
+) -> tuple[Image, Trace]:
+    """All steps of a table, noisiest first."""
 
     def body(state: State, step: Step) -> tuple[State, Trace]:
         state, _, row = _take_step(sampler, prior, problem, state, key, step)
         return state, row
 
-    return jax.lax.scan(body, state, table)
+    first = jax.tree.map(itemgetter(0), table)
+    state = _begin(sampler, prior, problem, key, start, first)
+    return _end(sampler, *jax.lax.scan(body, state, table))
 
 
 def _take_step(
@@ -272,33 +291,47 @@ def _take_step(
     return state, info, Trace(step.t, info.residual, *rms)
 
 
+_begin_alone = typed_jit(_begin)
 _one_step = tuned_jit(_take_step)
 
 
-def _step_by_step(
-    run: Callable[[State, PRNGKey, Step], tuple[State, Info, Trace]],
-    state: State,
+@typed_jit
+def _end_alone(
+    sampler: Stepwise, state: State, rows: list[Trace]
+) -> tuple[Image, Trace]:
+    return _end(sampler, state, jax.tree.map(lambda *row: jnp.stack(row), *rows))
+
+
+def _run_by_steps(
+    sampler: Stepwise,
+    prior: Prior,
+    problem: Problem,
     key: PRNGKey,
+    start: Start,
     table: Step,
     on_step: OnStep,
-) -> tuple[State, Trace]:
+) -> tuple[Image, Trace]:
     """The same steps, one call each, of one program.
 
     A callback inside the program would keep it out of JAX's compilation cache.
+
+    Raises:
+      ValueError: under `jit` or `vmap`.
     """
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(state)):
+    leaves = jax.tree.leaves((prior, problem, key, start))
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
         raise ValueError("on_step is called between steps, so not under jit or vmap")
+    steps = [jax.tree.map(itemgetter(i), table) for i in range(len(table.index))]
+    state = _begin_alone(sampler, prior, problem, key, start, steps[0])
     rows = []
-    for i in range(len(table.index)):
-        step = jax.tree.map(itemgetter(i), table)
-        state, info, row = run(state, key, step)
+    for i, step in enumerate(steps):
+        state, info, row = _one_step(sampler, prior, problem, state, key, step)
         rows.append(row)
         jax.block_until_ready(state)
         on_step(i + 1, info)
-    return state, jax.tree.map(lambda *leaves: jnp.stack(leaves), *rows)
+    return _end_alone(sampler, state, rows)
 
 
-@partial(jax.jit, static_argnames="shape")
 def starting_sample(
     key: PRNGKey, shape: ImageShape, alpha_bar: Number, init: Image | None
 ) -> Image:

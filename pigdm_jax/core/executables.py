@@ -1,0 +1,294 @@
+"""Executables kept on disk, which a later process loads without tracing.
+
+JAX's own cache of compiled programs is keyed by the lowered program, so every process
+traces and lowers each function again before it finds it there: seconds for a network
+with its vector-Jacobian product. Here the key is what determines the lowered program:
+the function, the arguments' tree with its static fields, their shapes, the versions of
+the package and of JAX, and the machine. A file that is damaged or that this machine
+refuses is compiled again and replaced.
+"""
+
+import hashlib
+import os
+import pickle
+import re
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import serialize_executable
+
+PACKAGE = Path(__file__).resolve().parents[1]
+# Of JAX's options those that change what a function is lowered to.
+OPTIONS = (
+    "jax_enable_x64",
+    "jax_default_matmul_precision",
+    "jax_default_prng_impl",
+    "jax_threefry_partitionable",
+    "jax_numpy_dtype_promotion",
+)
+
+
+class Unkeyed(Exception):
+    """An argument whose static fields have no text that determines them."""
+
+
+class Executable:
+    """A compiled function of a tree's leaves.
+
+    Attributes:
+      compiled: takes a list of leaves and returns one.
+      outputs: a tree of the outputs' form.
+    """
+
+    def __init__(self, compiled: jax.stages.Compiled, outputs: Any) -> None:
+        self.compiled, self.outputs = compiled, jax.tree.structure(outputs)
+
+    def __call__(self, leaves: list[Any]) -> Any:
+        """The outputs for a list of leaves of the kind it was compiled for."""
+        return jax.tree.unflatten(self.outputs, self.compiled(leaves))
+
+
+class Store:
+    """The executables of a folder.
+
+    Attributes:
+      folder: where they are.
+      used: keys of those that this process has asked for, in order.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.used: dict[str, None] = {}
+        self._loading: dict[str, Future] = {}
+        self._threads = ThreadPoolExecutor(2)
+        self._lock = threading.Lock()
+
+    def get(self, key: str) -> Executable | None:
+        """The executable with a key; None if there is none that loads."""
+        self.used[key] = None
+        return self._load(key).result()
+
+    def put(self, key: str, executable: Executable) -> None:
+        """Keep an executable; a folder that cannot be written to is left alone."""
+        count = executable.outputs.num_leaves
+        outputs = jax.tree.unflatten(executable.outputs, range(count))
+        path = self._path(key)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            content = (serialize_executable.serialize(executable.compiled), outputs)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(pickle.dumps(content))
+            os.replace(temporary, path)
+        except (OSError, pickle.PicklingError, ValueError, TypeError, AttributeError):
+            temporary.unlink(missing_ok=True)
+
+    def prefetch(self, name: str) -> None:
+        """Begin to load what a run that was remembered by this name used."""
+        try:
+            keys = self._list(name).read_text().split()
+        except OSError:
+            return
+        for key in keys:
+            if re.fullmatch("[0-9a-f]{64}", key):
+                self._load(key)
+
+    def remember(self, name: str) -> None:
+        """Note what this process used, for `prefetch`."""
+        path = self._list(name)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text("\n".join(self.used))
+            os.replace(temporary, path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+
+    def _path(self, key: str) -> Path:
+        return self.folder / "executables" / key
+
+    def _list(self, name: str) -> Path:
+        digest = hashlib.sha256((name + stamp()).encode()).hexdigest()
+        return self.folder / "executables" / f"{digest}.used"
+
+    def _load(self, key: str) -> Future:
+        with self._lock:
+            if key not in self._loading:
+                self._loading[key] = self._threads.submit(_read, self._path(key))
+            return self._loading[key]
+
+
+def _read(path: Path) -> Executable | None:
+    try:
+        serialized, outputs = pickle.loads(path.read_bytes())
+        return Executable(
+            serialize_executable.deserialize_and_load(*serialized), outputs
+        )
+    except Exception:
+        # There is none, or whatever a damaged file or a foreign machine raises.
+        return None
+
+
+def stored(
+    store: Store, fun: Callable[..., Any], args: Any, options: dict[str, Any]
+) -> Executable:
+    """The executable of a function for arguments like these.
+
+    Args:
+      store: where it is kept.
+      fun: a function of `args`, a tuple of pytrees.
+      args: its arguments.
+      options: compiler options.
+    """
+    leaves, tree = jax.tree.flatten(args)
+    try:
+        key = _key(fun, tree, leaves, options)
+    except Unkeyed:
+        return _compiled(fun, tree, leaves, options)
+    executable = store.get(key)
+    if executable is None:
+        executable = _compiled(fun, tree, leaves, options)
+        store.put(key, executable)
+    return executable
+
+
+def _compiled(
+    fun: Callable[..., Any], tree: Any, leaves: list[Any], options: dict[str, Any]
+) -> Executable:
+    outputs: list[Any] = []
+
+    def flat(leaves: list[Any]) -> list[Any]:
+        out, form = jax.tree.flatten(fun(*jax.tree.unflatten(tree, leaves)))
+        outputs.append(form)
+        return out
+
+    flat.__name__ = fun.__name__
+    compiled = jax.jit(flat).lower(leaves).compile(options)
+    form = outputs[-1]
+    return Executable(compiled, jax.tree.unflatten(form, range(form.num_leaves)))
+
+
+def _key(
+    fun: Callable[..., Any], tree: Any, leaves: list[Any], options: dict[str, Any]
+) -> str:
+    """A hash of all that decides what is compiled.
+
+    Raises:
+      Unkeyed: if a static field has no text that determines it, or the function is
+        not of this package, whose files alone are in the stamp.
+    """
+    if fun.__module__.split(".")[0] != PACKAGE.name:
+        raise Unkeyed(fun.__module__)
+    parts = (
+        f"{fun.__module__}.{fun.__qualname__}",
+        describe(tree),
+        [(leaf.shape, str(leaf.dtype)) for leaf in leaves],
+        sorted(options.items()),
+        stamp(),
+        machine(),
+    )
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def describe(tree: Any) -> Any:
+    """A tree structure as nested text, static fields included.
+
+    Raises:
+      Unkeyed: for classes and static fields that are not from this package or JAX.
+    """
+    data = tree.node_data()
+    children = [describe(child) for child in tree.children()]
+    if data is None:
+        return ("leaf", children) if tree.num_leaves else ("none",)
+    kind, static = data
+    return _name(kind), _plain(static), children
+
+
+def _name(kind: type) -> str:
+    module = kind.__module__
+    if module.split(".")[0] not in ("builtins", "pigdm_jax", "optax", "jax", "flax"):
+        raise Unkeyed(module)
+    return f"{module}.{kind.__qualname__}"
+
+
+def _plain(value: Any) -> Any:
+    """A static field as text that equals only for equal fields.
+
+    Raises:
+      Unkeyed: if it may have none.
+    """
+    if value is None or isinstance(value, bool | int | float | str | np.dtype):
+        return repr(value)
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return [(repr(key), _plain(item)) for key, item in value.items()]
+    if isinstance(value, type):
+        return _name(value) if value.__module__ != "numpy" else value.__name__
+    fields = getattr(value, "__dataclass_fields__", None)
+    if fields is not None:
+        # A Flax module has its parent and scope among its fields.
+        named = {
+            name: getattr(value, name, None)
+            for name in fields
+            if name not in ("parent", "name")
+        }
+        return _name(type(value)), _plain(named)
+    if callable(value) and type(value).__module__.startswith("jax"):
+        return repr(getattr(value, "__name__", None) or _fail(value))
+    raise Unkeyed(repr(value))
+
+
+def _fail(value: Any) -> str:
+    raise Unkeyed(repr(value))
+
+
+@cache
+def stamp() -> str:
+    """The versions of what compiles, and the state of the package's own files."""
+    files = sorted(
+        (
+            path.relative_to(PACKAGE).as_posix(),
+            path.stat().st_size,
+            path.stat().st_mtime,
+        )
+        for path in PACKAGE.rglob("*.py")
+    )
+    versions = [version(name) for name in ("jax", "jaxlib", "flax", "optax")]
+    return repr((versions, files))
+
+
+@cache
+def machine() -> str:
+    """What an executable is compiled for."""
+    device = jax.local_devices()[0]
+    flags = ""
+    if device.platform == "cpu":
+        try:
+            flags = _cpu_flags(Path("/proc/cpuinfo").read_text())
+        except OSError:
+            flags = ""
+    options = [(name, str(getattr(jax.config, name, None))) for name in OPTIONS]
+    return repr(
+        (
+            device.platform,
+            device.device_kind,
+            device.client.platform_version,
+            jax.local_device_count(),
+            jax.process_count(),
+            os.environ.get("XLA_FLAGS", ""),
+            flags,
+            options,
+        )
+    )
+
+
+def _cpu_flags(text: str) -> str:
+    found = re.search(r"^(flags|Features)\s*:(.*)$", text, re.MULTILINE)
+    return found[2] if found else ""

@@ -1,0 +1,130 @@
+"""Executables on disk: same results, loaded without tracing, never for another call."""
+
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pigdm_jax import pytree_class, restore, samplers, static_field
+from pigdm_jax.core import compilation
+from pigdm_jax.core.executables import Unkeyed, describe
+from pigdm_jax.operators import inpaint, random_mask
+from pigdm_jax.problem import measure
+from pigdm_jax.restoration import consistency
+
+SHAPE = (8, 8, 3)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    kept = jax.config.jax_compilation_cache_dir
+    yield compilation.keep_compiled(str(tmp_path / "cache"))
+    compilation.keep_compiled("none")
+    jax.config.update("jax_compilation_cache_dir", kept)
+
+
+def files(folder):
+    return sorted((folder / "executables").glob("*"))
+
+
+def problem_with(seed):
+    operator = inpaint(SHAPE, random_mask(SHAPE, 0.5, seed))
+    x = jax.random.uniform(jax.random.key(seed), SHAPE, minval=-1)
+    return measure(operator, x)
+
+
+def test_restorations_are_the_same_with_and_without(smooth_prior, folder):
+    sampler, key = samplers.DDIM(steps=3, eta=0.5), jax.random.key(0)
+    stored = restore(smooth_prior, problem_with(0), key, sampler)
+    stepwise = restore(
+        smooth_prior, problem_with(0), key, sampler, on_step=lambda i, info: None
+    )
+    count = len(files(folder))
+    assert count
+    # Another mask, key and eta are the same program.
+    other = samplers.DDIM(steps=3, eta=0.2)
+    restore(smooth_prior, problem_with(1), jax.random.key(1), other)
+    assert len(files(folder)) == count
+    compilation.keep_compiled("none")
+    plain = restore(smooth_prior, problem_with(0), key, sampler)
+    np.testing.assert_allclose(stored, plain, atol=1e-5)
+    np.testing.assert_allclose(stepwise, plain, atol=1e-5)
+
+
+PROCESS = """
+import sys
+import jax, jax.numpy as jnp, numpy as np
+import pigdm_jax as pj
+from pigdm_jax.core import compilation
+
+compilation.keep_compiled(sys.argv[1])
+jax.config.update("jax_log_compiles", True)
+prior = pj.gaussian_prior(np.zeros((2, 2, 1)), np.eye(4))
+problem = pj.Problem(pj.operators.identity((2, 2, 1)), jnp.ones((2, 2, 1)), 0.1)
+print(float(pj.restore(prior, problem, jax.random.key(0)).sum()))
+"""
+
+
+def test_another_process_does_not_trace(tmp_path):
+    def run():
+        command = [sys.executable, "-c", PROCESS, str(tmp_path)]
+        return subprocess.run(command, capture_output=True, text=True, check=True)
+
+    first, second = run(), run()
+    assert first.stdout == second.stdout
+    assert "jit(_run)" in first.stderr
+    assert "jit(_run)" not in second.stderr
+
+
+def test_a_damaged_file_is_compiled_again(folder):
+    first = consistency(problem_with(0))
+    (path,) = files(folder)
+    whole = path.read_bytes()
+    for damaged in (b"", b"no pickle", whole[: len(whole) // 2]):
+        path.write_bytes(damaged)
+        compilation.keep_compiled(str(folder))
+        assert consistency(problem_with(0)) == first
+        assert len(path.read_bytes()) > len(damaged)
+
+
+def test_what_is_not_the_packages_is_not_kept(folder):
+    doubled = compilation.typed_jit(lambda x: 2 * x)
+    assert doubled(jnp.float32(21)) == 42
+    assert not files(folder)
+
+
+def test_a_remembered_run_is_prefetched(folder):
+    first = consistency(problem_with(0))
+    compilation.remember("a run")
+    compilation.keep_compiled(str(folder))
+    compilation.prefetch("a run")
+    compilation.prefetch("a run that never was")
+    assert consistency(problem_with(0)) == first
+
+
+@pytree_class
+class Foreign:
+    x: object
+    name: str = static_field(default="a")
+
+
+def test_only_what_has_a_text_is_kept():
+    with pytest.raises(Unkeyed):
+        describe(jax.tree.structure(Foreign(1.0)))
+    function = jax.tree_util.Partial(lambda x: x)
+    with pytest.raises(Unkeyed):
+        describe(jax.tree.structure(function))
+
+
+def test_static_fields_are_part_of_the_key(smooth_prior):
+    def key(value):
+        return describe(jax.tree.structure(value))
+
+    assert key(samplers.DDIM(steps=3)) == key(samplers.DDIM(steps=3, eta=0.1))
+    assert key(samplers.DDIM(steps=3)) != key(samplers.DDIM(steps=4))
+    assert key(samplers.DDIM(steps=3)) != key(samplers.PnP(steps=3))
+    assert key(problem_with(0)) == key(problem_with(1))
+    assert key(problem_with(0)) != key(problem_with(0).operator)
