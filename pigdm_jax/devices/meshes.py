@@ -86,7 +86,7 @@ def put(leaf: Any, sharding: NamedSharding) -> Array:
     if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return jax.random.wrap_key_data(put(jax.random.key_data(leaf), sharding))
     whole = np.asarray(leaf)
-    return jax.make_array_from_callback(whole.shape, sharding, lambda at: whole[at])
+    return jax.make_array_from_process_local_data(sharding, whole, whole.shape)
 
 
 def placed(prior: Prior, mesh: Mesh) -> Prior:
