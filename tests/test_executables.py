@@ -90,6 +90,15 @@ def test_a_damaged_file_is_compiled_again(folder):
         assert len(path.read_bytes()) > len(damaged)
 
 
+def test_a_folder_that_others_can_write_to_is_not_read(folder):
+    first = consistency(problem_with(0))
+    (path,) = files(folder)
+    path.write_bytes(b"no pickle")
+    path.parent.chmod(0o777)
+    compilation.keep_compiled(str(folder))
+    assert consistency(problem_with(0)) == first
+
+
 def test_what_is_not_the_packages_is_not_kept(folder):
     doubled = compilation.typed_jit(lambda x: 2 * x)
     assert doubled(jnp.float32(21)) == 42

@@ -1,6 +1,7 @@
 """The command `pigdm`: restore, compile, degrade, info, bench, convert, train."""
 
 import dataclasses
+import importlib.metadata
 import importlib.util
 import sys
 import time
@@ -501,8 +502,15 @@ def train(
 
 def main() -> None:
     """Run the command; bad input is one sentence on stderr and exit status 1."""
+    if sys.argv[1:] == ["--version"]:
+        console.print(f"pigdm {importlib.metadata.version('pigdm-jax')}")
+        return
     try:
-        app.cli(prog="pigdm", description="Restore pictures with diffusion priors.")
+        app.cli(
+            prog="pigdm",
+            description="Restore pictures with diffusion priors. `pigdm --version` "
+            "prints the version.",
+        )
     except ValueError as error:
         sys.exit(f"pigdm: {error}")
     except jax.errors.JaxRuntimeError as error:

@@ -56,7 +56,7 @@ class Executable:
 
 
 class Store:
-    """The executables of a folder.
+    """The executables of a folder, which no other user may be able to write to.
 
     Attributes:
       folder: where they are.
@@ -83,7 +83,7 @@ class Store:
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             content = (serialize_executable.serialize(executable.compiled), outputs)
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             temporary.write_bytes(pickle.dumps(content))
             os.replace(temporary, path)
         except (OSError, pickle.PicklingError, ValueError, TypeError, AttributeError):
@@ -104,7 +104,7 @@ class Store:
         path = self._list(name)
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             temporary.write_text("\n".join(self.used))
             os.replace(temporary, path)
         except OSError:
@@ -125,6 +125,8 @@ class Store:
 
 
 def _read(path: Path) -> Executable | None:
+    if not _is_ours(path.parent):
+        return None
     try:
         serialized, outputs = pickle.loads(path.read_bytes())
         return Executable(
@@ -133,6 +135,17 @@ def _read(path: Path) -> Executable | None:
     except Exception:
         # There is none, or whatever a damaged file or a foreign machine raises.
         return None
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether what is in a folder is this user's: it will be run."""
+    try:
+        stat = folder.stat()
+    except OSError:
+        return False
+    return not hasattr(os, "getuid") or (
+        stat.st_uid == os.getuid() and not stat.st_mode & 0o022
+    )
 
 
 def stored(

@@ -1,6 +1,7 @@
 """A prior for large images, made of a prior for small ones."""
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 import jax
@@ -83,8 +84,9 @@ class TiledPrior(Prior):
         columns = places[:, 1:] + np.arange(width)
         at = (rows[:, :, None], columns[:, None, :])
 
-        # Rematerialised, so that the backward pass holds one chunk's activations.
-        @jax.checkpoint
+        # Rematerialised, so that the backward pass holds one chunk's activations. In a
+        # loop nothing can be merged with the forward pass, so no barrier is needed.
+        @partial(jax.checkpoint, prevent_cse=False)
         def evaluate(windows: tuple[Image, Image | None]) -> Image:
             window, seen = windows
             return self.prior.condition(image=seen)(window, t)
