@@ -48,7 +48,7 @@ def measure(folder: Path, out: Path, batch: str, steps: int, cache: str) -> None
     request = Request(task, simulate=True, sampler=sampler)
     size = None if batch == "auto" else int(batch)
     prior = pj.load_prior(request.prior)
-    done = run(Job(request, prior, folder, out, size, tell=lambda line: None))
+    done = run(Job(request, prior, folder, out, size, remark=lambda line: None))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     device = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
     row = {

@@ -12,7 +12,8 @@ from PIL import Image
 
 import pigdm_jax as pj
 from pigdm_jax.pictures.figures import side_by_side
-from pigdm_jax.pictures.photos import damage_to_do, restore_picture, simulated
+from pigdm_jax.pictures.problems import degradation_to_simulate, simulated
+from pigdm_jax.pictures.results import restore_picture
 from pigdm_jax.pictures.task import Task
 from pigdm_jax.samplers import DDNM, Fitted
 
@@ -34,7 +35,9 @@ def row(prior: pj.Prior, name: str, text: str, noise: float | None) -> Image.Ima
     photo = pj.read_image(PHOTOS / f"{name}.png")
     sampler = DENOISER if text == "denoise" else GUIDED
     task = Task.parse(text).with_noise(noise)
-    problem, original, _ = simulated(photo, damage_to_do(photo.shape[:2], task), key)
+    problem, original, _ = simulated(
+        photo, degradation_to_simulate(photo.shape[:2], task), key
+    )
     restored = restore_picture(prior, problem, key, sampler).picture
     title = text if noise is None else f"{text}, noise {noise}"
     return side_by_side(

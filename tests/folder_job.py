@@ -30,7 +30,7 @@ REQUEST = Request(TASK, sampler=samplers.Fitted(steps=3))
 
 
 def job(folder, out, **changes):
-    given = {"request": REQUEST, "batch": 2, "tell": lambda line: None} | changes
+    given = {"request": REQUEST, "batch": 2, "remark": lambda line: None} | changes
     return Job(prior=GREY, folder=Path(folder), out=Path(out), **given)
 
 
@@ -55,7 +55,7 @@ def main(folder, out, seconds, port=None, process=None):
         images = batch_over(make_mesh())
         own = np.stack([np.asarray(s.data) for s in images.addressable_shards])
         np.save(Path(out).with_name(f"shards-{process}.npy"), own)
-    run(job(folder, out, report=lambda done, count: time.sleep(float(seconds))))
+    run(job(folder, out, progress=lambda done, count: time.sleep(float(seconds))))
 
 
 if __name__ == "__main__":

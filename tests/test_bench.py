@@ -9,8 +9,8 @@ import pytest
 
 from pigdm_jax import from_denoiser
 from pigdm_jax.cli.main import bench
-from pigdm_jax.cli.timing import matrix_ceiling, measure, step_flops
 from pigdm_jax.core.compilation import tuned_jit
+from pigdm_jax.devices.timing import matrix_ceiling, step_flops, time_steps
 from pigdm_jax.networks.kernels.convolution import convolve
 
 
@@ -34,7 +34,7 @@ def test_flops_are_those_of_plain_convolutions():
 
 
 def test_a_batch_is_timed(smooth_prior):
-    speed = measure(smooth_prior, side=8, batch=2, steps=3, rounds=2)
+    speed = time_steps(smooth_prior, side=8, batch=2, steps=3, rounds=2)
     assert min(speed) > 0 and speed.flops == 2 * step_flops(smooth_prior, (8, 8, 3))
     assert matrix_ceiling() > 1e8
 

@@ -10,6 +10,7 @@ from PIL import Image
 from torch_files import flat_state, legacy
 
 from pigdm_jax.cli import main as cli
+from pigdm_jax.core.compilation import keep_compiled
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def run(tmp_path, monkeypatch, capsys):
         return status, captured.out + captured.err
 
     yield call
-    jax.config.update("jax_compilation_cache_dir", None)
+    keep_compiled("none")
     reset_cache()
 
 
@@ -67,7 +68,7 @@ def test_degrade_then_restore(run, photo):
         "2",
     )
     assert status == 0, text
-    assert "to 32 x 32 pixels" in text and "off the measurement: 0.00" in text
+    assert "to 32 x 32 pixels" in text and "mismatch with the measurement: 0.00" in text
     assert size("photo-degraded-restored.png") == (32, 32)
     assert size("photo-degraded-figure.png")[0] > 3 * 256
 
@@ -95,7 +96,7 @@ def test_other_samplers_are_a_word_away(run, photo):
         *("--sampler", "ddnm", "--steps", "2"),
     )
     assert status == 0, text
-    assert "off the measurement: 0.00" in text
+    assert "mismatch with the measurement: 0.00" in text
 
 
 def test_a_mask_file_says_what_to_keep(run, photo, tmp_path):

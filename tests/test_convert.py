@@ -12,7 +12,8 @@ from torch_files import WRITERS, flat_state, legacy, zipped
 
 from pigdm_convert import CheckpointError
 from pigdm_jax import UNetConfig, load_prior
-from pigdm_jax.networks import Flags, UNet, parameter_shapes
+from pigdm_jax.networks import CheckpointFlags as Flags
+from pigdm_jax.networks import UNet, parameter_shapes
 from pigdm_jax.networks.adm.keys import flax_path, to_params, torch_key
 from pigdm_jax.weights.conversion import convert
 from pigdm_jax.weights.store import read_metadata

@@ -21,8 +21,8 @@ from pigdm_jax.devices.memory import largest_batch
 from pigdm_jax.folder import job as job_module
 from pigdm_jax.folder.job import run
 from pigdm_jax.pictures.files import digest, read_image
-from pigdm_jax.pictures.photos import restore_picture
 from pigdm_jax.pictures.request import Request
+from pigdm_jax.pictures.results import restore_picture
 from pigdm_jax.pictures.task import Task
 from pigdm_jax.samplers import Fitted
 
@@ -83,16 +83,16 @@ def test_every_picture_gets_what_it_would_get_alone(folder, tmp_path):
             and line["settings"]["sampler"] == "fitted:steps=3"
         )
         picture = read_image(path)
-        damage = REQUEST.damage(picture.shape[:2], path)
+        degradation = REQUEST.degradation(picture.shape[:2], path)
         noise_key, key = REQUEST.keys(line["digest"])
-        problem = REQUEST.case(picture, damage, noise_key, path).problem
+        problem = REQUEST.case(picture, degradation, noise_key, path).problem
         key = jax.random.fold_in(key, 0)
         alone = restore_picture(GREY, problem, key, REQUEST.sampler)
         with Image.open(tmp_path / "out" / line["output"]) as written:
             off = np.abs(np.asarray(written, int) - np.asarray(alone.pixels, int))
         # Another program rounds its sums otherwise, and a pixel may sit on a half.
         assert off.max() <= 1 and (off > 0).mean() < 0.005
-        assert abs(line["off"] - float(alone.off)) < 1e-5
+        assert abs(line["off"] - float(alone.mismatch)) < 1e-5
 
 
 def test_other_batches_give_the_same(folder, tmp_path):
@@ -154,7 +154,7 @@ def test_ctrl_c_keeps_what_is_done(folder, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(job(folder, tmp_path / "out", report=interrupt))
+        run(job(folder, tmp_path / "out", progress=interrupt))
     done = lines(tmp_path / "out")
     assert len(done) == len(pictures(tmp_path / "out")) > 0
     assert run(job(folder, tmp_path / "out")).skipped == len(done)
@@ -165,7 +165,7 @@ def test_broken_pictures_cost_a_line_each(folder, tmp_path):
     (folder / "1.png").write_bytes(whole[: len(whole) - 80])
     (folder / "zero.png").write_bytes(b"")
     told = []
-    summary = run(job(folder, tmp_path / "out", tell=told.append))
+    summary = run(job(folder, tmp_path / "out", remark=told.append))
     assert (summary.restored, summary.failed) == (6, 2)
     errors = {x["input"]: x["error"] for x in lines(tmp_path / "out") if x["error"]}
     assert "cannot be decoded" in errors["1.png"]

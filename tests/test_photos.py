@@ -16,16 +16,11 @@ from pigdm_jax import (
     samplers,
 )
 from pigdm_jax.operators import super_resolution
-from pigdm_jax.pictures import photos
-from pigdm_jax.pictures.figures import plot_traces, spread_map
+from pigdm_jax.pictures import problems
+from pigdm_jax.pictures.figures import deviation_map, plot_traces
 from pigdm_jax.pictures.files import ROUNDING_STD, read_image, to_uint8
-from pigdm_jax.pictures.photos import (
-    damage_done,
-    damage_to_do,
-    disagreement,
-    restore_picture,
-    statistics,
-)
+from pigdm_jax.pictures.problems import degradation_of_file, degradation_to_simulate
+from pigdm_jax.pictures.results import mismatch_text, restore_picture
 from pigdm_jax.pictures.task import Task
 from pigdm_jax.priors.tiling import fit_prior
 
@@ -39,13 +34,15 @@ def picture(height=16, width=24, seed=0):
 
 
 def measured(x, task, noise=None, *, file=None):
-    damage = damage_done(x.shape[:2], Task.parse(task).with_noise(noise), file=file)
-    return photos.measured(x, damage, file)
+    parsed = Task.parse(task).with_noise(noise)
+    return problems.measured(
+        x, degradation_of_file(x.shape[:2], parsed, file=file), file
+    )
 
 
 def simulated(x, task, noise, key):
-    damage = damage_to_do(x.shape[:2], Task.parse(task).with_noise(noise))
-    return photos.simulated(x, damage, key)
+    parsed = Task.parse(task).with_noise(noise)
+    return problems.simulated(x, degradation_to_simulate(x.shape[:2], parsed), key)
 
 
 def test_a_small_picture_is_the_measurement_of_a_large_one():
@@ -105,7 +102,7 @@ def test_without_jpeglib_the_pixels_give_nearly_the_same(tmp_path, monkeypatch):
     ramp = np.add.outer(np.arange(32) * 3, np.arange(32) * 2)
     Image.fromarray(ramp.astype(np.uint8)).convert("RGB").save(path, quality=40)
     own = measured(read_image(path), "jpeg", file=path)
-    monkeypatch.setattr(photos, "read_jpeg_coefficients", lambda path: None)
+    monkeypatch.setattr(problems, "read_jpeg_coefficients", lambda path: None)
     again = measured(read_image(path), "jpeg", file=path)
     assert "pigdm-jax[jpeg]" in again.remarks[0]
     assert (again.problem.y.y == own.problem.y.y).mean() > 0.99
@@ -156,7 +153,7 @@ def test_noiseless_restorations_agree_with_the_file(task):
     result = restore_picture(GREY, problem, jax.random.key(0), sampler)
     image = result.picture
     np.testing.assert_array_equal(to_uint8(image), result.pixels)
-    sentence = disagreement(problem, float(result.off))
+    sentence = mismatch_text(problem, float(result.mismatch))
     if problem.operator.linear:
         assert float(sentence.split()[0]) < 0.01
     else:
@@ -176,14 +173,15 @@ def test_samples_tell_the_posteriors_mean_and_spread(smooth_prior):
     images = jax.vmap(lambda key: restore(smooth_prior, problem, key, sampler))(
         jax.random.split(jax.random.key(0), count)
     )
-    mean, std = statistics(list(np.asarray(images)))
+    images = np.asarray(images)
+    mean, std = images.mean(0), np.std(images, 0, ddof=1)
     exact_std = np.sqrt(np.diag(truth.covariance)).reshape(shape)
     # 100 steps are 5 % short of the spread; the rest is the draws' own error.
     np.testing.assert_allclose(
         mean, truth.mean, atol=5 * exact_std.max() / np.sqrt(count)
     )
     np.testing.assert_allclose(std, exact_std, rtol=0.05 + 5 / np.sqrt(2 * count))
-    shown = spread_map(std)
+    shown = deviation_map(std)
     assert shown.shape == (8, 8, 1) and shown.max() == 1 and shown.min() > -1
 
 
@@ -218,7 +216,7 @@ def test_a_result_that_is_not_finite_is_an_error():
     [
         ("crop:8,8", None, "makes pictures of 8 x 8 pixels"),
         ("jpeg:10", 0.1, "not linear"),
-        ("sharpen", None, "no operator 'sharpen'; there are denoise, identity"),
+        ("sharpen", None, "no operator 'sharpen'; there are identity, crop"),
         ("jpeg:200", None, "from 1 to 100"),
         ("jpeg:10 | super_resolution:2", None, "must come last"),
     ],

@@ -12,12 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from PIL import Image
 
 from pigdm_jax import Problem, load_prior, restore
 from pigdm_jax import operators as ops
 from pigdm_jax.cli import main as cli
+from pigdm_jax.core.compilation import keep_compiled
 from pigdm_jax.networks import UNet
 from pigdm_jax.samplers import DDIM
 from pigdm_jax.training.checkpoints import Checkpoints
@@ -289,8 +289,7 @@ def test_a_condition_makes_a_prior_for_its_task(photos, tmp_path, monkeypatch):
     words = ["restore", "small.png", "--task", task, "--prior", folder, "--steps", "2"]
     monkeypatch.setattr("sys.argv", ["pigdm", *map(str, words)])
     cli.main()
-    jax.config.update("jax_compilation_cache_dir", None)
-    reset_cache()
+    keep_compiled("none")
     with Image.open("small-restored.png") as picture:
         assert picture.size == (8, 8)
 

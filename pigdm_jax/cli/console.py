@@ -1,25 +1,26 @@
-"""What the command shows while it works, and when it is done."""
+"""Progress bars, tables and summaries that the command prints."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from pigdm_jax.folder.job import Summary
-from pigdm_jax.metrics.fidelity import psnr, ssim
-from pigdm_jax.pictures.photos import Case, pseudoinverse
-from pigdm_jax.samplers import Info
+if TYPE_CHECKING:
+    import pigdm_jax.folder.job
+    import pigdm_jax.samplers.base
 
 # No markup: file names may hold brackets.
 console = Console(highlight=False, soft_wrap=True, markup=False)
 
+# How a metric is printed.
+FORMATS = {"psnr": "{:.2f} dB"}
+
 
 class _Bar:
-    """A progress bar; as a context, the call that moves it."""
+    """A progress bar; as a context it gives the function that moves it."""
 
     def __init__(self, total: int | None) -> None:
         self.bar = Progress(
@@ -46,8 +47,8 @@ class _Bar:
 class EvaluationsBar(_Bar):
     """Evaluations of the network, for one picture."""
 
-    def move(self, step: int, info: Info) -> None:
-        """One more."""
+    def move(self, step: int, info: "pigdm_jax.samplers.base.Info") -> None:
+        """One evaluation more."""
         del step, info
         self.bar.update(self.task, advance=1, description="restoring")
 
@@ -59,7 +60,7 @@ class PicturesBar(_Bar):
         super().__init__(None)
 
     def move(self, done: int, count: int) -> None:
-        """So many are done, of so many."""
+        """Show how many are done."""
         self.bar.update(self.task, completed=done, total=count, description="restoring")
 
 
@@ -67,23 +68,24 @@ class TrainingBar(_Bar):
     """Steps of a training run."""
 
     def move(self, step: int, loss: float, speed: float) -> None:
-        """So many are done."""
+        """Show the step, loss and speed."""
         text = f"loss {loss:.4f}, {speed:.0f} crops/s"
         self.bar.update(self.task, completed=step, description=text)
 
 
-def score_table(case: Case, results: dict[str, np.ndarray]) -> Table:
-    """PSNR and SSIM of the pseudoinverse and of results, in [-1, 1], by name."""
-    table = Table("", "PSNR", "SSIM")
-    alone = {"pseudoinverse": pseudoinverse(case.problem)}
-    for name, image in (alone | results).items():
-        score = psnr(image, case.original), ssim(image, case.original)
-        table.add_row(name, f"{score[0]:.2f} dB", f"{score[1]:.3f}")
+def score_table(scores: Mapping[str, Mapping[str, float]]) -> Table:
+    """Scores by metric, a row for each picture."""
+    metrics = next(iter(scores.values()))
+    table = Table("", *(name.upper() for name in metrics))
+    for name, row in scores.items():
+        table.add_row(
+            name, *(FORMATS.get(key, "{:.3f}").format(x) for key, x in row.items())
+        )
     return table
 
 
-def summary_lines(done: Summary, out: Path) -> list[str]:
-    """What came of a folder."""
+def summary_lines(done: "pigdm_jax.folder.job.Summary", out: Path) -> list[str]:
+    """A folder's summary, line by line."""
     compiled = f"{done.compilations} program{'s' * (done.compilations != 1)}"
     lines = [
         f"{done.restored} restored in {done.seconds:.1f} s, after "

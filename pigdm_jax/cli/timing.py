@@ -1,103 +1,55 @@
-"""How long a guided step takes on this machine, and what its processor could do."""
+"""`pigdm bench`: how fast this machine is."""
 
-import time
-from collections.abc import Callable
-from typing import Any, NamedTuple
-
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jax.sharding import Mesh
-
-from pigdm_jax.devices.batches import blank_problem, compile_batch
-from pigdm_jax.devices.meshes import make_mesh
-from pigdm_jax.operators import super_resolution
-from pigdm_jax.priors.base import Prior
-from pigdm_jax.samplers import DDIM
-
-CEILING_SIDE = 4096
+from pigdm_jax.devices.hosts import device_for_each_core
 
 
-class Speed(NamedTuple):
-    """What a batch took.
-
-    Attributes:
-      compile_seconds: to compile the sampler.
-      step_seconds: for an evaluation of the network with its vector-Jacobian product
-        and everything around it, for the whole batch; a median.
-      device_bytes: memory on each device, by XLA's own analysis.
-      flops: of such a step, as XLA counts them, with plain convolutions.
-    """
-
-    compile_seconds: float
-    step_seconds: float
-    device_bytes: int
-    flops: float
-
-
-def measure(prior: Prior, side: int, batch: int, steps: int, rounds: int) -> Speed:
-    """Restore random measurements of 4x box super-resolution.
+def bench(
+    prior: str = "photos-64",
+    size: int = 128,
+    batch: int = 1,
+    steps: int = 5,
+    rounds: int = 3,
+) -> None:
+    """Time 4x super-resolution of random pictures on this machine.
 
     Args:
-      prior: the diffusion model.
-      side: of the images, which are square.
-      batch: how many at once.
-      steps: evaluations in each round.
-      rounds: how often, after one to warm up.
+      prior: a shipped prior's name, or a folder that `pigdm convert` made.
+      size: side of the pictures.
+      batch: pictures at once; on CPUs several are spread over the cores.
+      steps: evaluations of the network in each round.
+      rounds: number of rounds after one to warm up; the time is their median.
     """
-    shape = (side, side, 3)
-    operator = super_resolution(shape, 4, "box")
-    start = time.perf_counter()
-    problem, sampler = blank_problem(operator), DDIM(steps)
-    program = compile_batch(prior, problem, batch, sampler, mesh=even_mesh(batch))
-    compile_seconds = time.perf_counter() - start
-    keys = jax.random.split(jax.random.key(0), batch)
-    images = jax.random.uniform(jax.random.key(1), (batch, *shape), minval=-1)
-    ys = np.asarray(jax.vmap(operator.apply)(images))
-    taken = _seconds(lambda: program(None, ys, keys), rounds)
-    return Speed(
-        compile_seconds,
-        float(np.median(taken)) / steps,
-        program.device_bytes,
-        batch * step_flops(prior, shape),
-    )
+    for name, value in (("batch", batch), ("steps", steps), ("rounds", rounds)):
+        if value < 1:
+            raise ValueError(f"--{name} must be at least 1, got {value}")
+    if size < 4 or size % 4:
+        raise ValueError(f"--size must be a multiple of 4, got {size}")
+    if batch > 1:
+        device_for_each_core()
 
+    import jax
 
-def even_mesh(batch: int) -> Mesh:
-    """A mesh of as many of this process's devices as divide the batch."""
+    from pigdm_jax.cli.console import console
+    from pigdm_jax.devices.memory import check_memory
+    from pigdm_jax.devices.timing import matrix_ceiling, time_steps
+    from pigdm_jax.weights.store import load_prior
+
+    loaded = load_prior(prior)
+    check_memory(loaded, (size, size, 3))
+    with console.status("compiling and timing"):
+        speed = time_steps(loaded, size, batch, steps, rounds)
+        ceiling = matrix_ceiling()
+    each = speed.step_seconds / batch
+    rate = speed.flops / speed.step_seconds
     devices = jax.local_devices()
-    count = max(n for n in range(1, len(devices) + 1) if batch % n == 0)
-    return make_mesh(devices=devices[:count])
-
-
-def step_flops(prior: Prior, shape: tuple[int, int, int]) -> float:
-    """FLOPs of an evaluation with its vector-Jacobian product, as XLA counts them.
-
-    Counted before the program is made faster, so that every implementation's are equal.
-    """
-
-    def step(prior: Prior, x: jax.Array) -> jax.Array:
-        out, vjp = jax.vjp(lambda x: prior(x, 1.0), x)
-        return vjp(out)[0]
-
-    image = jax.ShapeDtypeStruct(shape, jnp.float32)
-    # Platforms other than CPUs have plain convolutions.
-    lowered = jax.jit(step).trace(prior, image).lower(lowering_platforms=("cuda",))
-    return lowered.cost_analysis()["flops"]
-
-
-def matrix_ceiling(dtype: Any = jnp.float32) -> float:
-    """FLOP/s of a large matrix product."""
-    a = jnp.ones((CEILING_SIDE, CEILING_SIDE), dtype)
-    product = jax.jit(lambda a: a @ a)
-    return 2 * CEILING_SIDE**3 / min(_seconds(lambda: product(a), 5))
-
-
-def _seconds(run: Callable[[], Any], rounds: int) -> list[float]:
-    """How long each call took, without the first."""
-    taken = []
-    for _ in range(rounds + 1):
-        start = time.perf_counter()
-        jax.block_until_ready(run())
-        taken.append(time.perf_counter() - start)
-    return taken[1:]
+    for line in (
+        f"{devices[0].device_kind}, {len(devices)} "
+        f"device{'s' * (len(devices) > 1)}, {prior}, {batch} x {size} x {size} pixels",
+        f"{speed.compile_seconds:.1f} s to compile",
+        f"{each * 1e3:.1f} ms an evaluation and picture: {20 * each:.1f} s for 20, "
+        f"{100 * each:.1f} s for 100",
+        f"{rate / 1e9:.0f} GFLOP/s, {rate / ceiling:.0%} of a matrix product's "
+        f"{ceiling / 1e9:.0f}, both in float32",
+        f"{speed.device_bytes / 1e9:.2f} GB on each device",
+    ):
+        console.print(line)

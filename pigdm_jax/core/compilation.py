@@ -1,8 +1,8 @@
-"""How programs are compiled, and that they are kept for a second start."""
+"""How programs are compiled, and kept for the next process."""
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,15 @@ from jax.sharding import SingleDeviceSharding
 from pigdm_jax.core.executables import Executable, Store, stored
 from pigdm_jax.core.pytree import node_types
 
-# Where executables are kept, if anywhere; `keep_compiled` sets it and JAX's own cache.
+# Where executables are kept, if anywhere; set by `keep_compiled`.
 _store: Store | None = None
 
 
 def keep_compiled(place: str | None) -> Path | None:
-    """Keep compiled programs in a folder, in JAX's cache and as executables.
+    """Keep compiled programs in a folder, as `pigdm_jax.core.executables` describes.
+
+    JAX's own cache is switched off: an executable that was loaded from there cannot be
+    written again as a whole (jaxlib 0.10.2, CPU).
 
     Args:
       place: the folder; "none" for none; None for the user's cache folder, or the one
@@ -29,18 +32,28 @@ def keep_compiled(place: str | None) -> Path | None:
       The folder.
     """
     global _store
+    jax.config.update("jax_compilation_cache_dir", None)
     if place == "none":
-        jax.config.update("jax_compilation_cache_dir", None)
         _store = None
         return None
     if place is None:
         place = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     folder = Path(place) if place else platformdirs.user_cache_path("pigdm_jax")
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    # The small programs around the large one add up to seconds too.
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     _store = Store(folder)
     return folder
+
+
+def compiled_for(
+    fun: Callable[..., Any], args: Any, static: Hashable = ()
+) -> Executable:
+    """A function compiled for arguments like these; from the store, if there is one.
+
+    Args:
+      fun: a function of `args`; its closure must be determined by `static`.
+      args: a tuple of pytrees of arrays or `jax.ShapeDtypeStruct`s, with shardings.
+      static: what else determines the program, with a `repr` that tells all of it.
+    """
+    return stored(_store, fun, args, compiler_options(), static)
 
 
 def prefetch(name: str) -> None:
@@ -124,7 +137,7 @@ def typed_jit(
         leaves, tree = jax.tree.flatten((args, traced))
         if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
             return inner(*args, kinds=kinds, **kwargs)
-        if _store is None or kwargs or not _is_local(leaves):
+        if _store is None or kwargs or not _is_storable(leaves):
             return outer()(*args, kinds=kinds, **kwargs)
         leaves = [_as_array(leaf) for leaf in leaves]
         shapes = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
@@ -148,8 +161,10 @@ def tuned_jit(fun: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     return typed_jit(fun, tuned=True, **options)
 
 
-def _is_local(leaves: list[Any]) -> bool:
-    """Whether all arrays are on the default device."""
+def _is_storable(leaves: list[Any]) -> bool:
+    """Whether all arrays are on the default device, and functions are compiled."""
+    if jax.config.jax_disable_jit:
+        return False
     device = jax.config.jax_default_device or jax.local_devices()[0]
     return all(
         leaf.sharding == SingleDeviceSharding(device)

@@ -13,7 +13,7 @@ import os
 import pickle
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from importlib.metadata import version
@@ -95,9 +95,10 @@ class Store:
             keys = self._list(name).read_text().split()
         except OSError:
             return
-        for key in keys:
-            if re.fullmatch("[0-9a-f]{64}", key):
-                self._load(key)
+        keys = [key for key in keys if re.fullmatch("[0-9a-f]{64}", key)]
+        # The largest takes longest.
+        for key in sorted(keys, key=self._size, reverse=True):
+            self._load(key)
 
     def remember(self, name: str) -> None:
         """Note what this process used, for `prefetch`."""
@@ -109,6 +110,10 @@ class Store:
             os.replace(temporary, path)
         except OSError:
             temporary.unlink(missing_ok=True)
+
+    def _size(self, key: str) -> int:
+        path = self._path(key)
+        return path.stat().st_size if path.exists() else 0
 
     def _path(self, key: str) -> Path:
         return self.folder / "executables" / key
@@ -149,20 +154,24 @@ def _is_ours(folder: Path) -> bool:
 
 
 def stored(
-    store: Store, fun: Callable[..., Any], args: Any, options: dict[str, Any]
+    store: Store | None,
+    fun: Callable[..., Any],
+    args: Any,
+    options: dict[str, Any],
+    static: Hashable = (),
 ) -> Executable:
     """The executable of a function for arguments like these.
 
     Args:
-      store: where it is kept.
+      store: where it is kept, if anywhere.
       fun: a function of `args`, a tuple of pytrees.
-      args: its arguments.
+      args: its arguments, or `jax.ShapeDtypeStruct`s like them.
       options: compiler options.
+      static: what else determines the program.
     """
     leaves, tree = jax.tree.flatten(args)
-    try:
-        key = _key(fun, tree, leaves, options)
-    except Unkeyed:
+    key = None if store is None else _key(fun, tree, leaves, (options, static))
+    if store is None or key is None:
         return _compiled(fun, tree, leaves, options)
     executable = store.get(key)
     if executable is None:
@@ -181,32 +190,39 @@ def _compiled(
         outputs.append(form)
         return out
 
-    flat.__name__ = fun.__name__
+    flat.__name__ = getattr(fun, "__name__", "program")
     compiled = jax.jit(flat).lower(leaves).compile(options)
     form = outputs[-1]
     return Executable(compiled, jax.tree.unflatten(form, range(form.num_leaves)))
 
 
 def _key(
-    fun: Callable[..., Any], tree: Any, leaves: list[Any], options: dict[str, Any]
-) -> str:
-    """A hash of all that decides what is compiled.
+    fun: Callable[..., Any], tree: Any, leaves: list[Any], rest: Hashable
+) -> str | None:
+    """A hash of all that determines what is compiled; None where there is none.
 
-    Raises:
-      Unkeyed: if a static field has no text that determines it, or the function is
-        not of this package, whose files alone are in the stamp.
+    There is none for functions and classes outside of this package, whose files the
+    stamp does not cover.
     """
-    if fun.__module__.split(".")[0] != PACKAGE.name:
-        raise Unkeyed(fun.__module__)
-    parts = (
-        f"{fun.__module__}.{fun.__qualname__}",
-        describe(tree),
-        [(leaf.shape, str(leaf.dtype)) for leaf in leaves],
-        sorted(options.items()),
-        stamp(),
-        machine(),
-    )
+    module = getattr(fun, "__module__", "")
+    if module.split(".")[0] != PACKAGE.name:
+        return None
+    try:
+        described = describe(tree)
+    except Unkeyed:
+        return None
+    name = f"{module}.{fun.__qualname__}"
+    shapes = [(leaf.shape, str(leaf.dtype), _placement(leaf)) for leaf in leaves]
+    parts = (name, described, shapes, rest, stamp(), machine())
     return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def _placement(leaf: Any) -> str:
+    """How an array is spread over several devices; "" for one."""
+    sharding = getattr(leaf, "sharding", None)
+    if sharding is None or len(sharding.device_set) == 1:
+        return ""
+    return f"{sharding.mesh.shape_tuple} {sharding.spec}"
 
 
 def describe(tree: Any) -> Any:

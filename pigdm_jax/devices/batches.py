@@ -1,7 +1,6 @@
 """Batches over devices: a mesh, where arrays lie on it, and `restore_batch`."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +10,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, PyTree
 
 from pigdm_jax.core.checks import as_float32
-from pigdm_jax.core.compilation import compiler_options, tuned_jit
+from pigdm_jax.core.compilation import compiled_for, tuned_jit
+from pigdm_jax.core.executables import Executable
 from pigdm_jax.core.types import AnyArray, Image, Number
 from pigdm_jax.devices.meshes import auto_mesh, copied, placed, put
 from pigdm_jax.operators.base import Operator
@@ -113,7 +113,7 @@ class BatchProgram(NamedTuple):
 
     count: int
     device_bytes: int
-    compiled: jax.stages.Compiled
+    compiled: Executable
     prior: Prior
     shared: Problem
     sampler: Sampler
@@ -125,7 +125,8 @@ class BatchProgram(NamedTuple):
         mapped = jax.tree.map(
             lambda leaf: put(leaf, self.sharding), (mapped, keys, {}, None)
         )
-        return self.compiled(self.prior, self.shared, mapped, as_float32(self.sampler))
+        arguments = self.prior, self.shared, mapped, as_float32(self.sampler)
+        return self.compiled(jax.tree.leaves(arguments))
 
 
 Finish = Callable[[Problem, Image, Trace], Any]
@@ -180,12 +181,21 @@ def compile_batch(
         one,
     )
     prior, shared = placed(prior, mesh), copied(shared, mesh)
+
     # A function of its own, so that JAX's caches let go of it with the program: on CPUs
     # a process has room for some twenty.
-    run = partial(_batch, init=None, finish=finish, out=sharding)
-    lowered = jax.jit(run).lower(prior, shared, mapped, as_float32(sampler))
-    compiled = lowered.compile(compiler_options())
-    sizes = compiled.memory_analysis()
+    def run(prior: Prior, shared: Problem, mapped: Any, sampler: Sampler) -> Any:
+        return _batch(
+            prior, shared, mapped, sampler, init=None, finish=finish, out=sharding
+        )
+
+    compiled = compiled_for(
+        run,
+        (prior, shared, mapped, as_float32(sampler)),
+        (finish.__module__, finish.__qualname__, mesh.shape_tuple, axis),
+    )
+    sizes = compiled.compiled.memory_analysis()
+    assert sizes is not None  # every platform's compiler gives it
     device_bytes = (
         sizes.argument_size_in_bytes
         + sizes.output_size_in_bytes

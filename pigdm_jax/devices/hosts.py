@@ -1,25 +1,26 @@
-"""Several processes as one job, and a host's cores as several devices."""
+"""Several processes as one job, and a host's cores as several devices.
+
+JAX is imported when it is needed: the command's flags are defined here.
+"""
 
 import contextlib
 import dataclasses
 import os
 
-import jax
-
-# Hosts with little to do wait this long for the others before they call them lost.
+# A process that has finished waits this long for the others at the end.
 PATIENCE_SECONDS = 7 * 24 * 3600
 
 
 @dataclasses.dataclass(frozen=True)
 class Hosts:
-    """Flags for work shared by several processes.
+    """Flags for work that several processes do together.
 
     Attributes:
-      distributed: this process is one of several: on a TPU pod, under SLURM or MPI each
-        finds the others by itself, elsewhere the next three tell.
-      coordinator: HOST:PORT of process 0, as all others reach it.
-      processes: how many there are.
-      process: which one this is, from 0.
+      distributed: this process is one of several. On a TPU pod, under SLURM or MPI each
+        finds the others by itself; elsewhere give the next three flags.
+      coordinator: HOST:PORT of process 0, as the others reach it.
+      processes: number of processes.
+      process: number of this process, from 0.
     """
 
     distributed: bool = False
@@ -27,8 +28,13 @@ class Hosts:
     processes: int | None = None
     process: int | None = None
 
+    @property
+    def are_several(self) -> bool:
+        """Whether this process is one of several."""
+        return self.distributed or self.coordinator is not None
+
     def join(self) -> None:
-        """Meet the other processes, before anything else is asked of JAX.
+        """Connect to the other processes; before any other use of JAX.
 
         Raises:
           ValueError: if flags are missing, or the others are not found.
@@ -39,6 +45,8 @@ class Hosts:
             raise ValueError("--coordinator, --processes and --process go together")
         if not self.distributed and not all(given):
             return
+        import jax
+
         try:
             jax.distributed.initialize(
                 *by_hand, shutdown_timeout_seconds=PATIENCE_SECONDS
@@ -52,20 +60,23 @@ class Hosts:
 
 
 def device_for_each_core() -> None:
-    """Let JAX see every core as a device, before anything else is asked of it.
+    """Make every CPU core a device of its own; before any other use of JAX.
 
-    Where there is no GPU or TPU, images side by side, each on a core, are restored
-    faster than one after another on all cores (`benchmarks/folders.py`). Nothing
-    changes if XLA_FLAGS says how many devices there are, or if JAX has been asked.
+    Without a GPU or TPU a batch of images is restored faster with one image on each
+    core than with all cores on one image after another (`benchmarks/folders.py`).
+    Nothing changes if XLA_FLAGS sets the number of devices, or if JAX is in use
+    already.
     """
     if "host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
         return
+    import jax
+
     with contextlib.suppress(RuntimeError):
         jax.config.update("jax_num_cpu_devices", _cores())
 
 
 def _cores() -> int:
-    """How many cores this process may use."""
+    """Number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -103,8 +103,8 @@ def list_folder(
     return Listing(dict(sorted(groups.items())), broken)
 
 
-def share_of(listing: Listing, process: int, processes: int) -> Listing:
-    """One process's part of a folder; together they are all of it."""
+def own_part(listing: Listing, process: int, processes: int) -> Listing:
+    """One process's part of a folder; the parts of all processes make up the whole."""
 
     def own(items: list, offset: int = 0) -> list:
         return items[(process - offset) % processes :: processes]

@@ -4,13 +4,18 @@ A network is a flax.linen module called as `network(x, t, label, image)` on a ba
 `apply` is stateless, which is what a pure prior wants.
 """
 
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from pigdm_jax.core.types import ImageShape
+
+Shapes = Mapping[str, tuple[int, ...]]
+"""Shapes of a checkpoint's tensors, by name."""
 
 
 class Network(nn.Module):
@@ -50,6 +55,49 @@ class Network(nn.Module):
         """Bytes that one evaluation of such an image needs at least."""
         del image_shape
         return 0
+
+
+class Recognised(NamedTuple):
+    """What a checkpoint is.
+
+    Attributes:
+      network: the module.
+      schedule: "linear" or "cosine".
+      names: the public checkpoints that have these shapes; none if unknown.
+      assumptions: settings that neither shapes nor flags determine, in phrases.
+      overrides: flags that differ from what is known of `names`, in phrases.
+    """
+
+    network: Network
+    schedule: str
+    names: tuple[str, ...]
+    assumptions: tuple[str, ...]
+    overrides: tuple[str, ...]
+
+
+class Architecture(NamedTuple):
+    """How networks of a kind are rebuilt: from a saved prior, from a checkpoint.
+
+    Attributes:
+      network: the module; its first field is the configuration.
+      config: the configuration's class, a frozen dataclass of JSON values.
+      recognise: (shapes by name, flags) -> `Recognised`; raises
+        `pigdm_convert.CheckpointError` for another architecture's tensors.
+      check_names: (shapes by name, network) -> None; raises
+        `pigdm_convert.CheckpointError` that names each wrong tensor.
+      to_params: (name, array) pairs -> the network's parameters.
+    """
+
+    network: type[Network]
+    config: type
+    recognise: Callable[[Shapes, Any], Recognised]
+    check_names: Callable[[Shapes, Any], None]
+    to_params: Callable[[Iterable[tuple[str, np.ndarray]]], Any]
+
+    def build(self, settings: Mapping[str, Any]) -> Network:
+        """The network that a configuration, as JSON values, describes."""
+        build: Any = self.network
+        return build(self.config(**settings))
 
 
 def parameter_shapes(network: Network) -> Any:

@@ -10,8 +10,6 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from pigdm_jax.operators.base import ImageShape, Operator
-
 Read = Callable[[str, str], Any]
 """Reads a file that a parameter names, for instance read("mask", "mask.png")."""
 
@@ -98,7 +96,7 @@ class Named(NamedTuple):
     """
 
     name: str
-    make: Callable[..., Operator]
+    make: Callable[..., Any]
     summary: str
     parameters: tuple[Parameter, ...] = ()
     check: Callable[[Mapping[str, Any]], None] = lambda values: None
@@ -138,7 +136,7 @@ class Stage:
         """How many times larger the image is than its measurement, along each side."""
         return self.given[self.named.enlarges] if self.named.enlarges else 1
 
-    def build(self, image_shape: ImageShape, read: Read | None = None) -> Operator:
+    def build(self, image_shape: tuple[int, ...], read: Read | None = None) -> Any:
         """The operator for images of a shape.
 
         Raises:
@@ -199,11 +197,22 @@ def parse_stages(text: str, registry: Mapping[str, Named]) -> tuple[Stage, ...]:
     return tuple(_parse_stage(part, registry) for part in _split(text, "|"))
 
 
+def stage_names(text: str, registry: Mapping[str, Named]) -> list[str]:
+    """The names of the operators in a text.
+
+    Raises:
+      ValueError: if one is unknown.
+    """
+    names = [part.partition(":")[0].strip() for part in _split(text, "|")]
+    for name in names:
+        if name not in registry:
+            raise ValueError(f"no operator {name!r}; there are {', '.join(registry)}")
+    return names
+
+
 def _parse_stage(text: str, registry: Mapping[str, Named]) -> Stage:
-    name, colon, rest = text.strip().partition(":")
-    name = name.strip()
-    if name not in registry:
-        raise ValueError(f"no operator {name!r}; there are {', '.join(registry)}")
+    (name,) = stage_names(text, registry)
+    _, colon, rest = text.strip().partition(":")
     named = registry[name]
     known = {parameter.name: parameter for parameter in named.parameters}
     order, values = list(known), {}

@@ -1,42 +1,38 @@
 """Operators by name, and the text that names a chain of them."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pigdm_jax.operators.base import ImageShape, Operator, check_image_shape
-from pigdm_jax.operators.blurring import BLUR, GAUSSIAN_BLUR, MOTION_BLUR, UNIFORM_BLUR
-from pigdm_jax.operators.channels import GRAYSCALE
-from pigdm_jax.operators.composition import chain
-from pigdm_jax.operators.cropping import CROP, IDENTITY
-from pigdm_jax.operators.inpainting import INPAINT
-from pigdm_jax.operators.jpeg_codec import JPEG
-from pigdm_jax.operators.named import Read, Stage, parse_stages
-from pigdm_jax.operators.quantization import LOW_DYNAMIC_RANGE, QUANTIZE
-from pigdm_jax.operators.resizing import SUPER_RESOLUTION
-from pigdm_jax.operators.transforms import FOURIER, WALSH_HADAMARD
+from pigdm_jax.core.registry import Registry
+from pigdm_jax.operators.named import Named, Read, Stage, parse_stages
 
-REGISTRY = {
-    named.name: named
-    for named in (
-        IDENTITY,
-        CROP,
-        INPAINT,
-        SUPER_RESOLUTION,
-        BLUR,
-        UNIFORM_BLUR,
-        GAUSSIAN_BLUR,
-        MOTION_BLUR,
-        GRAYSCALE,
-        JPEG,
-        QUANTIZE,
-        LOW_DYNAMIC_RANGE,
-        WALSH_HADAMARD,
-        FOURIER,
-    )
-}
+if TYPE_CHECKING:
+    import pigdm_jax.operators.base
+
+REGISTRY: Registry[Named] = Registry(
+    {
+        "identity": "pigdm_jax.operators.cropping:IDENTITY",
+        "crop": "pigdm_jax.operators.cropping:CROP",
+        "inpaint": "pigdm_jax.operators.inpainting:INPAINT",
+        "super_resolution": "pigdm_jax.operators.resizing:SUPER_RESOLUTION",
+        "blur": "pigdm_jax.operators.blurring:BLUR",
+        "uniform_blur": "pigdm_jax.operators.blurring:UNIFORM_BLUR",
+        "gaussian_blur": "pigdm_jax.operators.blurring:GAUSSIAN_BLUR",
+        "motion_blur": "pigdm_jax.operators.blurring:MOTION_BLUR",
+        "grayscale": "pigdm_jax.operators.channels:GRAYSCALE",
+        "jpeg": "pigdm_jax.operators.jpeg_codec:JPEG",
+        "quantize": "pigdm_jax.operators.quantization:QUANTIZE",
+        "low_dynamic_range": "pigdm_jax.operators.quantization:LOW_DYNAMIC_RANGE",
+        "walsh_hadamard": "pigdm_jax.operators.transforms:WALSH_HADAMARD",
+        "fourier": "pigdm_jax.operators.transforms:FOURIER",
+    }
+)
+"""The text forms of operators, by name."""
 
 
-def parse(text: str, image_shape: ImageShape, read: Read | None = None) -> Operator:
+def parse(
+    text: str, image_shape: tuple[int, ...], read: Read | None = None
+) -> "pigdm_jax.operators.base.Operator":
     """The operator that a text such as "super_resolution:4,box | jpeg:10" names.
 
     Operators stand in the order in which they damage the image, apart by "|". Their
@@ -57,14 +53,17 @@ def parse(text: str, image_shape: ImageShape, read: Read | None = None) -> Opera
 
 
 def build(
-    stages: Sequence[Stage], image_shape: ImageShape, read: Read | None = None
-) -> Operator:
+    stages: Sequence[Stage], image_shape: tuple[int, ...], read: Read | None = None
+) -> "pigdm_jax.operators.base.Operator":
     """The chain of parsed operators.
 
     Raises:
       ValueError: if one does not suit what comes before it, or a file cannot be read.
     """
-    operators: list[Operator] = []
+    from pigdm_jax.operators.base import check_image_shape
+    from pigdm_jax.operators.composition import chain
+
+    operators: list[Any] = []
     shape: Any = check_image_shape(image_shape)
     for i, stage in enumerate(stages):
         operator = stage.build(shape, read)

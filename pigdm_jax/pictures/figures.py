@@ -1,4 +1,4 @@
-"""Pictures side by side, maps of spread, and plots of what a sampler did."""
+"""Pictures side by side, maps of standard deviations, and plots of traces."""
 
 import importlib.util
 from collections.abc import Sequence
@@ -52,13 +52,13 @@ def _filter(picture: Image.Image, height: int) -> Image.Resampling:
     return Image.Resampling.NEAREST if whole else Image.Resampling.BICUBIC
 
 
-def spread_map(std: Float[np.ndarray, "H W C"]) -> Float[np.ndarray, "H W 1"]:
+def deviation_map(std: Float[np.ndarray, "H W C"]) -> Float[np.ndarray, "H W 1"]:
     """A standard deviation as a grey image in [-1, 1]: 0 black, the largest white.
 
     Channels are taken together by their root mean square.
     """
-    spread = np.sqrt(np.mean(np.square(std), axis=-1, keepdims=True))
-    return 2 * spread / max(spread.max(), np.finfo(np.float32).tiny) - 1
+    pixels = np.sqrt(np.mean(np.square(std), axis=-1, keepdims=True))
+    return 2 * pixels / max(pixels.max(), np.finfo(np.float32).tiny) - 1
 
 
 def check_can_plot() -> None:

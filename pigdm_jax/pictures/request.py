@@ -1,25 +1,31 @@
-"""What a user asks for: everything that decides the pixels of a restoration."""
+"""A request: everything that decides the pixels of a restoration."""
 
 import dataclasses
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from pigdm_jax.core.types import PRNGKey
-from pigdm_jax.pictures.photos import (
+from pigdm_jax.core.compilation import typed_jit
+from pigdm_jax.core.types import AnyArray, PRNGKey
+from pigdm_jax.devices.memory import check_memory
+from pigdm_jax.pictures.files import digest, read_image
+from pigdm_jax.pictures.problems import (
     Case,
-    Damage,
+    Degradation,
     Picture,
-    damage_done,
-    damage_to_do,
+    degradation_of_file,
+    degradation_to_simulate,
     measured,
     simulated,
 )
 from pigdm_jax.pictures.task import Task
 from pigdm_jax.priors.base import Prior
+from pigdm_jax.priors.tiling import fit_prior
 from pigdm_jax.problem import Problem
 from pigdm_jax.samplers import Sampler, default
+from pigdm_jax.weights.store import load_prior
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,14 +33,14 @@ class Request:
     """What to do to one picture or many.
 
     Attributes:
-      task: what damaged it.
-      simulate: whether the picture is clean: damage it first, restore that, compare.
+      task: what degraded it.
+      simulate: the picture is clean: degrade it first, restore the result, compare.
       sampler: how to sample; None is `pigdm_jax.samplers.default`.
       steps: of the default sampler; None is its own.
       prior: a shipped prior's name, or a folder.
       label: class index, for a prior with classes.
-      tile: restore in overlapping windows of this many pixels; None for not.
-      seed: of every picture's key, with its file's content.
+      tile: restore in overlapping windows of this many pixels; None for the whole.
+      seed: with the digest of a picture's file it gives that picture's key.
     """
 
     task: Task
@@ -57,42 +63,108 @@ class Request:
         return self.task.names_stem or self.reads_header
 
     def settings(self) -> dict[str, str | int | bool | None]:
-        """All of it as plain values, for a manifest, as it was asked for."""
+        """All fields as plain values, as they were given; for a manifest."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         sampler = "default" if self.sampler is None else str(self.sampler)
         return fields | {"task": str(self.task), "sampler": sampler}
 
     def sampler_for(self, prior: Prior, problem: Problem) -> Sampler:
-        """The sampler that was asked for, or the default one."""
+        """The requested sampler, or the default one."""
         if self.sampler is not None:
             return self.sampler
         return default(prior, problem, self.steps)
 
-    def damage(self, size: tuple[int, int], file: Path) -> Damage:
-        """What is known of a picture's case before its pixels are.
+    def degradation(self, size: tuple[int, int], file: Path) -> Degradation:
+        """How a picture was degraded, or will be: known before its pixels are.
+
+        Args:
+          size: height and width of the picture.
+          file: the picture's file.
 
         Raises:
           ValueError: if the task does not suit the size.
         """
         task = self.task.of(file.stem)
         if self.simulate:
-            return damage_to_do(size, task)
-        damage = damage_done(size, task, file=file)
-        if damage.noise_std is None and damage.operator.keeps_everything:
+            return degradation_to_simulate(size, task)
+        degradation = degradation_of_file(size, task, file=file)
+        if degradation.noise_std is None and degradation.operator.keeps_everything:
             raise ValueError(
                 f"{str(task)!r} needs the noise level of the picture, for example "
                 "--noise 0.1"
             )
-        return damage
+        return degradation
 
-    def case(self, picture: Picture, damage: Damage, key: PRNGKey, file: Path) -> Case:
-        """The case of a picture."""
+    def case(
+        self, picture: Picture, degradation: Degradation, key: PRNGKey, file: Path
+    ) -> Case:
+        """The case of a picture.
+
+        Args:
+          picture: its pixels, in [-1, 1].
+          degradation: as `degradation` gives it.
+          key: of simulated noise.
+          file: the picture's file.
+        """
         if self.simulate:
-            return simulated(picture, damage, key)
-        return measured(picture, damage, file if self.reads_header else None)
+            return simulated(picture, degradation, key)
+        return measured(picture, degradation, file if self.reads_header else None)
+
+    def read(self, image: Path) -> tuple[Case, PRNGKey]:
+        """A picture's case, and the sampler's key.
+
+        Raises:
+          ValueError: if the file is no picture, or the task does not suit it.
+        """
+        picture = read_image(image)
+        noise_key, key = self.keys(digest(image))
+        height, width, _ = picture.shape
+        degradation = self.degradation((height, width), image)
+        return self.case(picture, degradation, noise_key, image), key
+
+    def prepare(self, image: Path) -> "Prepared":
+        """Read a picture and the prior that restores it; nothing is computed yet.
+
+        Raises:
+          ValueError: if the file is no picture, the task or the prior does not suit
+            it, or there is not enough memory.
+        """
+        case, key = self.read(image)
+        image_shape = case.problem.operator.image_shape
+        loaded = load_prior(self.prior, label=self.label)
+        prior = fit_prior(loaded, image_shape, self.tile)
+        check_memory(prior, image_shape)
+        return Prepared(case, prior, key)
 
     def keys(self, digest: str) -> tuple[PRNGKey, PRNGKey]:
         """The keys of a picture: of its simulated noise, and of the sampler."""
-        own = np.uint32(int(digest[:8], 16))
-        both = jax.random.split(jax.random.fold_in(jax.random.key(self.seed), own))
-        return both[0], both[1]
+        return _two_keys(np.uint32(self.seed % 2**32), np.uint32(int(digest[:8], 16)))
+
+
+class Prepared(NamedTuple):
+    """A picture ready to be restored.
+
+    Attributes:
+      case: its problem.
+      prior: the diffusion model, tiled if need be.
+      key: of the picture.
+    """
+
+    case: Case
+    prior: Prior
+    key: PRNGKey
+
+    def sample_keys(self, count: int) -> list[PRNGKey]:
+        """The keys of the first `count` samples."""
+        return [_sample_key(self.key, np.uint32(i)) for i in range(count)]
+
+
+@typed_jit
+def _sample_key(key: PRNGKey, index: AnyArray) -> PRNGKey:
+    return jax.random.fold_in(key, index)
+
+
+@typed_jit
+def _two_keys(seed: AnyArray, number: AnyArray) -> tuple[PRNGKey, PRNGKey]:
+    both = jax.random.split(jax.random.fold_in(jax.random.key(seed), number))
+    return both[0], both[1]

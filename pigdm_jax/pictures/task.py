@@ -1,11 +1,8 @@
 """A task: what happened to a picture, parsed once from the user's text."""
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pigdm_jax.operators.base import ImageShape, Operator
-from pigdm_jax.operators.cropping import identity
-from pigdm_jax.operators.jpeg_codec import JPEG
 from pigdm_jax.operators.named import (
     Named,
     Parameter,
@@ -13,20 +10,32 @@ from pigdm_jax.operators.named import (
     Stage,
     is_file,
     parse_stages,
+    stage_names,
 )
 from pigdm_jax.operators.registry import REGISTRY, build
+
+if TYPE_CHECKING:
+    import pigdm_jax.operators.base
 
 # Stands for the picture's own name in a file's.
 STEM = "{stem}"
 
 
+def _identity(image_shape: tuple[int, ...], **values: Any) -> Any:
+    """The operator of a picture that is only noisy."""
+    from pigdm_jax.operators.cropping import identity
+
+    del values
+    return identity(image_shape)
+
+
 DENOISE = Named(
     "denoise",
-    identity,
+    _identity,
     "Gaussian noise of a standard deviation, pixels being 0 to 1; comes last.",
     (Parameter("std", float, None, low=0, high=1),),
 )
-STAGES = {DENOISE.name: DENOISE} | REGISTRY
+STAGES = REGISTRY | {DENOISE.name: DENOISE}
 """What a task may be made of, by name."""
 
 
@@ -68,6 +77,15 @@ class Task:
             return cls(stages)
         return cls(stages[:-1], stages[-1].given.get("std"), True)
 
+    @staticmethod
+    def check_names(text: str) -> None:
+        """Refuse unknown operators; imports none of them.
+
+        Raises:
+          ValueError: with the list of what there is.
+        """
+        stage_names(text, STAGES)
+
     def with_noise(self, noise: float | None) -> "Task":
         """The task with a noise level from elsewhere, in units of a [0, 1] image.
 
@@ -98,8 +116,7 @@ class Task:
     @property
     def reads_header(self) -> bool:
         """Whether JPEG quality is left to the file's own header."""
-        last = self.stages[-1] if self.stages else None
-        return last is not None and last.named is JPEG and not last.given.get("quality")
+        return bool(self.stages) and _header_parameter(self.stages[-1]) is not None
 
     @property
     def names_stem(self) -> bool:
@@ -122,17 +139,20 @@ class Task:
 
     def with_header(self, file: str) -> "Task":
         """The task whose JPEG quality and subsampling are those of a file's header."""
-        last = dataclasses.replace(self.stages[-1], values=(("quality", file),))
+        name = _header_parameter(self.stages[-1])
+        last = dataclasses.replace(self.stages[-1], values=((name, file),))
         return dataclasses.replace(self, stages=(*self.stages[:-1], last))
 
-    def operator(self, image_shape: ImageShape, read: Read | None = None) -> Operator:
+    def operator(
+        self, image_shape: tuple[int, ...], read: Read | None = None
+    ) -> "pigdm_jax.operators.base.Operator":
         """The operator for images of a shape; noise is no part of it.
 
         Raises:
           ValueError: as `pigdm_jax.operators.parse`.
         """
         if not self.stages:
-            return identity(image_shape)
+            return _identity(image_shape)
         return build(self.stages, image_shape, read)
 
     def __str__(self) -> str:
@@ -142,6 +162,14 @@ class Task:
             level = "" if self.noise is None else f":{self.noise}"
             words.append(f"denoise{level}")
         return " | ".join(words)
+
+
+def _header_parameter(stage: Stage) -> str | None:
+    """The parameter that a JPEG file's header gives, if the task leaves it to that."""
+    for parameter in stage.named.parameters:
+        if parameter.reads == "JPEG" and not stage.given.get(parameter.name):
+            return parameter.name
+    return None
 
 
 def _filled(stage: Stage, key: str, value: Any, stem: str) -> Any:

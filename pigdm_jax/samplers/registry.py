@@ -1,43 +1,37 @@
 """Samplers by the names of the command line."""
 
 import dataclasses
+from typing import TYPE_CHECKING, Any
 
-from pigdm_jax import guidance as guidances
+from pigdm_jax.core.registry import Registry
 from pigdm_jax.core.text_form import parse_object
-from pigdm_jax.samplers.base import Sampler
-from pigdm_jax.samplers.ccdf import CCDF
-from pigdm_jax.samplers.conjugate import Conjugate
-from pigdm_jax.samplers.ddim import DDIM
-from pigdm_jax.samplers.ddnm import DDNM
-from pigdm_jax.samplers.ddrm import DDRM
-from pigdm_jax.samplers.diffpir import DiffPIR
-from pigdm_jax.samplers.dps import DPS
-from pigdm_jax.samplers.fitted import Fitted
-from pigdm_jax.samplers.multistep import Multistep
-from pigdm_jax.samplers.pnp import PnP
-from pigdm_jax.samplers.red_diff import REDDiff
-from pigdm_jax.samplers.snips import SNIPS
+from pigdm_jax.guidance import registry as guidances
 
-SAMPLERS: dict[str, type[Sampler]] = {
-    "ddim": DDIM,
-    "fitted": Fitted,
-    "multistep": Multistep,
-    "conjugate": Conjugate,
-    "dps": DPS,
-    "ddrm": DDRM,
-    "ddnm": DDNM,
-    "diffpir": DiffPIR,
-    "red_diff": REDDiff,
-    "snips": SNIPS,
-    "pnp": PnP,
-    "ccdf": CCDF,
-}
+if TYPE_CHECKING:
+    import pigdm_jax.samplers.base
+
+SAMPLERS: Registry[type["pigdm_jax.samplers.base.Sampler"]] = Registry(
+    {
+        "ddim": "pigdm_jax.samplers.ddim:DDIM",
+        "fitted": "pigdm_jax.samplers.fitted:Fitted",
+        "multistep": "pigdm_jax.samplers.multistep:Multistep",
+        "conjugate": "pigdm_jax.samplers.conjugate:Conjugate",
+        "dps": "pigdm_jax.samplers.dps:DPS",
+        "ddrm": "pigdm_jax.samplers.ddrm:DDRM",
+        "ddnm": "pigdm_jax.samplers.ddnm:DDNM",
+        "diffpir": "pigdm_jax.samplers.diffpir:DiffPIR",
+        "red_diff": "pigdm_jax.samplers.red_diff:REDDiff",
+        "snips": "pigdm_jax.samplers.snips:SNIPS",
+        "pnp": "pigdm_jax.samplers.pnp:PnP",
+        "ccdf": "pigdm_jax.samplers.ccdf:CCDF",
+    }
+)
 """By the names of the command line."""
 
 
 def parse(
     text: str, *, steps: int | None = None, guidance: str | None = None
-) -> Sampler:
+) -> "pigdm_jax.samplers.base.Sampler":
     """The sampler that a text such as "ddim:eta=0.5" names.
 
     Args:
@@ -62,5 +56,5 @@ def parse(
     return dataclasses.replace(sampler, **changes)  # type: ignore[type-var]
 
 
-def _parse_inner(field: str, text: str) -> guidances.Guidance | Sampler:
+def _parse_inner(field: str, text: str) -> Any:
     return guidances.parse(text) if field == "guidance" else parse(text)

@@ -3,10 +3,11 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from pigdm_jax.networks import UNetConfig
-from pigdm_jax.priors.schedule import Schedule
+if TYPE_CHECKING:
+    import pigdm_jax.networks.adm.unet
+    import pigdm_jax.priors.schedule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,8 +106,12 @@ class TrainConfig:
     save_every: int = 1000
     sample_every: int = 5000
 
-    def network(self, num_classes: int | None) -> UNetConfig:
+    def network(
+        self, num_classes: int | None
+    ) -> "pigdm_jax.networks.adm.unet.UNetConfig":
         """The configuration of the network to train, if it does not begin with one."""
+        from pigdm_jax.networks.adm.unet import UNetConfig
+
         return UNetConfig(
             model_channels=self.channels,
             channel_mult=self.channel_mult,
@@ -119,8 +124,10 @@ class TrainConfig:
             conv_resample=self.resampling == "blocks",
         )
 
-    def noise_schedule(self) -> Schedule:
+    def noise_schedule(self) -> "pigdm_jax.priors.schedule.Schedule":
         """The schedule that `schedule` names."""
+        from pigdm_jax.priors.schedule import Schedule
+
         return Schedule.named(self.schedule)
 
     def phases(self) -> list[Phase]:
@@ -171,7 +178,7 @@ class TrainConfig:
                     f"{getattr(self, name)}"
                 )
 
-    def check_network(self, network: UNetConfig) -> None:
+    def check_network(self, network: "pigdm_jax.networks.adm.unet.UNetConfig") -> None:
         """Refuse what the network cannot do.
 
         Raises:

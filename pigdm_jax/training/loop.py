@@ -324,8 +324,8 @@ def _write_prior(out: Path, run: _Run, state: TrainState) -> Path:
     if _leads():
         save_prior(
             out / "prior",
+            UNet(run.network),
             params,
-            run.network,
             config.schedule,
             source,
             config.predicts,

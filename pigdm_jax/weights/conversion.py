@@ -10,16 +10,14 @@ import numpy as np
 
 from pigdm_convert.reader import CheckpointError, read_checkpoint
 from pigdm_convert.tensor import Refused, Tensor
-from pigdm_jax.networks.adm.keys import check_names, to_params
-from pigdm_jax.networks.adm.recognition import Flags, Recognised, recognise
-from pigdm_jax.networks.adm.unet import UNet
+from pigdm_jax.networks import ARCHITECTURES, CheckpointFlags, Recognised
 from pigdm_jax.weights.store import save_prior
 
 
 def convert(
     file: Path,
     out: Path,
-    flags: Flags | None = None,
+    flags: CheckpointFlags | None = None,
     *,
     dtype: Literal["float32", "float16"] = "float32",
     description: str = "",
@@ -46,10 +44,10 @@ def convert(
     checkpoint = read_checkpoint(file)
     shapes = {name: tensor.shape for name, tensor in checkpoint.tensors.items()}
     try:
-        found = recognise(shapes, flags or Flags())
-        network = UNet(found.config)
-        check_names(shapes, network)
-        params = to_params(
+        name, found = _recognise(shapes, flags or CheckpointFlags())
+        architecture, network = ARCHITECTURES[name], found.network
+        architecture.check_names(shapes, network)
+        params = architecture.to_params(
             (name, _read(name, tensor, dtype))
             for name, tensor in checkpoint.tensors.items()
         )
@@ -87,8 +85,25 @@ def convert(
     ]
 
 
+def _recognise(
+    shapes: dict[str, tuple[int, ...]], flags: CheckpointFlags
+) -> tuple[str, Recognised]:
+    """The architecture that has such tensors, and what it recognises in them.
+
+    Raises:
+      CheckpointError: the first architecture's, if none has.
+    """
+    errors = []
+    for name, architecture in ARCHITECTURES.items():
+        try:
+            return name, architecture.recognise(shapes, flags)
+        except CheckpointError as error:
+            errors.append(error)
+    raise errors[0]
+
+
 def _report(found: Recognised) -> list[str]:
-    settings = dataclasses.asdict(found.config) | {"schedule": found.schedule}
+    settings = dataclasses.asdict(found.network.config) | {"schedule": found.schedule}
     lines = [
         "recognised by its tensors: " + " or ".join(found.names)
         if found.names

@@ -1,12 +1,10 @@
 """What the names and shapes of an ADM UNet's tensors tell of its configuration."""
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from pigdm_convert.reader import CheckpointError
-
-Shapes = Mapping[str, tuple[int, ...]]
+from pigdm_jax.networks.base import Shapes
 
 
 def infer(shapes: Shapes) -> dict[str, Any]:

@@ -4,57 +4,14 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pigdm_convert.reader import CheckpointError
+from pigdm_jax.networks.adm.flags import CheckpointFlags
 from pigdm_jax.networks.adm.inference import infer
-from pigdm_jax.networks.adm.unet import UNetConfig
-
-Shapes = Mapping[str, tuple[int, ...]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Flags:
-    """What shapes do not tell; None for "not said". Names are those of ADM's flags.
-
-    Attributes:
-      num_head_channels: width of an attention head; -1 is "not said", as in ADM.
-      num_heads: number of attention heads, where the width is not fixed.
-      num_heads_upsample: number of heads on the way up, where it differs.
-      new_attention_order: split q, k, v before heads.
-      attention_resolutions: image sizes with attention, "32,16,8"; only to check.
-      image_size: side of the training images.
-      schedule: "linear" or "cosine".
-    """
-
-    num_head_channels: int | None = None
-    num_heads: int | None = None
-    num_heads_upsample: int | None = None
-    new_attention_order: bool | None = None
-    attention_resolutions: str | None = None
-    image_size: int | None = None
-    schedule: str | None = None
-
-
-class Recognised(NamedTuple):
-    """What a checkpoint is.
-
-    Attributes:
-      config: the network.
-      schedule: "linear" or "cosine".
-      names: the public checkpoints that have these shapes; none if unknown.
-      assumptions: what was neither in the shapes nor said, in words.
-      overrides: flags that say otherwise than what is known of `names`, in words.
-    """
-
-    config: UNetConfig
-    schedule: str
-    names: tuple[str, ...]
-    assumptions: tuple[str, ...]
-    overrides: tuple[str, ...]
-
+from pigdm_jax.networks.adm.unet import UNet, UNetConfig
+from pigdm_jax.networks.base import Recognised, Shapes
 
 ASSUMED = {
     "new_attention_order": (False, "the legacy attention order"),
@@ -75,7 +32,7 @@ def known_checkpoints() -> dict[str, dict[str, Any]]:
     return json.loads((Path(__file__).parent / "known.json").read_text())
 
 
-def recognise(shapes: Shapes, flags: Flags) -> Recognised:
+def recognise(shapes: Shapes, flags: CheckpointFlags) -> Recognised:
     """The configuration that shapes, known checkpoints and flags give together.
 
     Raises:
@@ -106,15 +63,19 @@ def recognise(shapes: Shapes, flags: Flags) -> Recognised:
     schedule = settings.pop("schedule")
     order = settings.pop("new_attention_order")
     config = UNetConfig(**decided, **settings, use_new_attention_order=order)
-    _check_settings(config, schedule)
+    _check_settings(config)
     if resolutions is not None:
         _check_resolutions(config, resolutions)
     return Recognised(
-        config, schedule, tuple(known["names"]), tuple(assumptions), tuple(overrides)
+        UNet(config),
+        schedule,
+        tuple(known["names"]),
+        tuple(assumptions),
+        tuple(overrides),
     )
 
 
-def _said(flags: Flags) -> dict[str, Any]:
+def _said(flags: CheckpointFlags) -> dict[str, Any]:
     """The flags that say something; ADM's -1 says nothing about heads."""
     said = {
         field.name: getattr(flags, field.name) for field in dataclasses.fields(flags)
@@ -127,10 +88,8 @@ def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _check_settings(config: UNetConfig, schedule: str) -> None:
+def _check_settings(config: UNetConfig) -> None:
     """Refuse settings that the network cannot be built or run with."""
-    if schedule not in ("linear", "cosine"):
-        raise CheckpointError(f"--schedule is linear or cosine, got {schedule}")
     side = config.image_size
     if side is not None and (side < 1 or side % config.multiple):
         raise CheckpointError(

@@ -1,47 +1,27 @@
-"""What becomes of a batch's restorations: files, scores and lines of the manifest."""
+"""Writing a batch's restorations: files, scores and lines of the manifest."""
 
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import UInt8
 
-from pigdm_jax.core.types import PRNGKey
 from pigdm_jax.folder.listing import Entry
+from pigdm_jax.folder.load import Loaded
 from pigdm_jax.folder.manifest import Manifest
-from pigdm_jax.metrics.fidelity import psnr, ssim
+from pigdm_jax.metrics import METRICS
 from pigdm_jax.pictures.files import from_uint8, write_picture
-from pigdm_jax.pictures.photos import NOT_FINITE, Case, Picture, Restored
+from pigdm_jax.pictures.results import NOT_FINITE, Restored
 
 THREADS = 8
 
 
-class Loaded(NamedTuple):
-    """A picture ready to be restored, or why it is not.
-
-    Attributes:
-      entry: where it is and goes.
-      digest: of its file.
-      case: what to restore.
-      key: of the sampler.
-      size: height and width of its restoration, without padding.
-      error: one sentence, if there is no case.
-    """
-
-    entry: Entry
-    digest: str = ""
-    case: Case | None = None
-    key: PRNGKey | None = None
-    size: tuple[int, int] = (0, 0)
-    error: str | None = None
-
-
-class Results:
+class Writer:
     """Writes pictures in threads, then their lines, in that order.
 
     Attributes:
@@ -54,30 +34,30 @@ class Results:
         out: Path,
         manifest: Manifest,
         settings: dict[str, Any],
-        tell: Callable[[str], None],
+        remark: Callable[[str], None],
     ) -> None:
-        """Begin.
+        """Start the threads.
 
         Args:
           out: the output folder.
           manifest: opened.
-          settings: what the pictures are restored by, for their lines.
-          tell: called with errors, for the user.
+          settings: of the request, for the manifest's lines.
+          remark: called with errors, for the user.
         """
         self.out, self.manifest = out, manifest
-        self.settings, self.tell = settings, tell
+        self.settings, self.remark = settings, remark
         self.threads = ThreadPoolExecutor(THREADS)
-        # One thread that waits for the device, so that its time is told from ours.
+        # One thread that waits for the device, to time it apart from the host.
         self.watch = ThreadPoolExecutor(1)
         self.ready_at = 0.0
         self.writing: list[Future] = []
         self.written, self.failed, self.device_seconds = 0, 0, 0.0
 
-    def watched(self, made: Restored, started: float) -> Future:
-        """The seconds that a batch, started then, takes once the last one is done."""
+    def time(self, result: Restored, started: float) -> Future:
+        """Time a batch: the seconds from its start, or from the end of the last one."""
 
         def wait() -> float:
-            jax.block_until_ready(made)
+            jax.block_until_ready(result)
             began = max(started, self.ready_at)
             self.ready_at = time.perf_counter()
             return self.ready_at - began
@@ -85,40 +65,47 @@ class Results:
         return self.watch.submit(wait)
 
     def accept(
-        self, rows: dict[int, Loaded], made: Restored, took: Future, sampler: str
+        self,
+        rows: dict[int, Loaded],
+        result: Restored,
+        seconds: Future,
+        sampler: str,
     ) -> None:
         """Write a batch when it is ready, while the next one is computed.
 
         Args:
-          rows: its pictures by their places.
-          made: the restorations of every place.
-          took: from `watched`.
-          sampler: that made them, as text.
+          rows: its pictures by their places in the batch.
+          result: the restorations of every place.
+          seconds: from `time`.
+          sampler: as text.
         """
-        seconds = took.result()
-        self.device_seconds += seconds
-        pixels, finite, off = jax.device_get((made.pixels, made.finite, made.off))
+        duration = seconds.result()
+        self.device_seconds += duration
+        pixels, finite, mismatch = jax.device_get(
+            (result.pixels, result.finite, result.mismatch)
+        )
         self.flush()
         for i, row in rows.items():
             if finite[i]:
-                told = {
+                fields = {
                     "sampler": sampler,
-                    "off": float(off[i]),
-                    "seconds": seconds / len(rows),
+                    "off": float(mismatch[i]),
+                    "seconds": duration / len(rows),
                 }
-                write = self.threads.submit(self._write, row, pixels[i], told)
-                self.writing.append(write)
+                future = self.threads.submit(self._write, row, pixels[i], fields)
+                self.writing.append(future)
             else:
                 self.fail(row.entry, NOT_FINITE, row.digest)
 
     def _write(
-        self, row: Loaded, pixels: UInt8[np.ndarray, "H W 3"], told: dict[str, Any]
+        self, row: Loaded, pixels: UInt8[np.ndarray, "H W 3"], fields: dict[str, Any]
     ) -> dict[str, Any]:
         height, width = row.size
         image = from_uint8(pixels[:height, :width])
-        original = row.case.original
+        original = None if row.case is None else row.case.original
         if original is not None:
-            told |= _scores(image, original[:height, :width])
+            reference = original[:height, :width]
+            fields |= {name: float(f(image, reference)) for name, f in METRICS.items()}
         place = self.out / row.entry.output
         place.parent.mkdir(parents=True, exist_ok=True)
         write_picture(place, image)
@@ -129,14 +116,14 @@ class Results:
             bytes=place.stat().st_size,
             height=height,
             width=width,
-            **told,
+            **fields,
         )
 
-    def fail(self, entry: Entry, why: str, digest: str = "") -> None:
-        """Give one picture up."""
+    def fail(self, entry: Entry, reason: str, digest: str = "") -> None:
+        """Record that a picture cannot be restored."""
         self.failed += 1
-        self.tell(f"{entry.name}: {why}")
-        self.manifest.add([self._line(entry, digest, error=why)])
+        self.remark(f"{entry.name}: {reason}")
+        self.manifest.add([self._line(entry, digest, error=reason)])
 
     def flush(self) -> None:
         """Wait for the pictures being written and add their lines."""
@@ -156,18 +143,14 @@ class Results:
             self.watch.shutdown()
 
     def _line(
-        self, entry: Entry, digest: str, error: str | None = None, **told: Any
+        self, entry: Entry, digest: str, error: str | None = None, **fields: Any
     ) -> dict[str, Any]:
         now = datetime.now(UTC).isoformat()
         return {
             "input": entry.name,
             "digest": digest,
             "error": error,
-            **told,
+            **fields,
             "settings": self.settings,
             "time": now,
         }
-
-
-def _scores(image: Picture, original: Picture) -> dict[str, float]:
-    return {"psnr": float(psnr(image, original)), "ssim": float(ssim(image, original))}

@@ -1,0 +1,72 @@
+"""`pigdm compile`: compile before pictures are there."""
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.conf import Positional
+
+from pigdm_jax.cli.flags import FolderFlags, RestoreFlags, check_exists
+from pigdm_jax.devices.hosts import device_for_each_core
+
+
+def compile_ahead(
+    image: Positional[Path],
+    flags: Annotated[RestoreFlags, tyro.conf.arg(name="")],
+    folder_flags: Annotated[FolderFlags, tyro.conf.arg(name="")] = FolderFlags(),  # noqa: B008
+    cache: str | None = None,
+) -> None:
+    """Precompile the programs that `pigdm restore` would run with these arguments.
+
+    Args:
+      image: the picture file, or a folder of them.
+      flags: what to do.
+      folder_flags: for a folder.
+      cache: folder where compiled programs are kept.
+    """
+    check_exists(image)
+    flags.check_names()
+    if cache == "none":
+        raise ValueError("--cache none keeps nothing; leave it out")
+    if image.is_dir():
+        device_for_each_core()
+
+    from pigdm_jax.cli.console import console
+    from pigdm_jax.core.compilation import keep_compiled
+
+    began = time.perf_counter()
+    folder = keep_compiled(cache)
+    if image.is_dir():
+        _compile_folder(image, flags, folder_flags)
+    else:
+        _compile_picture(image, flags)
+    console.print(f"ready in {time.perf_counter() - began:.1f} s, kept in {folder}")
+
+
+def _compile_folder(
+    folder: Path, flags: RestoreFlags, folder_flags: FolderFlags
+) -> None:
+    from pigdm_jax.cli.console import console
+    from pigdm_jax.folder.compute import compile_group
+    from pigdm_jax.folder.plan import list_checked
+
+    job = folder_flags.job(folder, None, flags.request(), remark=console.print)
+    for shape, entries in list_checked(job).groups.items():
+        compile_group(job, shape, entries)
+
+
+def _compile_picture(image: Path, flags: RestoreFlags) -> None:
+    from pigdm_jax.pictures.results import restore_picture
+    from pigdm_jax.samplers import Spaced
+
+    request = flags.request()
+    prepared = request.prepare(image)
+    problem = prepared.case.problem
+    sampler = request.sampler_for(prepared.prior, problem)
+    if isinstance(sampler, Spaced):
+        # One step is the whole program, whatever the number of steps.
+        sampler = dataclasses.replace(sampler, steps=1)  # type: ignore[type-var]
+    (key,) = prepared.sample_keys(1)
+    restore_picture(prepared.prior, problem, key, sampler, lambda step, info: None)

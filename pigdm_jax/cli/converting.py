@@ -1,0 +1,34 @@
+"""`pigdm convert`: a PyTorch checkpoint to a prior."""
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.conf import Positional
+
+from pigdm_jax.cli.flags import check_exists
+from pigdm_jax.networks.adm.flags import CheckpointFlags
+
+
+def convert(
+    file: Positional[Path],
+    out: Positional[Path],
+    flags: Annotated[CheckpointFlags, tyro.conf.arg(name="")] = CheckpointFlags(),  # noqa: B008
+) -> None:
+    """Convert a PyTorch checkpoint of an ADM UNet; PyTorch is not needed.
+
+    What the tensors determine is read from them, and the public checkpoints are
+    recognised; for others the flags say the rest.
+
+    Args:
+      file: a .pt, .pth or .safetensors file with a plain state dict.
+      out: the folder to make, for `--prior`.
+      flags: what the tensors do not determine.
+    """
+    check_exists(file)
+
+    from pigdm_jax.cli.console import console
+    from pigdm_jax.weights.conversion import convert as convert_file
+
+    for line in convert_file(file, out, flags):
+        console.print(line)

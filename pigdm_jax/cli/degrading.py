@@ -1,0 +1,41 @@
+"""`pigdm degrade`: make a damaged picture from a clean one."""
+
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from pigdm_jax.cli.flags import check_exists, output_path
+from pigdm_jax.pictures.task import Task
+
+
+def degrade(
+    image: Positional[Path],
+    task: str,
+    noise: float | None = None,
+    seed: int = 0,
+    out: Path | None = None,
+) -> None:
+    """Degrade a clean picture, to try `pigdm restore` on the result.
+
+    Args:
+      image: the picture file.
+      task: how to degrade it: "super_resolution:4,box | jpeg:10".
+      noise: standard deviation of noise to add, for pixels from 0 to 1.
+      seed: of the noise.
+      out: the degraded picture, a .png, or a folder for it; IMAGE-degraded.png if not
+        given.
+    """
+    check_exists(image)
+    Task.check_names(task)
+    out = output_path(out, image, "degraded")
+
+    from pigdm_jax.cli.console import console
+    from pigdm_jax.pictures.files import write_picture
+    from pigdm_jax.pictures.request import Request
+
+    request = Request(Task.parse(task).with_noise(noise), simulate=True, seed=seed)
+    case, _ = request.read(image)
+    for remark in case.remarks:
+        console.print(f"note: {remark}")
+    write_picture(out, case.problem.operator.to_picture(case.problem.y))
+    console.print(f"wrote {out}")

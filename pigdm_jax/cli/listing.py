@@ -1,0 +1,64 @@
+"""`pigdm info`: what there is to choose from."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+
+def info() -> None:
+    """List devices, priors, samplers, guidances and operators."""
+    from pigdm_jax.cli.console import console
+    from pigdm_jax.core.compilation import keep_compiled
+    from pigdm_jax.guidance import GUIDANCES
+    from pigdm_jax.samplers import SAMPLERS
+
+    tables = [
+        _devices(),
+        _priors(),
+        _classes("Samplers", "--sampler", SAMPLERS),
+        _classes("Guidances", "--guidance", GUIDANCES),
+        _operators(),
+    ]
+    for table in tables:
+        console.print(table, soft_wrap=False)
+    console.print(f"Compiled programs are kept in {keep_compiled(None)}")
+
+
+def _devices() -> Table:
+    import jax
+
+    table = Table("device", "kind", title="Devices", title_justify="left")
+    for device in jax.devices():
+        table.add_row(str(device), device.device_kind)
+    return table
+
+
+def _priors() -> Table:
+    from pigdm_jax.weights.store import SHIPPED, read_metadata, shipped_priors
+
+    table = Table("prior", "what it is", title="Priors", title_justify="left")
+    for name in shipped_priors():
+        source = read_metadata(SHIPPED / name)["source"]
+        table.add_row(name, source.get("description", ""))
+    return table
+
+
+def _classes(title: str, flag: str, registry: Mapping[str, type[Any]]) -> Table:
+    table = Table(flag, "parameters", "what it is", title=title, title_justify="left")
+    for name, cls in registry.items():
+        fields = ", ".join(field.name for field in dataclasses.fields(cls))
+        table.add_row(name, fields, (cls.__doc__ or "").split("\n")[0])
+    return table
+
+
+def _operators() -> Table:
+    from pigdm_jax.pictures.task import STAGES
+
+    table = Table(title="Operators", title_justify="left")
+    table.add_column("--task", overflow="fold")
+    table.add_column("what it does")
+    for named in STAGES.values():
+        table.add_row(named.usage(), named.summary)
+    return table

@@ -1,0 +1,207 @@
+"""`pigdm restore`: one picture, or a folder of them."""
+
+import dataclasses
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import tyro
+from tyro.conf import Positional
+
+from pigdm_jax.cli.flags import FolderFlags, RestoreFlags, check_exists, output_path
+from pigdm_jax.devices.hosts import Hosts, device_for_each_core
+
+if TYPE_CHECKING:
+    import pigdm_jax.folder.plan
+    import pigdm_jax.pictures.report
+    import pigdm_jax.pictures.request
+
+
+def restore(
+    image: Positional[Path],
+    flags: Annotated[RestoreFlags, tyro.conf.arg(name="")],
+    folder_flags: Annotated[FolderFlags, tyro.conf.arg(name="")] = FolderFlags(),  # noqa: B008
+    hosts: Annotated[Hosts, tyro.conf.arg(name="")] = Hosts(),  # noqa: B008
+    samples: int = 1,
+    plot: bool = False,
+    cache: str | None = None,
+    out: Path | None = None,
+) -> None:
+    """Restore damaged pictures, or degrade clean ones and restore them (--simulate).
+
+    Without --simulate a picture is taken as it is: small (super_resolution), with parts
+    to fill in (inpaint:MASK.png, white where it is to be kept), noisy (denoise with
+    --noise), blurred, compressed (jpeg, with the quality in the file's header). For a
+    picture it writes the restored one and a figure. For a folder it writes a folder of
+    the same names and a manifest; run the same command again to continue where it was
+    stopped.
+
+    Args:
+      image: the picture file, or a folder of them.
+      flags: what to do.
+      folder_flags: for a folder.
+      hosts: processes that restore a folder together.
+      samples: how many restorations to draw of a picture. Each invents plausible
+        detail. With several, their mean is written too, which is blurrier and closer to
+        the truth, and their standard deviation, which shows where detail is invented.
+      plot: for a picture, plot residual, guidance and size of the predicted image over
+        the evaluations, as IMAGE-trace.png; needs matplotlib.
+      cache: folder where compiled programs are kept; none for nowhere.
+      out: the restored picture, a .png, or a folder for it; IMAGE-restored.png if not
+        given. The figure goes beside it.
+    """
+    check_exists(image)
+    flags.check_names()
+    if image.is_dir():
+        if samples != 1 or plot:
+            raise ValueError("--samples and --plot are for one picture, not a folder")
+        device_for_each_core()
+        hosts.join()
+        _restore_folder(image, flags, folder_flags, cache, out)
+        return
+    if samples < 1:
+        raise ValueError(f"--samples must be at least 1, got {samples}")
+    out = output_path(out, image, "restored")
+    hosts.join()
+    if hosts.are_several:
+        raise ValueError("several processes restore a folder together, not one picture")
+    _restore_picture(image, flags, _Drawing(samples, plot, out), cache)
+
+
+class _Drawing(NamedTuple):
+    """How many samples to draw, and where to write them.
+
+    Attributes:
+      samples: their number.
+      plot: whether to plot their traces.
+      out: the restored picture's file.
+    """
+
+    samples: int
+    plot: bool
+    out: Path
+
+    def beside(self, suffix: str) -> Path:
+        """A file beside the restored picture."""
+        stem = self.out.stem.removesuffix("-restored")
+        return self.out.with_name(f"{stem}-{suffix}.png")
+
+
+def _restore_folder(
+    folder: Path,
+    flags: RestoreFlags,
+    folder_flags: FolderFlags,
+    cache: str | None,
+    out: Path | None,
+) -> None:
+    """Restore a folder and print a summary."""
+    from pigdm_jax.cli.console import PicturesBar, console, summary_lines
+    from pigdm_jax.core.compilation import keep_compiled
+    from pigdm_jax.folder.job import run
+
+    kept = keep_compiled(cache)
+    if kept is not None:
+        console.print(f"compiled programs are kept in {kept} (--cache none: nowhere)")
+    job = folder_flags.job(folder, out, flags.request(), remark=console.print)
+    try:
+        with PicturesBar() as progress:
+            summary = run(dataclasses.replace(job, progress=progress))
+    except KeyboardInterrupt:
+        console.print("stopped; run the same command again to continue")
+        raise
+    for line in summary_lines(summary, job.out):
+        console.print(line)
+    if summary.failed:
+        sys.exit(1)
+
+
+def _restore_picture(
+    image: Path, flags: RestoreFlags, drawing: _Drawing, cache: str | None
+) -> None:
+    """Restore one picture, write what the report holds, and print its figures."""
+    from pigdm_jax.core.compilation import keep_compiled, prefetch, remember
+
+    keep_compiled(cache)
+    # The same flags on a picture of the same size run the same programs.
+    name = _program_name(image, flags)
+    prefetch(name)
+
+    from pigdm_jax.cli.console import console, score_table
+    from pigdm_jax.pictures.figures import check_can_plot
+
+    if drawing.plot:
+        check_can_plot()
+    report, noise_std = _drawn(image, flags, drawing.samples)
+    console.print(f"mismatch with the measurement: {report.mismatch}")
+    if report.scores:
+        console.print(score_table(report.scores))
+    _write(report, drawing, noise_std)
+    remember(name)
+
+
+def _program_name(image: Path, flags: RestoreFlags) -> str:
+    from pigdm_jax.pictures.files import read_size
+
+    changes = {"seed": 0, "noise": flags.noise is not None}
+    return repr((read_size(image), dataclasses.asdict(flags) | changes))
+
+
+def _drawn(
+    image: Path, flags: RestoreFlags, samples: int
+) -> tuple["pigdm_jax.pictures.report.Report", float]:
+    """Draw the samples; the report on them, and the noise of the measurement."""
+    import jax
+
+    from pigdm_jax.cli.console import EvaluationsBar, console
+    from pigdm_jax.metrics import METRICS
+    from pigdm_jax.pictures.report import report_on
+    from pigdm_jax.pictures.results import restore_picture
+
+    request = flags.request()
+    prepared = request.prepare(image)
+    case, prior = prepared.case, prepared.prior
+    sampler = request.sampler_for(prior, case.problem)
+    height, width, _ = case.problem.operator.image_shape
+    console.print(
+        f"{image}: {'simulating' if request.simulate else 'undoing'} {request.task}, "
+        f"to {height} x {width} pixels, on {jax.devices()[0].device_kind}"
+    )
+    for remark in case.remarks:
+        console.print(f"note: {remark}")
+    results, began = [], time.perf_counter()
+    evaluations = samples * sampler.evaluations
+    with EvaluationsBar(evaluations) as on_step:
+        for key in prepared.sample_keys(samples):
+            results.append(restore_picture(prior, case.problem, key, sampler, on_step))
+    seconds = time.perf_counter() - began
+    console.print(f"{evaluations} network evaluations in {seconds:.1f} s")
+    noise_std: Any = case.problem.noise_std
+    return report_on(case, results, METRICS), float(noise_std or 0)
+
+
+def _write(
+    report: "pigdm_jax.pictures.report.Report", drawing: _Drawing, noise_std: float
+) -> None:
+    """Write the report's pictures, its figure and, if wanted, the plot."""
+    from pigdm_jax.cli.console import console
+    from pigdm_jax.pictures.figures import plot_traces, side_by_side
+    from pigdm_jax.pictures.files import write_picture
+
+    out = drawing.out
+    for output in report.outputs:
+        suffix = f"-{output.suffix}" if output.suffix else ""
+        path = out.with_stem(f"{out.stem}{suffix}")
+        write_picture(path, output.picture)
+        console.print(f"wrote {path}")
+    if report.spread is not None:
+        console.print(
+            f"samples differ by {report.spread.typical:.3f} (standard deviation, "
+            f"pixels 0 to 1), by {report.spread.largest:.3f} where the map is white"
+        )
+    figures = {drawing.beside("figure"): side_by_side(report.panels)}
+    if drawing.plot:
+        figures[drawing.beside("trace")] = plot_traces(report.traces, noise_std)
+    for path, figure in figures.items():
+        write_picture(path, figure)
+        console.print(f"wrote {path}")

@@ -1,0 +1,42 @@
+"""`pigdm train`: a prior from a user's own photos."""
+
+import importlib.util
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.conf import Positional
+
+from pigdm_jax.cli.flags import check_exists
+from pigdm_jax.devices.hosts import Hosts
+from pigdm_jax.training.config import TrainConfig
+
+
+def train(
+    photos: Positional[Path],
+    out: Path,
+    config: Annotated[TrainConfig, tyro.conf.arg(name="")] = TrainConfig(),  # noqa: B008
+    hosts: Annotated[Hosts, tyro.conf.arg(name="")] = Hosts(),  # noqa: B008
+) -> None:
+    """Train a prior on your own photos; run it again to continue after a stop.
+
+    Args:
+      photos: a folder of photos, with its sub-folders, or a .zip file of them.
+      out: the run's folder; its prior, for `--prior`, will be OUT/prior.
+      config: the rest.
+      hosts: processes that train together.
+    """
+    check_exists(photos)
+    if importlib.util.find_spec("tensorboardX") is None:
+        raise ValueError("training needs tensorboardX: pip install 'pigdm-jax[train]'")
+
+    hosts.join()
+    from pigdm_jax.cli.console import TrainingBar, console
+    from pigdm_jax.training.loop import train as run
+
+    with TrainingBar(config.steps) as report:
+        prior = run(photos, out, config, report)
+    if prior is None:
+        console.print("stopped; run the same command again to continue")
+    else:
+        console.print(f"wrote {prior}; restore with --prior {prior}")

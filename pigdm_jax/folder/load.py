@@ -1,0 +1,98 @@
+"""From a picture's file to its problem, ready to be stacked into a batch."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PyTree
+
+from pigdm_jax.core.types import PRNGKey
+from pigdm_jax.devices.batches import form
+from pigdm_jax.folder.listing import Entry, Shape
+from pigdm_jax.folder.plan import Job
+from pigdm_jax.operators import Operator
+from pigdm_jax.pictures.files import digest, read_image
+from pigdm_jax.pictures.problems import Case, Degradation
+
+
+class Loaded(NamedTuple):
+    """A picture ready to be restored, or why it is not.
+
+    Attributes:
+      entry: where it is and goes.
+      digest: of its file.
+      case: what to restore.
+      key: of the sampler.
+      size: height and width of its restoration, without padding.
+      error: one sentence, if there is no case.
+    """
+
+    entry: Entry
+    digest: str = ""
+    case: Case | None = None
+    key: PRNGKey | None = None
+    size: tuple[int, int] = (0, 0)
+    error: str | None = None
+
+
+def load(job: Job, common: Degradation, shape: Shape, entry: Entry) -> Loaded:
+    """Decode a picture and make its problem; errors are kept, not raised.
+
+    Args:
+      job: the whole job.
+      common: the degradation that the batch's program was compiled for.
+      shape: of the pictures of the batch.
+      entry: the picture.
+    """
+    request, degradation = job.request, common
+    row = Loaded(entry)
+    try:
+        row = row._replace(digest=digest(entry.path))
+        picture = read_image(entry.path)
+        if picture.shape[:2] != entry.size:
+            raise ValueError(f"{entry.path} has changed its size")
+        pads = [(0, full - n) for full, n in zip(shape.size, entry.size, strict=True)]
+        picture = np.pad(picture, [*pads, (0, 0)], mode="symmetric")
+        if request.own_operators:
+            degradation = request.degradation(shape.size, entry.path)
+            _check_alike(degradation, common)
+        noise_key, key = request.keys(row.digest)
+        case = request.case(picture, degradation, noise_key, entry.path)
+    except ValueError as error:
+        return row._replace(error=str(error))
+    factor = 1 if request.simulate else request.task.enlargement
+    height, width, _ = degradation.operator.image_shape
+    size = min(entry.size[0] * factor, height), min(entry.size[1] * factor, width)
+    # Sample 0 of the picture, as if it were restored alone.
+    key = jax.random.fold_in(key, 0)
+    return row._replace(case=case, key=key, size=size)
+
+
+def _check_alike(degradation: Degradation, common: Degradation) -> None:
+    """Refuse a degradation that the batch's program was not compiled for.
+
+    Raises:
+      ValueError: if kind, shape or noise differ.
+    """
+    if form(degradation.operator) != form(common.operator):
+        raise ValueError(
+            "this picture's operator differs in kind or size from the rest of its "
+            "batch; restore it by itself"
+        )
+    if degradation.noise_std != common.noise_std:
+        raise ValueError(
+            "this file's rounding noise differs from the rest of its batch; set --noise"
+        )
+
+
+def stack(job: Job, rows: list[Loaded]) -> tuple[Operator | None, PyTree, Array]:
+    """Operators, unless they are shared, measurements and keys of a batch."""
+    problems = [row.case.problem for row in rows if row.case is not None]
+    stacked = partial(jax.tree.map, lambda *leaves: np.stack(leaves))
+    operators = None
+    if job.request.own_operators:
+        operators = stacked(*(problem.operator for problem in problems))
+    ys = stacked(*(problem.y for problem in problems))
+    return operators, ys, jnp.stack([row.key for row in rows if row.key is not None])

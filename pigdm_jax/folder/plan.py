@@ -1,0 +1,148 @@
+"""What is to be done: the job, its checked listing, and what is finished already."""
+
+import dataclasses
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import jax
+
+from pigdm_jax.devices.batches import blank_problem
+from pigdm_jax.folder.listing import Entry, Listing, Shape, list_folder
+from pigdm_jax.folder.manifest import Manifest
+from pigdm_jax.pictures.files import digest
+from pigdm_jax.pictures.request import Request
+from pigdm_jax.priors.base import Prior
+from pigdm_jax.priors.tiling import fit_prior
+from pigdm_jax.restoration import check_request
+
+READERS = 8
+# Restored photos as PNG files take at least this fraction of their pixels' bytes.
+PNG_FRACTION = 0.4
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A folder to restore.
+
+    Attributes:
+      request: what to do to every picture.
+      prior: the diffusion model.
+      folder: the pictures.
+      out: where restorations and the manifest go.
+      batch: pictures restored at once by this process; None for as many as fit.
+      pad: enlarge pictures by reflection to sides that are multiples of this and crop
+        their restorations, so that fewer shapes have to be compiled; 1 for none.
+      remark: called with remarks for the user.
+      progress: called with this process's numbers of finished and of all pictures.
+    """
+
+    request: Request
+    prior: Prior
+    folder: Path
+    out: Path
+    batch: int | None = None
+    pad: int = 1
+    remark: Callable[[str], None] = print
+    progress: Callable[[int, int], None] = lambda done, count: None
+
+
+def list_checked(job: Job) -> Listing:
+    """The folder's pictures, after a look at every flag.
+
+    Raises:
+      ValueError: if a flag makes no sense, there is no picture, or the task suits none.
+    """
+    for name, value in (("batch", job.batch), ("pad", job.pad)):
+        if value is not None and value < 1:
+            raise ValueError(f"--{name} must be at least 1, got {value}")
+    if job.pad > 1 and job.request.own_operators:
+        raise ValueError(
+            "--pad is for operators that depend on the picture's size alone, not for "
+            "JPEG headers or files of masks"
+        )
+    if job.out.resolve() == job.folder.resolve():
+        raise ValueError(f"--out {job.out} is the input; choose another folder")
+    listing = list_folder(
+        job.folder, job.out, reads_header=job.request.reads_header, pad=job.pad
+    )
+    errors = []
+    for shape, entries in listing.groups.items():
+        try:
+            _check_group(job, shape, entries)
+            return listing
+        except ValueError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
+    return listing
+
+
+def _check_group(job: Job, shape: Shape, entries: Sequence[Entry]) -> None:
+    """Refuse what `restore` would refuse.
+
+    Raises:
+      ValueError: in one sentence.
+    """
+    operator, noise_std, _ = job.request.degradation(shape.size, entries[0].path)
+    prior = fit_prior(job.prior, operator.image_shape, job.request.tile)
+    problem = blank_problem(operator, noise_std)
+    check_request(prior, problem, job.request.sampler_for(prior, problem))
+
+
+def find_finished(job: Job, mine: Listing, manifest: Manifest) -> set[Entry]:
+    """The pictures whose restorations are there and whose files are still the same."""
+    recorded = {}
+    for entries in mine.groups.values():
+        for entry in entries:
+            known = manifest.finished(entry.name, job.out / entry.output)
+            if known is not None:
+                recorded[entry] = known
+    with ThreadPoolExecutor(READERS) as threads:
+        digests = threads.map(lambda entry: digest(entry.path), recorded)
+        return {
+            entry
+            for (entry, known), now in zip(recorded.items(), digests, strict=True)
+            if known == now
+        }
+
+
+def check_output(job: Job, listing: Listing) -> None:
+    """Say what can be known of a full or locked disk before computing.
+
+    Raises:
+      ValueError: if nothing can be written there, or not as much.
+    """
+    try:
+        job.out.mkdir(parents=True, exist_ok=True)
+        probe = job.out / f".probe-{jax.process_index()}"
+        probe.write_bytes(b"0")
+        probe.unlink()
+        free = shutil.disk_usage(job.out).free
+    except OSError as error:
+        raise ValueError(f"cannot write to {job.out}: {error.strerror}") from None
+    factor = 1 if job.request.simulate else job.request.task.enlargement
+    pixels = sum(
+        entry.size[0] * entry.size[1] * factor**2
+        for entries in listing.groups.values()
+        for entry in entries
+        if not (job.out / entry.output).exists()
+    )
+    needed = 3 * pixels * PNG_FRACTION
+    if needed > free:
+        raise ValueError(
+            f"the restorations need {needed / 1e6:.0f} MB or more, {job.out} has "
+            f"{free / 1e6:.0f} MB left"
+        )
+
+
+def remove_halves(job: Job, mine: Listing) -> None:
+    """Remove the temporary files of a run that was killed."""
+    own = {
+        job.out / entry.output for entries in mine.groups.values() for entry in entries
+    }
+    for half in job.out.rglob(".*.tmp.png"):
+        stem = half.name.removeprefix(".").rsplit(".", 3)[0]
+        if half.with_name(f"{stem}.png") in own:
+            half.unlink(missing_ok=True)

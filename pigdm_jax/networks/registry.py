@@ -1,0 +1,27 @@
+"""Architectures by the names that saved priors give."""
+
+from typing import TYPE_CHECKING
+
+from pigdm_jax.core.registry import Registry
+
+if TYPE_CHECKING:
+    import pigdm_jax.networks.base
+
+ARCHITECTURES: Registry["pigdm_jax.networks.base.Architecture"] = Registry(
+    {"adm": "pigdm_jax.networks.adm.architecture:ADM"}
+)
+
+
+def architecture_of(network: "pigdm_jax.networks.base.Network") -> str:
+    """The name of a network's architecture.
+
+    Raises:
+      ValueError: if it is not in `ARCHITECTURES`.
+    """
+    for name, architecture in ARCHITECTURES.items():
+        if isinstance(network, architecture.network):
+            return name
+    raise ValueError(
+        f"a network of type {type(network).__name__} cannot be saved; known are "
+        f"{', '.join(ARCHITECTURES)}"
+    )

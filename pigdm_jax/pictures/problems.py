@@ -1,0 +1,213 @@
+"""From a picture file and a task to a problem.
+
+A picture is either what is left of an image, so that its pixels are the measurement, or
+it is clean and is degraded first, to compare its restoration with it.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from pigdm_jax.core.compilation import typed_jit
+from pigdm_jax.core.types import Image, ImageShape, PRNGKey, Scalar
+from pigdm_jax.operators import Operator
+from pigdm_jax.operators.composition import Chain
+from pigdm_jax.operators.jpeg_codec import Coefficients
+from pigdm_jax.pictures.files import (
+    ROUNDING_STD,
+    read_jpeg_coefficients,
+    read_parameter,
+)
+from pigdm_jax.pictures.task import Task
+from pigdm_jax.problem import Problem, measure, root_mean_square
+from pigdm_jax.samplers.base import starting_image
+
+Picture = Float[np.ndarray, "H W C"]
+
+# Where a pseudoinverse amplifies the rounding of a file by more than this, the rounding
+# counts as noise: an image that agrees with every rounded value would be mostly noise.
+ILL_CONDITIONED = 10.0
+
+
+class Degradation(NamedTuple):
+    """How a picture was degraded: all of its problem but the measurement.
+
+    Attributes:
+      operator: what happened to the image.
+      noise_std: standard deviation of the noise in the measurement, in units of the
+        [-1, 1] image; None if the measurement is exact.
+      remarks: what was assumed, for the user to read.
+    """
+
+    operator: Operator
+    noise_std: float | None
+    remarks: tuple[str, ...] = ()
+
+
+class Case(NamedTuple):
+    """One picture to restore.
+
+    Attributes:
+      problem: its operator, measurement and noise.
+      original: the clean picture, where it is known.
+      remarks: what was assumed, for the user to read.
+    """
+
+    problem: Problem
+    original: Picture | None = None
+    remarks: tuple[str, ...] = ()
+
+
+def noise_of(task: Task) -> float | None:
+    """A task's noise in units of the [-1, 1] image; None for none.
+
+    The one place where the user's [0, 1] units are converted.
+    """
+    return 2 * task.noise if task.noise else None
+
+
+def degradation_of_file(
+    size: tuple[int, int], task: Task, *, file: Path | None = None
+) -> Degradation:
+    """How a picture was degraded.
+
+    Args:
+      size: its height and width.
+      task: what happened to it. If it gives no noise level, the only noise is the
+        rounding of the file, which counts where the pseudoinverse amplifies it
+        (deblurring).
+      file: the picture's file, whose header gives the JPEG quality if the task does
+        not.
+
+    Raises:
+      ValueError: if the task cannot have made a picture of this size, or the file is no
+        JPEG file.
+    """
+    from_file = file is not None and task.reads_header
+    if from_file:
+        task = task.with_header(str(file))
+    image_shape = (size[0] * task.enlargement, size[1] * task.enlargement, 3)
+    operator = task.operator(image_shape, read_parameter)
+    expected = _picture_shape(operator)
+    if expected[:2] != size:
+        raise ValueError(
+            f"{str(task)!r} makes pictures of {_size(expected)} from "
+            f"{_size(image_shape)}, so this one of {_size(size)} cannot come from it"
+        )
+    if task.noise is not None or from_file or not operator.linear:
+        return Degradation(operator, noise_of(task))
+    if _amplification(operator) > ILL_CONDITIONED:
+        remark = (
+            f"the file's rounding to 8 bits counts as noise of {ROUNDING_STD / 2:.4f}, "
+            "since undoing this task amplifies it; --noise sets another level"
+        )
+        return Degradation(operator, ROUNDING_STD, (remark,))
+    return Degradation(operator, None)
+
+
+def measured(
+    picture: Picture, degradation: Degradation, coefficients_of: Path | None = None
+) -> Case:
+    """The case of a picture whose pixels are the measurement.
+
+    Args:
+      picture: the file's pixels, in [-1, 1].
+      degradation: how it was degraded.
+      coefficients_of: the JPEG file whose own coefficients are the measurement instead.
+    """
+    operator = degradation.operator
+    if _picture_shape(operator)[2] == 1:
+        picture = picture.mean(axis=-1, keepdims=True)
+    y, remarks = operator.from_picture(jax.device_put(picture)), degradation.remarks
+    if coefficients_of is not None:
+        y, remarks = _from_jpeg_file(operator, y, coefficients_of)
+    return Case(Problem(operator, y, degradation.noise_std), remarks=remarks)
+
+
+def _from_jpeg_file(
+    operator: Operator, from_pixels: Coefficients, file: Path
+) -> tuple[Coefficients, tuple[str, ...]]:
+    """The file's own coefficients, else those of its pixels, and a remark on which."""
+    planes = read_jpeg_coefficients(file)
+    if planes is None:
+        remark = (
+            "the coefficients are computed from the file's pixels; pip install "
+            "'pigdm-jax[jpeg]' to read the file's own"
+        )
+        return from_pixels, (remark,)
+    last = operator.parts[-1] if isinstance(operator, Chain) else operator
+    if len(planes) == 1:
+        planes = (*planes, *map(jnp.zeros_like, from_pixels[1:]))
+    coefficients = Coefficients(*map(jnp.asarray, planes))
+    # An encoder pads blocks at the border as it likes; all others stay as they are.
+    coefficients = last.apply(last.pinv(coefficients))
+    return coefficients, ("the measurement is the file's own coefficients",)
+
+
+def degradation_to_simulate(size: tuple[int, int], task: Task) -> Degradation:
+    """How to degrade a clean picture.
+
+    If the task needs sides that are multiples of a factor, the operator is for the top
+    left part of the picture.
+
+    Args:
+      size: height and width of the picture.
+      task: how to degrade it, with the noise to add.
+
+    Raises:
+      ValueError: if the task does not suit the picture, or cannot have noise.
+    """
+    factor = task.enlargement
+    height, width = (n - n % factor for n in size)
+    remarks = ()
+    if (height, width) != size:
+        remarks = (f"cropped to {height} x {width}, multiples of {factor}",)
+    operator = task.operator((height, width, 3), read_parameter)
+    if task.noise and not operator.linear:
+        raise ValueError(
+            f"{str(task)!r} is not linear, so its pseudoinverse cannot allow for "
+            "noise; leave out the noise level"
+        )
+    return Degradation(operator, noise_of(task), remarks)
+
+
+def simulated(picture: Picture, degradation: Degradation, key: PRNGKey) -> Case:
+    """The case of a clean picture that is degraded first.
+
+    Args:
+      picture: the clean picture, in [-1, 1].
+      degradation: how to degrade it.
+      key: of the noise.
+    """
+    operator, noise_std, remarks = degradation
+    height, width, _ = operator.image_shape
+    picture = picture[:height, :width]
+    problem = measure(operator, picture, key, noise_std=noise_std)
+    return Case(problem, picture, remarks)
+
+
+@typed_jit
+def pseudoinverse(problem: Problem) -> Image:
+    """The image that the pseudoinverse alone gives."""
+    return starting_image(problem, "pinv")
+
+
+def _picture_shape(operator: Operator) -> ImageShape:
+    """The shape of the picture that shows a measurement."""
+    image = jax.ShapeDtypeStruct(operator.image_shape, jnp.float32)
+    return jax.eval_shape(lambda x: operator.to_picture(operator.apply(x)), image).shape
+
+
+@typed_jit
+def _amplification(operator: Operator) -> Scalar:
+    """Size of random errors after the pseudoinverse, relative to their size in y."""
+    error = jax.random.normal(jax.random.key(0), operator.measurement_shape)
+    return root_mean_square(operator.pinv(error)) / root_mean_square(error)
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[0]} x {shape[1]} pixels"

@@ -1,0 +1,46 @@
+from .base import (
+    Info,
+    Sampler,
+    Spaced,
+    Stepwise,
+    Trace,
+    ddim_coefficients,
+)
+from .ccdf import CCDF
+from .conjugate import Conjugate
+from .ddim import DDIM
+from .ddnm import DDNM
+from .ddrm import DDRM
+from .defaults import default
+from .diffpir import DiffPIR
+from .dps import DPS
+from .fitted import Fitted
+from .multistep import Multistep
+from .pnp import PnP
+from .red_diff import REDDiff
+from .registry import SAMPLERS, parse
+from .snips import SNIPS
+
+__all__ = [
+    "CCDF",
+    "DDIM",
+    "DDNM",
+    "DDRM",
+    "DPS",
+    "SAMPLERS",
+    "SNIPS",
+    "Conjugate",
+    "DiffPIR",
+    "Fitted",
+    "Info",
+    "Multistep",
+    "PnP",
+    "REDDiff",
+    "Sampler",
+    "Spaced",
+    "Stepwise",
+    "Trace",
+    "ddim_coefficients",
+    "default",
+    "parse",
+]
