@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from io import BufferedIOBase, BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -39,7 +39,9 @@ def read_zip(path: Path) -> dict[str, Tensor]:
                 raise Refused(f"it is damaged at {damaged}")
             state = unpickle(BytesIO(archive.read(f"{root}data.pkl")))
             places = {
-                info.filename.removeprefix(f"{root}data/"): _place(archive.fp, info)
+                info.filename.removeprefix(f"{root}data/"): _place(
+                    cast(BufferedIOBase, archive.fp), info
+                )
                 for info in archive.infolist()
                 if info.filename.startswith(f"{root}data/")
             }

@@ -2,7 +2,7 @@
 
 import dataclasses
 from functools import partial
-from typing import Any
+from typing import Any, Literal, overload
 
 import jax
 import jax.numpy as jnp
@@ -19,11 +19,39 @@ from pigdm_jax.problem import (
     measurement_residual,
 )
 from pigdm_jax.samplers import Sampler, Trace, default
-from pigdm_jax.samplers.base import OnStep, Stepwise, starting_image
+from pigdm_jax.samplers.base import Stepwise
+from pigdm_jax.samplers.records import OnStep
+from pigdm_jax.samplers.starting import starting_image
 
 # Rounds of clipping to [-1, 1] and making an image agree with y; each undoes a little
 # of the other.
 CLIP_ROUNDS = 5
+
+
+@overload
+def restore(
+    prior: Prior,
+    problem: Problem,
+    key: PRNGKey,
+    sampler: Sampler | None = None,
+    *,
+    init: str | Image | None = None,
+    trace: Literal[False] = False,
+    on_step: OnStep | None = None,
+) -> Image: ...
+
+
+@overload
+def restore(
+    prior: Prior,
+    problem: Problem,
+    key: PRNGKey,
+    sampler: Sampler | None = None,
+    *,
+    init: str | Image | None = None,
+    trace: Literal[True],
+    on_step: OnStep | None = None,
+) -> tuple[Image, Trace]: ...
 
 
 def restore(

@@ -189,7 +189,7 @@ BASE = "pigdm_jax.guidance.base:"
 PULL = "pigdm_jax.guidance.pseudoinverse:"
 KRYLOV = "pigdm_jax.guidance.moment:krylov_gradient"
 SCHEDULE = "pigdm_jax.priors.schedule:"
-SAMPLER = "pigdm_jax.samplers.base:"
+SAMPLER = "pigdm_jax.samplers.ddim_step:"
 
 FAULTS = [
     Fault(

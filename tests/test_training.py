@@ -331,7 +331,7 @@ def test_folders_that_do_not_fit_are_refused(photos, whole_run, tmp_path):
     with pytest.raises(ValueError, match="is finished"):
         train(photos, whole_run, TINY)
     (tmp_path / "config.json").write_text(TINY.to_json())
-    with pytest.raises(ValueError, match="begun with batch 8, not 16"):
+    with pytest.raises(ValueError, match="started with batch 8, not 16"):
         train(photos, tmp_path, dataclasses.replace(TINY, batch=16))
     empty = tmp_path / "empty"
     empty.mkdir()

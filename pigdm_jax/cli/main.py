@@ -5,7 +5,9 @@ appear at once.
 """
 
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
+from typing import Any
 
 import tyro
 
@@ -17,7 +19,7 @@ from pigdm_jax.cli.restoring import restore
 from pigdm_jax.cli.timing import bench
 from pigdm_jax.cli.training import train
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., Any]] = {
     "restore": restore,
     "compile": compile_ahead,
     "degrade": degrade,

@@ -1,12 +1,12 @@
 """Numerical functions whose derivatives are finite where JAX's are not."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
-from pigdm_jax.core.types import AnyArray
 
-
-def root(x: AnyArray | float) -> jax.Array:
+def root(x: Any) -> jax.Array:
     """The square root, 0 for x <= 0, with the derivative 0 there instead of infinity.
 
     For what vanishes with x: noise that the last step or eta = 1 does not have, or a

@@ -12,5 +12,5 @@ ImageShape = tuple[int, ...]
 Measurement = PyTree[Float[AnyArray, "..."]]
 Scalar = Float[Array, ""]
 # A number that may be traced.
-Number = float | np.number | Num[AnyArray, ""]
+Number = float | np.floating | np.integer | Num[AnyArray, ""]
 PRNGKey = Key[Array, ""] | UInt32[AnyArray, " 2"]

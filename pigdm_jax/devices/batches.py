@@ -111,7 +111,7 @@ class BatchProgram(NamedTuple):
       sharding: of the images over the devices.
     """
 
-    count: int
+    count: int  # type: ignore[assignment]  # not tuple.count
     device_bytes: int
     compiled: Executable
     prior: Prior

@@ -48,7 +48,7 @@ def place_prior(prior: Prior, mesh: Mesh) -> Prior:
 
     def place(leaf: Any) -> Array:
         axes = [i for i, n in enumerate(np.shape(leaf)) if n % size == 0]
-        spec = [None] * np.ndim(leaf)
+        spec: list[str | None] = [None] * np.ndim(leaf)
         if size > 1 and axes and np.size(leaf) >= SMALLEST_SHARDED:
             spec[max(axes, key=lambda i: np.shape(leaf)[i])] = MODEL
         return put(leaf, NamedSharding(mesh, PartitionSpec(*spec)))

@@ -93,7 +93,8 @@ def list_folder(
         padded = (height + -height % pad, width + -width % pad)
         return entry._replace(size=(height, width)), Shape(padded, kind)
 
-    groups, broken = {}, {}
+    groups: dict[Shape, list[Entry]] = {}
+    broken: dict[Entry, str] = {}
     with ThreadPoolExecutor(READERS) as readers:
         for entry, shape in readers.map(header, entries):
             if isinstance(shape, str):

@@ -53,7 +53,7 @@ class _State(NamedTuple):
       Jp: J^T p for each direction p.
     """
 
-    count: Scalar
+    count: Scalar  # type: ignore[assignment]  # not tuple.count
     r: Array
     gradient: Image
     Ap: Array

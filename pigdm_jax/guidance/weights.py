@@ -5,30 +5,31 @@ In DDIM's step the weight of g is w = sqrt(a_s) k + c2 m.
 
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 
-from pigdm_jax.core.types import Number, Scalar
+from pigdm_jax.core.types import Number
 from pigdm_jax.priors.schedule import Step, r2
 
-Pair = tuple[Scalar, Scalar]
+Pair = tuple[jax.Array, jax.Array]
 
 
 def adaptive(step: Step, scale: Number, data_variance: Number) -> Pair:
     """The pair k = sqrt(a_t), m = 0: equation 10 carried from VE to VP."""
     del data_variance
-    return scale * jnp.sqrt(step.a_t), jnp.zeros_like(step.a_t)
+    return jnp.sqrt(step.a_t) * scale, jnp.zeros_like(step.a_t)
 
 
 def algorithm1(step: Step, scale: Number, data_variance: Number) -> Pair:
     """The pair k = sqrt(a_t / a_s), m = 0: Algorithm 1 as printed."""
     del data_variance
-    return scale * jnp.sqrt(step.a_t / step.a_s), jnp.zeros_like(step.a_t)
+    return jnp.sqrt(step.a_t / step.a_s) * scale, jnp.zeros_like(step.a_t)
 
 
 def vdm(step: Step, scale: Number, data_variance: Number) -> Pair:
     """The pair k = w_r sqrt(a_t), m = -w_r a_t / sqrt(1 - a_t), Ho et al. 2022."""
     del data_variance
-    return scale * jnp.sqrt(step.a_t), -scale * step.a_t / jnp.sqrt(step.b_t)
+    return jnp.sqrt(step.a_t) * scale, -step.a_t * scale / jnp.sqrt(step.b_t)
 
 
 def posterior(step: Step, scale: Number, data_variance: Number) -> Pair:
@@ -36,7 +37,7 @@ def posterior(step: Step, scale: Number, data_variance: Number) -> Pair:
 
     The conditional score, grad log p(x_t) + g / r_t^2, in the place of the score.
     """
-    q = scale * step.b_t / r2(step, data_variance)
+    q = step.b_t * scale / r2(step, data_variance)
     return q / jnp.sqrt(step.a_t), -q / jnp.sqrt(step.b_t)
 
 

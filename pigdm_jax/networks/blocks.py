@@ -58,7 +58,9 @@ def conv(channels: int, size: int, dtype: Any, name: str) -> nn.Conv:
     )
 
 
-def _convolve(x: Array, kernel: Array, strides: Any, padding: Any, **kwargs: Any):
+def _convolve(
+    x: Array, kernel: Array, strides: Any, padding: Any, **kwargs: Any
+) -> Array:
     """`convolve` under the signature that `nn.Conv` calls; the rest are defaults."""
     del strides, padding, kwargs
     return convolve(x, kernel)

@@ -124,7 +124,8 @@ def read_jpeg_header(path: str | Path) -> JpegHeader:
             raise ValueError(
                 f"{path} is shown turned (EXIF); turn it without loss, as jpegtran does"
             )
-        tables = [np.reshape(t, (8, 8)) for t in picture.quantization.values()]
+        quantization: dict[int, list[int]] = getattr(picture, "quantization", {})
+        tables = [np.reshape(t, (8, 8)) for t in quantization.values()]
         if picture.mode == "L":
             return JpegHeader((tables[0], tables[0]), "4:4:4")
         sampling = JpegImagePlugin.get_sampling(picture)

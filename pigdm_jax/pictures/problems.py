@@ -24,7 +24,7 @@ from pigdm_jax.pictures.files import (
 )
 from pigdm_jax.pictures.task import Task
 from pigdm_jax.problem import Problem, measure, root_mean_square
-from pigdm_jax.samplers.base import starting_image
+from pigdm_jax.samplers.starting import starting_image
 
 Picture = Float[np.ndarray, "H W C"]
 
@@ -140,9 +140,9 @@ def _from_jpeg_file(
         )
         return from_pixels, (remark,)
     last = operator.parts[-1] if isinstance(operator, Chain) else operator
-    if len(planes) == 1:
-        planes = (*planes, *map(jnp.zeros_like, from_pixels[1:]))
-    coefficients = Coefficients(*map(jnp.asarray, planes))
+    luma, *chroma = map(jnp.asarray, planes)
+    chroma = chroma or [jnp.zeros_like(plane) for plane in from_pixels[1:]]
+    coefficients = Coefficients(luma, *chroma)
     # An encoder pads blocks at the border as it likes; all others stay as they are.
     coefficients = last.apply(last.pinv(coefficients))
     return coefficients, ("the measurement is the file's own coefficients",)
@@ -163,7 +163,7 @@ def degradation_to_simulate(size: tuple[int, int], task: Task) -> Degradation:
     """
     factor = task.enlargement
     height, width = (n - n % factor for n in size)
-    remarks = ()
+    remarks: tuple[str, ...] = ()
     if (height, width) != size:
         remarks = (f"cropped to {height} x {width}, multiples of {factor}",)
     operator = task.operator((height, width, 3), read_parameter)

@@ -8,7 +8,7 @@ import numpy as np
 from pigdm_jax.pictures.figures import deviation_map
 from pigdm_jax.pictures.problems import Case, Picture, pseudoinverse
 from pigdm_jax.pictures.results import Restored, mismatch_text
-from pigdm_jax.samplers.base import Trace
+from pigdm_jax.samplers.records import Trace
 
 Metric = Callable[[Picture, Picture], float]
 

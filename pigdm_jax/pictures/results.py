@@ -13,7 +13,8 @@ from pigdm_jax.pictures.problems import Picture
 from pigdm_jax.priors.base import Prior
 from pigdm_jax.problem import Problem, root_mean_square
 from pigdm_jax.restoration import restore
-from pigdm_jax.samplers.base import OnStep, Sampler, Trace
+from pigdm_jax.samplers.base import Sampler
+from pigdm_jax.samplers.records import OnStep, Trace
 
 NOT_FINITE = (
     "the restoration is not finite: the sampler as asked for is unstable with this "

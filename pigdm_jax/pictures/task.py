@@ -140,6 +140,7 @@ class Task:
     def with_header(self, file: str) -> "Task":
         """The task whose JPEG quality and subsampling are those of a file's header."""
         name = _header_parameter(self.stages[-1])
+        assert name is not None, "the task reads no header"
         last = dataclasses.replace(self.stages[-1], values=((name, file),))
         return dataclasses.replace(self, stages=(*self.stages[:-1], last))
 

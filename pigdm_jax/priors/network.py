@@ -30,7 +30,7 @@ class NetworkPrior(Prior):
     seen: Any = None  # an image, or None
 
     @property
-    def multiple(self) -> int:
+    def multiple(self) -> int:  # type: ignore[override]
         """Height and width must be multiples of this."""
         return self.network.multiple
 
@@ -82,7 +82,7 @@ class NetworkPrior(Prior):
                 f"this network takes images of {expected} channels whose sides are "
                 f"multiples of {self.multiple}, got {x_t.shape}"
             )
-        out = self.network.apply(
+        out: Any = self.network.apply(
             {"params": self.params},
             jnp.asarray(x_t)[None],
             jnp.asarray(t, jnp.float32)[None],

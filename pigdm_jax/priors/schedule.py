@@ -4,14 +4,14 @@ import dataclasses
 import functools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from pigdm_jax.core.types import AnyArray, Number, Scalar
+from pigdm_jax.core.types import AnyArray, Number
 
 SPACINGS = ("uniform", "quadratic")
 
@@ -149,7 +149,7 @@ class Step(NamedTuple):
       kept: 1 - fresh, which float32 could not tell from 0 at large steps.
     """
 
-    index: Int[Array, "..."]
+    index: Int[Array, "..."]  # type: ignore[assignment]  # not tuple.index
     t: Float[Array, "..."]
     a_t: Float[Array, "..."]
     b_t: Float[Array, "..."]
@@ -174,10 +174,9 @@ def step_rows(schedule: Schedule, levels: Int[np.ndarray, " n_plus_1"]) -> Step:
     fresh = (1 - a_t / a_s) / (1 - a_t)
     kept = (a_t / a_s) * (1 - a_s) / (1 - a_t)
     columns = (levels[:0:-1] - 1, a_t, 1 - a_t, a_s, 1 - a_s, fresh, kept)
-    return Step(
-        np.arange(1, len(levels), dtype=np.int32),
-        *(column.astype(np.float32) for column in columns),
-    )
+    index: Any = np.arange(1, len(levels), dtype=np.int32)
+    rest: Any = (column.astype(np.float32) for column in columns)
+    return Step(index, *rest)
 
 
 def step_table(schedule: Schedule, levels: Int[np.ndarray, " n_plus_1"]) -> Step:
@@ -191,9 +190,9 @@ def step_at(schedule: Schedule, level: int, following: int = 0) -> Step:
     return jax.tree.map(lambda column: column[0], table)
 
 
-def r2(step: Step, data_variance: Scalar | float = 1.0) -> Scalar:
+def r2(step: Step, data_variance: Number = 1.0) -> jax.Array:
     """r_t^2 = sigma_t^2 d / (sigma_t^2 + d), the variance given to x0 at t."""
-    return step.b_t * data_variance / (step.b_t + step.a_t * data_variance)
+    return step.b_t * data_variance / (step.a_t * data_variance + step.b_t)
 
 
 def alpha_bar_at(schedule: Schedule, t: Number) -> Float[Array, " 2"]:

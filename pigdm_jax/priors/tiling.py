@@ -29,27 +29,27 @@ class TiledPrior(Prior):
     seen: Any = None  # an image of the whole, or None
 
     @property
-    def schedule(self) -> Schedule:
+    def schedule(self) -> Schedule:  # type: ignore[override]
         """That of the prior inside."""
         return self.prior.schedule
 
     @property
-    def multiple(self) -> int:
+    def multiple(self) -> int:  # type: ignore[override]
         """Height and width must be multiples of this."""
         return self.prior.multiple
 
     @property
-    def trained_size(self) -> int | None:
+    def trained_size(self) -> int | None:  # type: ignore[override]
         """That of the prior inside."""
         return self.prior.trained_size
 
     @property
-    def sees(self) -> str | None:
+    def sees(self) -> str | None:  # type: ignore[override]
         """What the prior inside sees besides x_t."""
         return self.prior.sees
 
     @property
-    def smallest(self) -> int:
+    def smallest(self) -> int:  # type: ignore[override]
         """Height and width must be at least this."""
         return self.tile if self.prior.image_shape is not None else 1
 

@@ -1,14 +1,8 @@
-from .base import (
-    Info,
-    Sampler,
-    Spaced,
-    Stepwise,
-    Trace,
-    ddim_coefficients,
-)
+from .base import Sampler, Spaced, Stepwise
 from .ccdf import CCDF
 from .conjugate import Conjugate
 from .ddim import DDIM
+from .ddim_step import ddim_coefficients
 from .ddnm import DDNM
 from .ddrm import DDRM
 from .defaults import default
@@ -17,6 +11,7 @@ from .dps import DPS
 from .fitted import Fitted
 from .multistep import Multistep
 from .pnp import PnP
+from .records import Info, Trace
 from .red_diff import REDDiff
 from .registry import SAMPLERS, parse
 from .snips import SNIPS

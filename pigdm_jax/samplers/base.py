@@ -1,77 +1,29 @@
 """What a sampler is, and the loop over noise levels that most of them are."""
 
 import abc
-from collections.abc import Callable
-from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Int, PyTree
 
 from pigdm_jax.core.checks import as_float32, check_count, check_number, check_word
-from pigdm_jax.core.compilation import tuned_jit, typed_jit
-from pigdm_jax.core.numerics import root
 from pigdm_jax.core.text_form import TextForm
-from pigdm_jax.core.types import Image, ImageShape, Number, PRNGKey, Scalar
-from pigdm_jax.guidance.base import Denoised, Guided, denoise
-from pigdm_jax.operators.solve import damped_pinv
+from pigdm_jax.core.types import Image, PRNGKey
 from pigdm_jax.priors.base import Prior
 from pigdm_jax.priors.schedule import SPACINGS, Schedule, Step, step_rows
-from pigdm_jax.problem import Needs, Problem, measurement_residual, root_mean_square
-
-State = Any
-"""What a sampler hands from step to step: a pytree, mostly the noisy sample itself."""
-
-
-class Info(NamedTuple):
-    """What one step did.
-
-    Attributes:
-      x0: the prior's prediction of the clean image.
-      residual: root mean square of y - h(x0), in the measurement's own units.
-      correction: what the measurement added to the sample or its prediction.
-    """
-
-    x0: Image
-    residual: Scalar
-    correction: Image
-
-
-OnStep = Callable[[int, Info], None]
-
-
-class Trace(NamedTuple):
-    """What happened in each of the n steps, noisiest first.
-
-    Attributes:
-      t: the network's step.
-      residual: root mean square of y - h(x0_hat), in the measurement's own units.
-      x0_norm: root mean square of x0_hat.
-      guidance_norm: root mean square of what the measurement added.
-      consistency: one number, root mean square of h(h+(y)) - y. Above rounding it
-        tells that the pseudoinverse is approximate (a chain with non-linear parts,
-        conjugate gradients that did not converge) or that no image measures y (noise).
-      estimate: what a blind sampler found out about the measurement.
-    """
-
-    t: Float[Array, "*batch n"]
-    residual: Float[Array, "*batch n"]
-    x0_norm: Float[Array, "*batch n"]
-    guidance_norm: Float[Array, "*batch n"]
-    consistency: Float[Array, "*batch"] | None = None
-    estimate: PyTree | None = None
+from pigdm_jax.problem import Needs, Problem
+from pigdm_jax.samplers.records import Info, OnStep, Trace
+from pigdm_jax.samplers.stepping import Start, State, run, run_by_steps
 
 
 class Sampler(TextForm):
     """A way to sample the image behind a measurement; a frozen pytree.
 
-    A sampler receives a prior and a problem and owns neither. Numbers are leaves;
-    words and counts are static fields.
+    A sampler receives a prior and a problem and owns neither. Numbers are leaves; names
+    and counts are static fields.
 
     Attributes:
-      needs: what it asks of a problem.
+      needs: what it requires of a problem.
       project: whether `restore` ends with the projection where y is exact.
       default_init: what `init` is if not given: "pinv", or None for pure noise.
     """
@@ -132,7 +84,7 @@ class Stepwise(Sampler):
         """The restored image in the last state."""
 
     def estimate(self, state: State) -> PyTree | None:
-        """What a blind sampler found out about the measurement."""
+        """What a blind sampler estimated of the measurement."""
         del state
         return None
 
@@ -159,16 +111,16 @@ class Stepwise(Sampler):
             init,
         )
         if on_step is None:
-            return _run(sampler, prior, problem, key, start, table)
-        return _run_by_steps(sampler, prior, problem, key, start, table, on_step)
+            return run(sampler, prior, problem, key, start, table)
+        return run_by_steps(sampler, prior, problem, key, start, table, on_step)
 
 
 class Spaced(Stepwise):
-    """A `Stepwise` sampler of which users choose steps, start and spacing.
+    """A `Stepwise` sampler whose number and spacing of steps users choose.
 
     Attributes:
       steps: evaluations of the prior (NFE).
-      start: begin at this part of the schedule's noise levels, in (0, 1], from `init`
+      start: fraction of the schedule's noise levels to start at, in (0, 1], from `init`
         with that level's noise added (CCDF, appendix B of the paper); None is 1, from
         pure noise.
       spacing: of the noise levels, "uniform" or "quadratic" (denser at low noise).
@@ -184,8 +136,8 @@ class Spaced(Stepwise):
         check_word("spacing", self.spacing, SPACINGS)
         if self.start is not None and not 0 < self.start <= 1:
             raise ValueError(
-                "start is a part of the schedule's noise levels, above 0 and at most "
-                f"1; got {self.start}"
+                "start is a fraction of the schedule's noise levels, above 0 and at "
+                f"most 1; got {self.start}"
             )
         # Not every sampler has them.
         check_number("eta", vars(self).get("eta"), 0, 1)
@@ -197,7 +149,7 @@ class Spaced(Stepwise):
         return self.steps
 
     @property
-    def default_init(self) -> str | None:
+    def default_init(self) -> str | None:  # type: ignore[override]
         """The pseudoinverse, where the sampler does not start from pure noise."""
         return None if self.start is None else "pinv"
 
@@ -218,202 +170,3 @@ class Spaced(Stepwise):
     def image(self, state: State) -> Image:
         """The sample itself."""
         return state
-
-
-class Start(NamedTuple):
-    """Where a sampler begins.
-
-    Attributes:
-      index: what the first sample's key is folded with.
-      alpha_bar: at the first level.
-      init: an image, or None for the sampler's own beginning.
-    """
-
-    index: Int[Array, ""] | np.integer
-    alpha_bar: Number
-    init: Image | None
-
-
-def _begin(
-    sampler: Stepwise,
-    prior: Prior,
-    problem: Problem,
-    key: PRNGKey,
-    start: Start,
-    first: Step,
-) -> State:
-    """The state at the first level."""
-    init = start.init
-    if init is None and sampler.default_init is not None:
-        init = starting_image(problem, sampler.default_init)
-    x = starting_sample(key, problem.operator.image_shape, start.alpha_bar, init)
-    own = jax.random.fold_in(key, start.index)
-    return sampler.begin(prior, problem, x, first, own)
-
-
-def _end(sampler: Stepwise, state: State, rows: Trace) -> tuple[Image, Trace]:
-    """The image and the trace, from the last state."""
-    return sampler.image(state), rows._replace(estimate=sampler.estimate(state))
-
-
-@tuned_jit
-def _run(
-    sampler: Stepwise,
-    prior: Prior,
-    problem: Problem,
-    key: PRNGKey,
-    start: Start,
-    table: Step,
-) -> tuple[Image, Trace]:
-    """All steps of a table, noisiest first."""
-
-    def body(state: State, step: Step) -> tuple[State, Trace]:
-        state, _, row = _take_step(sampler, prior, problem, state, key, step)
-        return state, row
-
-    first = jax.tree.map(itemgetter(0), table)
-    state = _begin(sampler, prior, problem, key, start, first)
-    return _end(sampler, *jax.lax.scan(body, state, table))
-
-
-def _take_step(
-    sampler: Stepwise,
-    prior: Prior,
-    problem: Problem,
-    state: State,
-    key: PRNGKey,
-    step: Step,
-) -> tuple[State, Info, Trace]:
-    """One step with its own key, and its row of the trace."""
-    own = jax.random.fold_in(key, step.index)
-    state, info = sampler.step(prior, problem, state, step, own)
-    rms = [root_mean_square(a) for a in (info.x0, info.correction)]
-    return state, info, Trace(step.t, info.residual, *rms)
-
-
-_begin_alone = typed_jit(_begin)
-_one_step = tuned_jit(_take_step)
-
-
-@typed_jit
-def _end_alone(
-    sampler: Stepwise, state: State, rows: list[Trace]
-) -> tuple[Image, Trace]:
-    return _end(sampler, state, jax.tree.map(lambda *row: jnp.stack(row), *rows))
-
-
-def _run_by_steps(
-    sampler: Stepwise,
-    prior: Prior,
-    problem: Problem,
-    key: PRNGKey,
-    start: Start,
-    table: Step,
-    on_step: OnStep,
-) -> tuple[Image, Trace]:
-    """The same steps, one call each, of one program.
-
-    A callback inside the program would keep it out of JAX's compilation cache.
-
-    Raises:
-      ValueError: under `jit` or `vmap`.
-    """
-    leaves = jax.tree.leaves((prior, problem, key, start))
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
-        raise ValueError("on_step is called between steps, so not under jit or vmap")
-    steps = [jax.tree.map(itemgetter(i), table) for i in range(len(table.index))]
-    state = _begin_alone(sampler, prior, problem, key, start, steps[0])
-    rows = []
-    for i, step in enumerate(steps):
-        state, info, row = _one_step(sampler, prior, problem, state, key, step)
-        rows.append(row)
-        jax.block_until_ready(state)
-        on_step(i + 1, info)
-    return _end_alone(sampler, state, rows)
-
-
-def starting_sample(
-    key: PRNGKey, shape: ImageShape, alpha_bar: Number, init: Image | None
-) -> Image:
-    """Pure noise, or an image with the noise of its level added (CCDF, appendix B)."""
-    z = jax.random.normal(jax.random.fold_in(key, 0), shape)
-    if init is None:
-        return z
-    return jnp.sqrt(alpha_bar) * init + jnp.sqrt(1 - alpha_bar) * z
-
-
-def starting_image(problem: Problem, init: str | Image) -> Image:
-    """The image that `init` stands for.
-
-    Args:
-      problem: what was measured.
-      init: "pinv", "upsample" (the measurement enlarged linearly) or an image.
-
-    Raises:
-      ValueError: if it is none of these, or does not suit the problem.
-    """
-    operator, y = problem.operator, problem.y
-    if not isinstance(init, str):
-        if jnp.shape(init) != operator.image_shape:
-            raise ValueError(
-                f"init has shape {jnp.shape(init)}, the operator's images are "
-                f"{operator.image_shape}"
-            )
-        return jnp.asarray(init, jnp.float32)
-    if init == "pinv":
-        return damped_pinv(operator, y, problem.noise_std, 1.0)
-    if init == "upsample":
-        shape, channels = operator.measurement_shape, operator.image_shape[2]
-        if len(jax.tree.leaves(y)) != 1 or len(shape) != 3 or shape[2] != channels:
-            raise ValueError(
-                "init='upsample' needs a measurement that is a picture with as many "
-                f"channels as the image; this one has shape {shape}"
-            )
-        return jax.image.resize(y, operator.image_shape, "linear")
-    raise ValueError(f"init is 'pinv', 'upsample' or an image, got {init!r}")
-
-
-def ddim_coefficients(step: Step, eta: Number) -> tuple[Scalar, Scalar]:
-    """c1 and c2 of Algorithm 1 (DDIM's, Song et al. 2021).
-
-    c1 = eta sqrt((1 - a_t/a_s) (1 - a_s) / (1 - a_t)), c2 = sqrt(1 - a_s - c1^2),
-    written without the cancellation.
-    """
-    c1 = eta * root(step.b_s * step.fresh)
-    c2 = root(step.b_s * (step.kept + (1 - eta**2) * step.fresh))
-    return c1, c2
-
-
-def ddim(x0: Image, eps: Image, step: Step, eta: Number, key: PRNGKey) -> Image:
-    """x_s = sqrt(a_s) x0 + c1 z + c2 eps, with fresh noise z."""
-    c1, c2 = ddim_coefficients(step, eta)
-    z = jax.random.normal(key, x0.shape)
-    return jnp.sqrt(step.a_s) * x0 + c1 * z + c2 * eps
-
-
-def renoise(x_t: Image, x0: Image, step: Step, eta: Number, key: PRNGKey) -> Image:
-    """The sample x_s from an x0 that was changed: fresh noise and what x_t says of it.
-
-    x_s = sqrt(a_s) x0 + sqrt(1 - a_s) (eta z + sqrt(1 - eta^2) eps), with the eps that
-    makes x_t of x0 (Zhu et al. 2023, DiffPIR, equation 15).
-    """
-    eps = (x_t - jnp.sqrt(step.a_t) * x0) / jnp.sqrt(step.b_t)
-    z = jax.random.normal(key, x_t.shape)
-    noise = eta * z + root(1 - eta**2) * eps
-    return jnp.sqrt(step.a_s) * x0 + root(step.b_s) * noise
-
-
-def correction_of(guided: Guided, step: Step, eta: Number) -> Image:
-    """The term w g: what guidance adds to DDIM's x_s."""
-    _, c2 = ddim_coefficients(step, eta)
-    return jnp.sqrt(step.a_s) * (guided.guided_x0 - guided.x0) + c2 * (
-        guided.guided_eps - guided.eps
-    )
-
-
-def evaluate(
-    prior: Prior, problem: Problem, x_t: Image, step: Step
-) -> tuple[Denoised, Scalar]:
-    """One evaluation of the prior, and the residual of its prediction."""
-    denoised = denoise(prior, x_t, step)
-    return denoised, measurement_residual(problem, denoised.x0)

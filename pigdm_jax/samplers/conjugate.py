@@ -37,15 +37,17 @@ from pigdm_jax.operators.base import Spectrum
 from pigdm_jax.priors.base import Prior
 from pigdm_jax.priors.schedule import Step
 from pigdm_jax.problem import Needs, Problem
-from pigdm_jax.samplers.base import Info, Spaced, evaluate
+from pigdm_jax.samplers.base import Spaced
+from pigdm_jax.samplers.ddim_step import evaluate
+from pigdm_jax.samplers.records import Info
 from pigdm_jax.samplers.spectral import Coordinates, join, split
 
-# The first node lies at this share of the step, and s = 0 is taken for this share of s.
+# The first node, as a fraction of the step; s = 0 is replaced by this fraction of s.
 SMALLEST = 1e-6
 
 
 class Coefficients(NamedTuple):
-    """What a step from s_t to s_s makes of each term, for one or many singular values.
+    """Factors of each term in the step from s_t to s_s, one for each singular value.
 
     Attributes:
       sample: of u.
@@ -77,7 +79,7 @@ def coefficients(
       value: the singular values d; 0 for what is not measured.
       noise_std: sigma_y.
       w: the strength of the guidance.
-      lam: lambda, the share of eps taken for linear: 1 is exact for a prior N(0, I).
+      lam: lambda, the fraction of eps treated as linear; 1 is exact for N(0, I).
       adaptive: whether p = w (1 - alpha_bar) and not w.
     """
     s_s = jnp.maximum(s_s, SMALLEST * s_t)
@@ -87,12 +89,12 @@ def coefficients(
     strength = jnp.where(value > 0, w, 0.0)
     kappa = d2 + noise
 
-    def decay(s: AnyArray, gone: AnyArray) -> AnyArray:
-        """E at s; `gone` is s - s_s."""
-        wide = gone * (s + s_s)
+    def decay(s: AnyArray, difference: AnyArray) -> AnyArray:
+        """E at s; `difference` is s - s_s."""
+        wide = difference * (s + s_s)
         growth = jnp.log1p(wide / (1 + s_s**2))
         mixed = jnp.log1p(kappa * wide / (noise + kappa * s_s**2))
-        # Integrals over v = s^2 of v / (noise + kappa v) and of what p makes of it.
+        # Integrals over v = s^2 of v / (noise + kappa v), and of p times it.
         first = wide / kappa - noise / kappa**2 * mixed
         if adaptive:
             squared = d2 * wide / kappa - growth + noise**2 / kappa**2 * mixed
@@ -101,11 +103,11 @@ def coefficients(
             measured = d2 * (first + mixed / kappa) - lam * d2 * first
         return jnp.exp(-0.5 * (strength * measured + lam * growth))
 
-    def p(s: AnyArray) -> AnyArray:
+    def p(s: AnyArray) -> Any:
         return w * s**2 / (1 + s**2) if adaptive else w
 
-    def share(s: AnyArray) -> AnyArray:
-        """1 - q (1 + s^2), what of eps is left where the pull sees it too."""
+    def remaining(s: AnyArray) -> AnyArray:
+        """1 - q (1 + s^2), the part of eps that the guidance does not replace."""
         gamma = d2 * s**2 / (noise + kappa * s**2)
         return jnp.where(value > 0, 1 - p(s) * gamma * (1 + s**2), 1.0)
 
@@ -115,8 +117,8 @@ def coefficients(
         part.reshape(-1, *(1 for _ in jnp.shape(value))) for part in _graded()
     )
     s = s_s + nodes * width
-    left = share(s)
-    factors = (left, left * lam * s / (1 + s**2), p(s) * jnp.sqrt(1 + s**2))
+    rest = remaining(s)
+    factors = (rest, rest * lam * s / (1 + s**2), p(s) * jnp.sqrt(1 + s**2))
     parts = weights * width * decay(s, nodes * width)
     sums = [jnp.sum(parts * factor, axis=0) for factor in factors]
     kept = decay(s_t, width)
@@ -131,7 +133,7 @@ def _graded(count: int = 32) -> tuple[np.ndarray, np.ndarray]:
     half = -np.log(SMALLEST) / 2
     nodes = np.exp(half * (x - 1))
     weights = weights * half * nodes
-    # What is left at the end of the interval, where nothing changes.
+    # The rest of the interval, on which the integrand is constant.
     return np.append(SMALLEST / 2, nodes), np.append(SMALLEST, weights)
 
 
@@ -146,7 +148,7 @@ class Conjugate(Spaced):
       spacing: of the noise levels, "uniform" or "quadratic" (denser at low noise).
       weight: of the guidance, "adaptive" or "posterior".
       scale: w, a factor on the weight.
-      lam: lambda, 0 to 1, the share of eps taken for linear.
+      lam: lambda, 0 to 1, the fraction of eps treated as linear.
     """
 
     steps: int = static_field(default=10)

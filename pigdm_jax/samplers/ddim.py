@@ -12,7 +12,9 @@ from pigdm_jax.guidance import Pseudoinverse
 from pigdm_jax.priors.base import Prior
 from pigdm_jax.priors.schedule import Step
 from pigdm_jax.problem import Needs, Problem
-from pigdm_jax.samplers.base import Info, Spaced, correction_of, ddim
+from pigdm_jax.samplers.base import Spaced
+from pigdm_jax.samplers.ddim_step import correction_of, ddim
+from pigdm_jax.samplers.records import Info
 
 
 @pytree_class
@@ -36,7 +38,7 @@ class DDIM(Spaced):
     project = False
 
     @property
-    def needs(self) -> Needs:
+    def needs(self) -> Needs:  # type: ignore[override]
         """What the guidance needs."""
         return self.guidance.needs
 

@@ -18,7 +18,9 @@ from pigdm_jax.core.types import Image, Number, PRNGKey, Scalar
 from pigdm_jax.priors.base import Prior
 from pigdm_jax.priors.schedule import Step
 from pigdm_jax.problem import Problem, proximal
-from pigdm_jax.samplers.base import Info, Spaced, evaluate
+from pigdm_jax.samplers.base import Spaced
+from pigdm_jax.samplers.ddim_step import evaluate
+from pigdm_jax.samplers.records import Info
 from pigdm_jax.samplers.spectral import Coordinates, join, noise_in_spectrum, split
 
 
@@ -80,21 +82,22 @@ def fit_and_noise(
         fitted = proximal(problem, x0, step.b_t / step.a_t)
         return jnp.sqrt(step.a_s) * fitted + c1 * z + c2 * eps, fitted
     known = spectrum.analyse(problem.operator.pinv(problem.y))
-    guess, eps, z = (split(spectrum, image) for image in (x0, eps, z))
+    parts, eps_parts, z_parts = (split(spectrum, image) for image in (x0, eps, z))
     # The noise that a coefficient of H^+ y brings into x_s.
-    brought = jnp.sqrt(step.a_s) * noise_in_spectrum(spectrum, problem.sigma)
-    covered = brought**2 <= step.b_s
+    inherited = jnp.sqrt(step.a_s) * noise_in_spectrum(spectrum, problem.sigma)
+    covered = inherited**2 <= step.b_s
     seen_fresh, seen_kept = _fresh_and_kept(step, seen_eta)
-    share = jnp.where(covered, 1.0, seen_kept / jnp.where(covered, 1.0, brought))
-    taken = guess.measured + share * (known - guess.measured)
-    rest = root(step.b_s - brought**2)
+    weight = jnp.where(covered, 1.0, seen_kept / jnp.where(covered, 1.0, inherited))
+    measured = parts.measured + weight * (known - parts.measured)
+    rest = root(step.b_s - inherited**2)
     # The measured coefficients of noise-free data are as free as the hidden ones.
-    free = (problem.sigma == 0) | jnp.isinf(brought)
+    free = (problem.sigma == 0) | jnp.isinf(inherited)
     fresh = jnp.where(free, c1, jnp.where(covered, rest, seen_fresh))
     kept = jnp.where(free, c2, 0.0)
-    fitted = join(spectrum, Coordinates(taken, guess.rest))
+    fitted = join(spectrum, Coordinates(measured, parts.rest))
     noise = Coordinates(
-        fresh * z.measured + kept * eps.measured, c1 * z.rest + c2 * eps.rest
+        fresh * z_parts.measured + kept * eps_parts.measured,
+        c1 * z_parts.rest + c2 * eps_parts.rest,
     )
     return jnp.sqrt(step.a_s) * fitted + join(spectrum, noise), fitted
 

@@ -15,7 +15,9 @@ from pigdm_jax.core.types import Image, PRNGKey
 from pigdm_jax.priors.base import Prior
 from pigdm_jax.priors.schedule import Step
 from pigdm_jax.problem import Needs, Problem
-from pigdm_jax.samplers.base import Info, Spaced, evaluate
+from pigdm_jax.samplers.base import Spaced
+from pigdm_jax.samplers.ddim_step import evaluate
+from pigdm_jax.samplers.records import Info
 from pigdm_jax.samplers.spectral import Coordinates, join, noise_in_spectrum, split
 
 
@@ -62,12 +64,12 @@ class DDRM(Spaced):
         sigma = root(step.b_s / step.a_s)
         noise = noise_in_spectrum(spectrum, problem.sigma)
         known = spectrum.analyse(problem.operator.pinv(problem.y))
-        z = jax.random.normal(key, state.shape)
-        x0, eps, z = (split(spectrum, a) for a in (denoised.x0, denoised.eps, z))
+        x0, eps = split(spectrum, denoised.x0), split(spectrum, denoised.eps)
+        z = split(spectrum, jax.random.normal(key, state.shape))
         carried = root(1 - eta**2) * sigma
         # Of H^+ y what exceeds the level's own noise counts as noise already there.
-        off = (known - x0.measured) / jnp.where(noise > 0, noise, 1)
-        noisier = x0.measured + carried * off + eta * sigma * z.measured
+        error = (known - x0.measured) / jnp.where(noise > 0, noise, 1)
+        noisier = x0.measured + carried * error + eta * sigma * z.measured
         hidden = x0.measured + carried * eps.measured + eta * sigma * z.measured
         fresh = root(sigma**2 - noise**2)
         clearer = known + fresh * z.measured
@@ -75,6 +77,6 @@ class DDRM(Spaced):
         measured = jnp.where(jnp.isinf(noise), hidden, measured)
         rest = x0.rest + carried * eps.rest + eta * sigma * z.rest
         x_s = jnp.sqrt(step.a_s) * join(spectrum, Coordinates(measured, rest))
-        taken = jnp.where(noise > sigma, x0.measured, known)
-        fitted = join(spectrum, Coordinates(taken, x0.rest))
+        exact = jnp.where(noise > sigma, x0.measured, known)
+        fitted = join(spectrum, Coordinates(exact, x0.rest))
         return x_s, Info(denoised.x0, residual, fitted - denoised.x0)

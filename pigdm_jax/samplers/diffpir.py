@@ -11,7 +11,9 @@ from pigdm_jax.core.types import Image, PRNGKey
 from pigdm_jax.priors.base import Prior
 from pigdm_jax.priors.schedule import Step
 from pigdm_jax.problem import Problem, proximal
-from pigdm_jax.samplers.base import Info, Spaced, evaluate, renoise
+from pigdm_jax.samplers.base import Spaced
+from pigdm_jax.samplers.ddim_step import evaluate, renoise
+from pigdm_jax.samplers.records import Info
 
 LAMBDA = 8.0
 

@@ -16,7 +16,9 @@ from pigdm_jax.core.types import Image, PRNGKey
 from pigdm_jax.priors.base import Prior
 from pigdm_jax.priors.schedule import Step
 from pigdm_jax.problem import Needs, Problem
-from pigdm_jax.samplers.base import Info, Spaced, ddim, evaluate
+from pigdm_jax.samplers.base import Spaced
+from pigdm_jax.samplers.ddim_step import ddim, evaluate
+from pigdm_jax.samplers.records import Info
 
 
 @pytree_class

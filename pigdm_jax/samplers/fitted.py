@@ -28,7 +28,9 @@ from pigdm_jax.guidance import Calibrated, Guidance, Pseudoinverse
 from pigdm_jax.priors.base import Prior
 from pigdm_jax.priors.schedule import Step
 from pigdm_jax.problem import Needs, Problem, proximal
-from pigdm_jax.samplers.base import Info, Spaced, correction_of, renoise
+from pigdm_jax.samplers.base import Spaced
+from pigdm_jax.samplers.ddim_step import correction_of, renoise
+from pigdm_jax.samplers.records import Info
 
 # How strongly linear operators are guided, and the variance of the fit over the
 # level's: chosen on eight Kodak photos and eight tasks with noise, of 1, 1.5, 2, 3 and
@@ -57,7 +59,7 @@ class Fitted(Spaced):
     guidance: Any = None
 
     @property
-    def needs(self) -> Needs:
+    def needs(self) -> Needs:  # type: ignore[override]
         """What the guidance needs."""
         return Needs() if self.guidance is None else self.guidance.needs
 

@@ -17,16 +17,12 @@ from pigdm_jax.guidance import Pseudoinverse
 from pigdm_jax.priors.base import Prior
 from pigdm_jax.priors.schedule import Step
 from pigdm_jax.problem import Needs, Problem
-from pigdm_jax.samplers.base import (
-    Info,
-    Spaced,
-    correction_of,
-    ddim,
-    ddim_coefficients,
-)
+from pigdm_jax.samplers.base import Spaced
+from pigdm_jax.samplers.ddim_step import correction_of, ddim, ddim_coefficients
+from pigdm_jax.samplers.records import Info
 
 
-class Memory(NamedTuple):
+class MultistepState(NamedTuple):
     """The sample, and the step before.
 
     Attributes:
@@ -61,27 +57,32 @@ class Multistep(Spaced):
     project = False
 
     @property
-    def needs(self) -> Needs:
+    def needs(self) -> Needs:  # type: ignore[override]
         """What the guidance needs."""
         return self.guidance.needs
 
     def begin(
         self, prior: Prior, problem: Problem, x: Image, step: Step, key: PRNGKey
-    ) -> Memory:
+    ) -> MultistepState:
         """The noisy sample, without a step before."""
         del prior, problem, step, key
-        return Memory(x, jnp.zeros_like(x), jnp.float32(0))
+        return MultistepState(x, jnp.zeros_like(x), jnp.float32(0))
 
     def step(
-        self, prior: Prior, problem: Problem, state: Memory, step: Step, key: PRNGKey
-    ) -> tuple[Memory, Info]:
+        self,
+        prior: Prior,
+        problem: Problem,
+        state: MultistepState,
+        step: Step,
+        key: PRNGKey,
+    ) -> tuple[MultistepState, Info]:
         """DDIM's step from the prediction extrapolated to the middle of it."""
         guided = self.guidance(prior, problem, state.x, step)
         correction = correction_of(guided, step, self.eta)
         # The x0 from which DDIM without guidance would make the guided step.
         _, c2 = ddim_coefficients(step, self.eta)
-        share = jnp.sqrt(step.a_s) - c2 * jnp.sqrt(step.a_t / step.b_t)
-        x0 = guided.x0 + correction / share
+        weight = jnp.sqrt(step.a_s) - c2 * jnp.sqrt(step.a_t / step.b_t)
+        x0 = guided.x0 + correction / weight
         # To the clean image lambda is infinite, and nothing is left to extrapolate to.
         last = step.b_s <= 0
         b_s = jnp.where(last, 1.0, step.b_s)
@@ -95,8 +96,8 @@ class Multistep(Spaced):
         eps = (state.x - jnp.sqrt(step.a_t) * ahead) / jnp.sqrt(step.b_t)
         x_s = ddim(ahead, eps, step, self.eta, key)
         info = Info(guided.x0, guided.residual, correction)
-        return Memory(x_s, x0, width), info
+        return MultistepState(x_s, x0, width), info
 
-    def image(self, state: Memory) -> Image:
+    def image(self, state: MultistepState) -> Image:
         """The sample."""
         return state.x

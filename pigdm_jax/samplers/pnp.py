@@ -19,7 +19,9 @@ from pigdm_jax.operators.solve import damped_pinv
 from pigdm_jax.priors.base import Prior
 from pigdm_jax.priors.schedule import Step
 from pigdm_jax.problem import Problem, proximal
-from pigdm_jax.samplers.base import Info, Spaced, evaluate
+from pigdm_jax.samplers.base import Spaced
+from pigdm_jax.samplers.ddim_step import evaluate
+from pigdm_jax.samplers.records import Info
 
 LAMBDA = 0.23
 

@@ -16,13 +16,15 @@ from pigdm_jax.core.types import Image, PRNGKey
 from pigdm_jax.priors.base import Prior
 from pigdm_jax.priors.schedule import Step
 from pigdm_jax.problem import Needs, Problem
-from pigdm_jax.samplers.base import Info, Spaced, evaluate
+from pigdm_jax.samplers.base import Spaced
+from pigdm_jax.samplers.ddim_step import evaluate
+from pigdm_jax.samplers.records import Info
 
 LAMBDA = 0.25
 OPTIMISER = optax.adam(0.1, b1=0.9, b2=0.99)
 
 
-class Mean(NamedTuple):
+class REDDiffState(NamedTuple):
     """The image that is being improved, and Adam's memory of it."""
 
     image: Image
@@ -50,15 +52,20 @@ class REDDiff(Spaced):
 
     def begin(
         self, prior: Prior, problem: Problem, x: Image, step: Step, key: PRNGKey
-    ) -> Mean:
+    ) -> REDDiffState:
         """The pseudoinverse; the noisy sample is not used."""
         del prior, x, step, key
         image = problem.operator.pinv(problem.y)
-        return Mean(image, OPTIMISER.init(image))
+        return REDDiffState(image, OPTIMISER.init(image))
 
     def step(
-        self, prior: Prior, problem: Problem, state: Mean, step: Step, key: PRNGKey
-    ) -> tuple[Mean, Info]:
+        self,
+        prior: Prior,
+        problem: Problem,
+        state: REDDiffState,
+        step: Step,
+        key: PRNGKey,
+    ) -> tuple[REDDiffState, Info]:
         """One step of Adam on the misfit and the score-matching loss at this level."""
         z = jax.random.normal(key, state.image.shape)
         noisy = jnp.sqrt(step.a_t) * state.image + jnp.sqrt(step.b_t) * z
@@ -69,8 +76,8 @@ class REDDiff(Spaced):
         gradient = pulled + weight * (denoised.eps - z)
         update, adam = OPTIMISER.update(gradient, state.adam)
         moved = optax.apply_updates(state.image, update)
-        return Mean(moved, adam), Info(denoised.x0, residual, update)
+        return REDDiffState(moved, adam), Info(denoised.x0, residual, update)
 
-    def image(self, state: Mean) -> Image:
+    def image(self, state: REDDiffState) -> Image:
         """The image that was improved."""
         return state.image

@@ -18,13 +18,15 @@ from pigdm_jax.core.types import Image, PRNGKey
 from pigdm_jax.priors.base import Prior
 from pigdm_jax.priors.schedule import Step
 from pigdm_jax.problem import Needs, Problem
-from pigdm_jax.samplers.base import Info, Spaced, evaluate
+from pigdm_jax.samplers.base import Spaced
+from pigdm_jax.samplers.ddim_step import evaluate
+from pigdm_jax.samplers.records import Info
 from pigdm_jax.samplers.spectral import Coordinates, join, noise_in_spectrum, split
 
 SIZE = 0.23
 
 
-class Chain(NamedTuple):
+class SNIPSState(NamedTuple):
     """The sample over sqrt(alpha_bar), and the clean image predicted from it."""
 
     x: Image
@@ -51,15 +53,20 @@ class SNIPS(Spaced):
 
     def begin(
         self, prior: Prior, problem: Problem, x: Image, step: Step, key: PRNGKey
-    ) -> Chain:
+    ) -> SNIPSState:
         """Pure noise."""
         del prior, problem, key
         x = x / jnp.sqrt(step.a_t)
-        return Chain(x, x)
+        return SNIPSState(x, x)
 
     def step(
-        self, prior: Prior, problem: Problem, state: Chain, step: Step, key: PRNGKey
-    ) -> tuple[Chain, Info]:
+        self,
+        prior: Prior,
+        problem: Problem,
+        state: SNIPSState,
+        step: Step,
+        key: PRNGKey,
+    ) -> tuple[SNIPSState, Info]:
         """Add c A score + sqrt(2 c A) z, with a step size A for each coefficient."""
         variance = step.b_t / step.a_t
         x_t = jnp.sqrt(step.a_t) * state.x
@@ -67,8 +74,8 @@ class SNIPS(Spaced):
         spectrum, size = problem.operator.spectrum, SIZE * self.scale
         noise = noise_in_spectrum(spectrum, problem.sigma) ** 2
         known = spectrum.analyse(problem.operator.pinv(problem.y))
-        z = jax.random.normal(key, state.x.shape)
-        x, x0, z = (split(spectrum, image) for image in (state.x, denoised.x0, z))
+        x, x0 = split(spectrum, state.x), split(spectrum, denoised.x0)
+        z = split(spectrum, jax.random.normal(key, state.x.shape))
         # Levels noisier than the measurement see it through the noise they add to it;
         # at the others it is one more, independent, source. Each formula gets a finite
         # value where the other holds, for the sake of the gradients.
@@ -88,8 +95,10 @@ class SNIPS(Spaced):
         sample = join(spectrum, Coordinates(measured, rest))
         exact = jnp.where(noise == 0, known, x0.measured)
         fitted = join(spectrum, Coordinates(exact, x0.rest))
-        return Chain(sample, fitted), Info(denoised.x0, residual, fitted - denoised.x0)
+        return SNIPSState(sample, fitted), Info(
+            denoised.x0, residual, fitted - denoised.x0
+        )
 
-    def image(self, state: Chain) -> Image:
+    def image(self, state: SNIPSState) -> Image:
         """The last prediction."""
         return state.x0

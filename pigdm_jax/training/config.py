@@ -1,9 +1,9 @@
-"""What a training run is asked for, checked before any work."""
+"""The flags of a training run, checked before any work."""
 
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import pigdm_jax.networks.adm.unet
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Phase:
-    """A stretch of a run with crops of one size, and so one compilation.
+    """A part of a run with crops of one size, and so one compilation.
 
     Attributes:
       crop: side of the crops, in pixels.
       batch: crops in a batch.
       first, last: steps first .. last - 1.
-      offset: crops that the run has used before.
+      offset: number of crops used before it.
     """
 
     crop: int
@@ -37,9 +37,9 @@ class TrainConfig:
       batch: crops in a batch at the first crop size; at others as many as have the
         same number of pixels.
       crop: sides of the training crops, one after another.
-      crop_shares: the share of the steps that each crop size gets.
-      init: begin with the weights of this prior, a shipped one's name or a folder; its
-        network is taken as it is, and the flags of the network are not used.
+      crop_shares: the fraction of the steps for each crop size.
+      init: start from the weights of this prior, a shipped one's name or a folder; its
+        network is used as it is, and the flags of the network are ignored.
       channels: width of the network's first level.
       channel_mult: width of each level, as a multiple of channels.
       blocks: residual blocks in each level.
@@ -49,16 +49,16 @@ class TrainConfig:
       predicts: what the network learns to predict, the noise eps or the velocity v, a
         combination of noise and image whose error stays bounded at high noise.
       schedule: of the noise.
-      spacing: how the timesteps are spread; quadratic, as samplers with few steps
+      spacing: distribution of the timesteps; quadratic, as samplers with few steps
         visit them, has more at low noise.
       weighting: of the loss at different noise levels; balanced divides it by its own
-        running mean there, so that a relative error counts alike at every level.
-      optimizer: adamw; or muon, which makes the update of every kernel orthogonal
-        and learns more in a step.
+        running mean there, so that relative errors count equally at every level.
+      optimizer: adamw; or muon, which orthogonalises the update of every kernel and
+        learns more in each step.
       lr: peak learning rate.
       warmup: steps over which the learning rate rises.
-      decay: the share of the steps, at the end, over which the learning rate falls to
-        0; with 0 it stays, and the averaged weights do without.
+      decay: the fraction of the steps, at the end, over which the learning rate falls
+        to 0; with 0 it stays constant, and averaging the weights replaces its fall.
       weight_decay: of the optimizer, decoupled.
       clip: largest global norm of a gradient.
       ema: decay of the averaged weights, which are the result.
@@ -69,7 +69,7 @@ class TrainConfig:
       condition: train a network for one task: it also sees the pseudoinverse of the
         measurement, for instance of "super_resolution:4,box".
       seed: of weights, crops and noise.
-      held_out: share of the photos kept for the evaluation loss.
+      held_out: fraction of the photos kept for the evaluation loss.
       log_every: steps between rows of metrics.csv.
       save_every: steps between checkpoints.
       sample_every: steps between evaluation losses and pictures of samples.
@@ -109,7 +109,7 @@ class TrainConfig:
     def network(
         self, num_classes: int | None
     ) -> "pigdm_jax.networks.adm.unet.UNetConfig":
-        """The configuration of the network to train, if it does not begin with one."""
+        """The configuration of the network to train, if `init` does not give one."""
         from pigdm_jax.networks.adm.unet import UNetConfig
 
         return UNetConfig(
@@ -131,11 +131,11 @@ class TrainConfig:
         return Schedule.named(self.schedule)
 
     def phases(self) -> list[Phase]:
-        """The stretches of the run, one for each crop size."""
-        phases, first, offset, share = [], 0, 0, 0.0
+        """The parts of the run, one for each crop size."""
+        phases, first, offset, fraction = [], 0, 0, 0.0
         for crop, part in zip(self.crop, self.crop_shares, strict=True):
-            share += part
-            last = round(self.steps * share)
+            fraction += part
+            last = round(self.steps * fraction)
             batch = max(1, self.batch * self.crop[0] ** 2 // crop**2)
             if last > first:
                 phases.append(Phase(crop, batch, first, last, offset))
@@ -144,7 +144,7 @@ class TrainConfig:
         return phases
 
     def check(self) -> None:
-        """Refuse what makes no sense.
+        """Refuse flags that make no sense.
 
         Raises:
           ValueError: in one sentence.
@@ -179,7 +179,7 @@ class TrainConfig:
                 )
 
     def check_network(self, network: "pigdm_jax.networks.adm.unet.UNetConfig") -> None:
-        """Refuse what the network cannot do.
+        """Refuse flags that do not suit the network.
 
         Raises:
           ValueError: in one sentence.
@@ -192,22 +192,24 @@ class TrainConfig:
                 )
 
     def to_json(self) -> str:
-        """All of it as text."""
+        """The flags as JSON."""
         return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "TrainConfig":
-        """What `to_json` wrote."""
-        values = json.loads(text)
-        return cls(
-            **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        )
+        """The flags that `to_json` wrote."""
+        values: dict[str, Any] = json.loads(text)
+        flags: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+        return cls(**flags)
 
     def check_same(self, file: Path) -> None:
-        """Refuse to go on with a run that was begun with other flags.
+        """Refuse to continue a run that was started with other flags.
 
         Raises:
-          ValueError: that tells which.
+          ValueError: that names one.
         """
         saved = json.loads(file.read_text())
         mine = json.loads(self.to_json())
@@ -215,6 +217,6 @@ class TrainConfig:
         if other:
             name = other[0]
             raise ValueError(
-                f"{file.parent} was begun with {name} {saved.get(name)}, not "
-                f"{mine[name]}; give the same flags to go on, or another --out"
+                f"{file.parent} was started with {name} {saved.get(name)}, not "
+                f"{mine[name]}; give the same flags to continue, or another --out"
             )

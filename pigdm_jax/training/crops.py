@@ -10,8 +10,8 @@ from pigdm_jax.pictures.files import from_uint8
 from pigdm_jax.training.config import Phase
 from pigdm_jax.training.photos import Photo
 
-# How often a photo is taken whole, halved and quartered.
-SCALE_SHARES = (0.4, 0.4, 0.2)
+# Probabilities of a photo at full, half and quarter size.
+SCALE_PROBABILITIES = (0.4, 0.4, 0.2)
 # The loader keeps this many batches ready.
 READY = 4
 
@@ -22,16 +22,16 @@ def crop_of(photo: Photo, side: int, rng: np.random.Generator) -> dict[str, np.n
     Returns:
       "image": (side, side, 3), in [-1, 1]; "label": the photo's class.
     """
-    shares = np.array(SCALE_SHARES[: len(photo.scales)])
+    weights = np.array(SCALE_PROBABILITIES[: len(photo.scales)])
     fits = [min(pixels.shape[:2]) >= side for pixels in photo.scales]
-    shares = np.where(fits, shares, 0)
-    pixels = photo.scales[rng.choice(len(shares), p=shares / shares.sum())]
+    weights = np.where(fits, weights, 0)
+    pixels = photo.scales[rng.choice(len(weights), p=weights / weights.sum())]
     top, left = (int(rng.integers(n - side + 1)) for n in pixels.shape[:2])
     crop = pixels[top : top + side, left : left + side]
     if rng.random() < 0.5:
         crop = crop[:, ::-1]
     image: Float[np.ndarray, "side side 3"] = from_uint8(crop)
-    return {"image": image, "label": np.int32(photo.label)}
+    return {"image": image, "label": np.asarray(photo.label, np.int32)}
 
 
 def batches(
@@ -42,10 +42,10 @@ def batches(
     process: int = 0,
     processes: int = 1,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """This process's share of the batches of a phase, from a step on.
+    """This process's part of the batches of a phase, from a step on.
 
-    Every photo comes once before any comes again. The position is the step: nothing
-    else has to be kept to go on.
+    Every photo is used once before any is used again. The position is the step:
+    nothing else has to be kept to continue.
 
     Args:
       photos: to cut from.

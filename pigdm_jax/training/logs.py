@@ -1,4 +1,4 @@
-"""What a run tells as it goes: metrics.csv and TensorBoard's event files."""
+"""A run's figures: metrics.csv and TensorBoard's event files."""
 
 import csv
 import os
@@ -10,9 +10,9 @@ COLUMNS = ("step", "loss", "grad_norm", "lr", "held_out_loss")
 
 
 class Logs:
-    """A run's figures; rows after `step`, of a run that was cut off, are dropped.
+    """Writes a run's figures; drops rows after `step`, of a run that was cut off.
 
-    Where several processes share a run, one of them writes.
+    Of several processes that train together, one writes.
     """
 
     def __init__(self, folder: Path, step: int, *, writes: bool = True) -> None:
@@ -50,6 +50,6 @@ class Logs:
             self._board.add_scalar(name, value, step)
 
     def speed(self, step: int, crops_per_second: float) -> None:
-        """How fast it goes; on the board alone, for it is never the same twice."""
+        """The speed; on the board alone, because it differs from run to run."""
         if self._writes:
             self._board.add_scalar("crops_per_second", crops_per_second, step)

@@ -50,7 +50,7 @@ def load_photos(
     Args:
       source: the folder or archive.
       smallest: photos with a side below this are left out.
-      held_out: the share to hold out, 0 to 0.5.
+      held_out: the fraction to hold out, 0 to 0.5.
       classes: take the first part of each path for a class.
 
     Raises:

@@ -136,7 +136,7 @@ def _zero_where_last(path: tuple, leaf: Array) -> Array:
 
 
 class Noisy(NamedTuple):
-    """Noisy images and what the network is to make of them.
+    """Noisy images and the network's targets for them.
 
     Attributes:
       x_t: sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) eps.
@@ -162,13 +162,13 @@ def noisy(
     """
     schedule, index = config.noise_schedule(), batch["index"]
     level_key, noise_key = jax.random.split(key)
-    spread = jax.random.uniform(jax.random.fold_in(level_key, step))
-    share = jnp.mod(spread + (index % size) / size, 1.0)
-    interval = (share * INTERVALS).astype(jnp.int32)
+    offset = jax.random.uniform(jax.random.fold_in(level_key, step))
+    level = jnp.mod(offset + (index % size) / size, 1.0)
+    interval = (level * INTERVALS).astype(jnp.int32)
     if config.spacing == "quadratic":
-        share = share**2
+        level = level**2
     t = jnp.minimum(
-        (share * schedule.num_steps).astype(jnp.int32), schedule.num_steps - 1
+        (level * schedule.num_steps).astype(jnp.int32), schedule.num_steps - 1
     )
     eps = jax.vmap(
         lambda i, x: jax.random.normal(jax.random.fold_in(noise_key, i), x.shape)
@@ -190,7 +190,7 @@ def denoising_loss(
     Reference: Ho et al. 2020, equation 14 (eps); Salimans and Ho 2022 (v).
     """
     label = batch["label"] if net.config.num_classes else None
-    out = net.apply(
+    out: Any = net.apply(
         {"params": params}, noisy.x_t, noisy.t, label, batch.get("condition")
     )
     return jnp.mean((out.astype(jnp.float32) - noisy.target) ** 2, axis=(1, 2, 3))
@@ -229,7 +229,7 @@ def make_step(
             gradient, state.optimizer, state.params
         )
         params = optax.apply_updates(state.params, updates)
-        decay = config.ema
+        decay: Any = config.ema
         if config.init is None:
             # The average forgets random weights sooner than its decay would.
             decay = jnp.minimum(decay, (1 + state.step) / (10 + state.step))

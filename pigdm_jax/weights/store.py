@@ -1,7 +1,6 @@
 """Priors on disk: an Orbax checkpoint beside a readable `prior.json`."""
 
 import dataclasses
-import hashlib
 import json
 import os
 import shutil
@@ -23,6 +22,12 @@ from pigdm_jax.networks import (
 )
 from pigdm_jax.priors.network import NetworkPrior, network_prior
 from pigdm_jax.priors.schedule import Schedule, as_schedule
+from pigdm_jax.weights.digests import (
+    array_digests,
+    check_files,
+    file_digests,
+    fits_digest,
+)
 
 FORMAT_VERSION = 2
 SHIPPED = Path(__file__).parent / "shipped"
@@ -43,7 +48,11 @@ FIELDS = {
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A temporary folder that becomes `path` if the block ends well, else nothing."""
+    """A temporary folder that becomes `path` if the block succeeds, else nothing.
+
+    Orbax writes what it saves itself atomically; here the digests of its files go into
+    `prior.json` beside them, so the two appear together.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.mkdir(parents=True)
@@ -91,10 +100,10 @@ def save_prior(
         "sees": sees,
         "trained_size": trained_size,
         "source": source,
-        "arrays": _digests(params),
+        "arrays": array_digests(params),
     }
     _check_params(params, network, path)
-    metadata["fits"] = _fits(metadata)
+    metadata["fits"] = fits_digest(metadata)
     # Orbax copies NumPy arrays before it writes, JAX's it does not: with these limits a
     # checkpoint of 2.2 GB is written in less than 4 GB.
     on_cpu = jax.local_devices(backend="cpu")[0]
@@ -105,7 +114,7 @@ def save_prior(
     with written_whole(path) as folder:
         with ocp.Checkpointer(handler) as checkpointer:
             checkpointer.save(folder / PARAMS, params)
-        metadata["files"] = _file_digests(folder / PARAMS)
+        metadata["files"] = file_digests(folder / PARAMS)
         text = json.dumps(metadata, indent=1)
         (folder / METADATA).write_text(text + "\n")
 
@@ -144,7 +153,7 @@ def load_prior(
 
 
 class SavedNetwork(NamedTuple):
-    """What a prior's folder holds."""
+    """The contents of a prior's folder."""
 
     network: Network
     params: Any
@@ -164,9 +173,9 @@ def read_network(name_or_path: str | Path) -> SavedNetwork:
     path = _find(name_or_path)
     metadata = read_metadata(path)
     network = ARCHITECTURES[metadata["architecture"]].build(metadata["config"])
-    _check_files(path / PARAMS, metadata["files"])
+    check_files(path / PARAMS, metadata["files"])
     params = _restore(path / PARAMS, metadata["arrays"])
-    if metadata.get("fits") != _fits(metadata):
+    if metadata.get("fits") != fits_digest(metadata):
         _check_params(params, network, path)
     schedule = _schedule_from_json(metadata["schedule"])
     return SavedNetwork(
@@ -185,7 +194,7 @@ def shipped_priors() -> list[str]:
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """What `prior.json` in a prior's folder says.
+    """The contents of `prior.json` in a prior's folder.
 
     Raises:
       ValueError: if there is none, or it is of another format.
@@ -201,7 +210,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     if version != FORMAT_VERSION:
         raise ValueError(
             f"{path} has format version {version}, and this version of pigdm_jax reads "
-            f"version {FORMAT_VERSION}; make it anew from its checkpoint with `pigdm "
+            f"version {FORMAT_VERSION}; make it again from its checkpoint with `pigdm "
             "convert`, or from its training run with `pigdm train`"
         )
     missing = FIELDS - metadata.keys()
@@ -227,29 +236,6 @@ def _find(name_or_path: str | Path) -> Path:
     return path
 
 
-def _file_digests(folder: Path) -> dict[str, str]:
-    """The sha256 of every file in a folder, by its path there."""
-    digests = {}
-    for file in sorted(file for file in folder.rglob("*") if file.is_file()):
-        with file.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        digests[file.relative_to(folder).as_posix()] = digest
-    return digests
-
-
-def _check_files(folder: Path, expected: dict[str, str]) -> None:
-    """Refuse files that are not as they were saved, before Orbax reads them.
-
-    Raises:
-      ValueError: that names the first.
-    """
-    there = _file_digests(folder)
-    for name, digest in expected.items():
-        if there.get(name) != digest:
-            how = "damaged" if name in there else "missing"
-            raise ValueError(f"{folder / name} is {how}; copy or make the prior again")
-
-
 def _restore(path: Path, expected: dict[str, str]) -> Any:
     """The parameters as float32 arrays on the default device.
 
@@ -260,7 +246,7 @@ def _restore(path: Path, expected: dict[str, str]) -> Any:
         saved = checkpointer.metadata(path).item_metadata.tree
         as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(np.ndarray), saved)
         params = checkpointer.restore(path, restore_args=as_numpy)
-    if (digests := _digests(params)) != expected:
+    if (digests := array_digests(params)) != expected:
         names = sorted(
             name
             for name in expected.keys() | digests.keys()
@@ -273,29 +259,11 @@ def _restore(path: Path, expected: dict[str, str]) -> Any:
     return jax.device_put(jax.tree.map(lambda a: a.astype(np.float32), params))
 
 
-def _digests(params: Any) -> dict[str, str]:
-    """The sha256 of every array's bytes, by its name."""
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): hashlib.sha256(
-            np.ascontiguousarray(leaf).view(np.uint8).data
-        ).hexdigest()
-        for path, leaf in jax.tree.leaves_with_path(params)
-    }
-
-
-def _fits(metadata: dict[str, Any]) -> str:
-    """A digest of the network and its arrays, kept where they were seen to fit.
-
-    To check it again takes a trace of the network, half of the time that loading takes.
-    """
-    checked = [metadata[name] for name in ("architecture", "config", "arrays")]
-    return hashlib.sha256(json.dumps(checked).encode()).hexdigest()
-
-
 def _check_params(params: Any, network: Network, path: Path) -> None:
     """Refuse parameters that are not those of the configured network."""
     expected = parameter_shapes(network)
-    same = jax.tree.structure(expected) == jax.tree.structure(params) and all(
+    forms: list[Any] = [jax.tree.structure(expected), jax.tree.structure(params)]
+    same = forms[0] == forms[1] and all(
         a.shape == b.shape
         for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(params), strict=True)
     )

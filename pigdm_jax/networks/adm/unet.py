@@ -105,7 +105,8 @@ class ResBlock(nn.Module):
         emb = emb.astype(jnp.float32)
         norm = Norm(silu=True, name="out_layers_0")
         if scale_shift:
-            h = norm(h, tuple(jnp.split(emb, 2, axis=-1)))
+            by, to = jnp.split(emb, 2, axis=-1)
+            h = norm(h, (by, to))
         else:
             h = norm(h + emb[:, None, None, :])
         h = h.astype(self.dtype)

@@ -11,6 +11,9 @@ ones, and convolutions to few channels, are one matrix product for all taps.
 Reference: Lavin and Gray 2016, Fast Algorithms for Convolutional Neural Networks.
 """
 
+import functools
+import operator
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -88,22 +91,27 @@ def by_taps(
         matrix = kernel.transpose(2, 0, 1, 3).reshape(inner, -1)
     products = x.reshape(-1, x.shape[-1]) @ matrix
     products = products.reshape(*x.shape[:3], size, size, -1)
-    ways = [tap - size // 2 for tap in range(size)]
+    offsets = [tap - size // 2 for tap in range(size)]
     if turned:
-        ways = [-way for way in ways]
+        offsets = [-offset for offset in offsets]
     lines = [
-        sum(_shifted(products[:, :, :, k, i], way, 2) for i, way in enumerate(ways))
+        _total(_shifted(products[:, :, :, k, i], n, 2) for i, n in enumerate(offsets))
         for k in range(size)
     ]
-    return sum(_shifted(line, way, 1) for line, way in zip(lines, ways, strict=True))
+    return _total(_shifted(line, n, 1) for line, n in zip(lines, offsets, strict=True))
 
 
-def _shifted(x: Array, way: int, axis: int) -> Array:
-    """The image moved back by so many pixels, zeros coming in."""
+def _total(arrays: Iterable[Array]) -> Array:
+    """The sum of one or more arrays, in their order."""
+    return functools.reduce(operator.add, arrays)
+
+
+def _shifted(x: Array, offset: int, axis: int) -> Array:
+    """The image moved back by `offset` pixels, padded with zeros."""
     size = x.shape[axis]
-    x = jax.lax.slice_in_dim(x, max(way, 0), size + min(way, 0), axis=axis)
+    x = jax.lax.slice_in_dim(x, max(offset, 0), size + min(offset, 0), axis=axis)
     pad = [(0, 0)] * x.ndim
-    pad[axis] = (max(-way, 0), max(way, 0))
+    pad[axis] = (max(-offset, 0), max(offset, 0))
     return jnp.pad(x, pad)
 
 
@@ -150,12 +158,11 @@ def _transformed(matrix: np.ndarray, parts: list[list[Array]]) -> list[list[Arra
 
 def _sum(factors: np.ndarray, arrays: tuple[Array, ...] | list[Array]) -> Array:
     """The arrays added up, each times its factor."""
-    total = None
-    for factor, array in zip(factors, arrays, strict=True):
-        if factor:
-            term = array if factor == 1 else array * factor.astype(array.dtype)
-            total = term if total is None else total + term
-    return total
+    return _total(
+        array if factor == 1 else array * factor.astype(array.dtype)
+        for factor, array in zip(factors, arrays, strict=True)
+        if factor
+    )
 
 
 def _by_x(cotangent: Array, x: Any, kernel: Array, turned: bool) -> Array:

@@ -73,7 +73,8 @@ def _evaluated(x: Array, scale: Array, shift: Array, silu: bool) -> tuple[Array,
 def _tangent(
     silu: bool, primals: tuple[Array, ...], tangents: tuple
 ) -> tuple[Array, Array]:
-    out, centred, inverse, factor, before = _evaluated(*primals, silu)
+    x, scale, shift = primals
+    out, centred, inverse, factor, before = _evaluated(x, scale, shift, silu)
     by_x, by_scale, by_shift = (
         None if isinstance(t, jax.custom_derivatives.SymbolicZero) else t
         for t in tangents
