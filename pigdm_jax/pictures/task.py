@@ -3,18 +3,12 @@
 import dataclasses
 from typing import Any
 
+from pigdm_jax.core.lazy import LazyMapping
 from pigdm_jax.operators.base import ImageShape, Operator
 from pigdm_jax.operators.cropping import identity
-from pigdm_jax.operators.jpeg_codec import JPEG
-from pigdm_jax.operators.named import (
-    Named,
-    Parameter,
-    Read,
-    Stage,
-    is_file,
-    parse_stages,
-)
-from pigdm_jax.operators.registry import REGISTRY, build
+from pigdm_jax.operators.named import Named, Parameter, Stage, is_file, parse_stages
+from pigdm_jax.operators.parsing import Read, build
+from pigdm_jax.operators.registry import REGISTRY
 
 # Stands for the picture's own name in a file's.
 STEM = "{stem}"
@@ -26,7 +20,9 @@ DENOISE = Named(
     "Gaussian noise of a standard deviation, pixels being 0 to 1; comes last.",
     (Parameter("std", float, None, low=0, high=1),),
 )
-STAGES = {DENOISE.name: DENOISE} | REGISTRY
+STAGES: LazyMapping[Named] = LazyMapping(
+    {DENOISE.name: "pigdm_jax.pictures.task:DENOISE", **REGISTRY.targets}
+)
 """What a task may be made of, by name."""
 
 
@@ -99,7 +95,9 @@ class Task:
     def reads_header(self) -> bool:
         """Whether JPEG quality is left to the file's own header."""
         last = self.stages[-1] if self.stages else None
-        return last is not None and last.named is JPEG and not last.given.get("quality")
+        if last is None or not last.named.header_parameter:
+            return False
+        return not last.given.get(last.named.header_parameter)
 
     @property
     def names_stem(self) -> bool:
@@ -122,7 +120,8 @@ class Task:
 
     def with_header(self, file: str) -> "Task":
         """The task whose JPEG quality and subsampling are those of a file's header."""
-        last = dataclasses.replace(self.stages[-1], values=(("quality", file),))
+        parameter = self.stages[-1].named.header_parameter
+        last = dataclasses.replace(self.stages[-1], values=((parameter, file),))
         return dataclasses.replace(self, stages=(*self.stages[:-1], last))
 
     def operator(self, image_shape: ImageShape, read: Read | None = None) -> Operator:
