@@ -57,15 +57,16 @@ def remember(name: str) -> None:
 
 @functools.cache
 def compiler_options() -> dict[str, str | int]:
-    """What to tell XLA besides its defaults; nothing where it does not know the option.
+    """XLA's options for programs on the CPU; empty elsewhere or if XLA rejects them.
 
-    On CPUs, matrix products by Eigen: YNNPACK's keep fewer cores busy, and one picture
-    takes a third longer with them. And vectors as wide as the processor's, where XLA
-    takes half of AVX-512's. And optimisation barriers are kept: without them XLA finds
-    that what `jax.checkpoint` would compute again is there already, and holds on to it
-    (`benchmarks/README.md`).
+    - Matrix products by Eigen: YNNPACK's use fewer cores, and one picture takes a third
+      longer with them.
+    - Vectors of 512 bits where the processor has them; XLA's default is 256.
+    - Optimisation barriers are kept. Without them XLA's common-subexpression
+      elimination undoes `jax.checkpoint`: it reuses the stored values that should have
+      been recomputed, and so keeps them in memory (`benchmarks/README.md`).
     """
-    options = {
+    options: dict[str, str | int] = {
         "xla_cpu_experimental_ynn_fusion_type": "",
         "xla_cpu_prefer_vector_width": 512,
         "xla_disable_hlo_passes": "cse_barrier_expander",
@@ -150,7 +151,8 @@ def tuned_jit(fun: Callable[..., Any], **options: Any) -> Callable[..., Any]:
 
 def _is_local(leaves: list[Any]) -> bool:
     """Whether all arrays are on the default device."""
-    device = jax.config.jax_default_device or jax.local_devices()[0]
+    default = jax.config.jax_default_device  # type: ignore[attr-defined]
+    device = default or jax.local_devices()[0]
     return all(
         leaf.sharding == SingleDeviceSharding(device)
         for leaf in leaves

@@ -74,6 +74,14 @@ class Parameter(NamedTuple):
             raise ValueError(wrong)
         return number
 
+    def names_file(self, value: Any) -> TypeGuard[str]:
+        """Whether a value of this parameter is the name of a file."""
+        return (
+            bool(self.file_kind)
+            and isinstance(value, str)
+            and value not in self.choices
+        )
+
     def describe(self) -> str:
         """The values it accepts, for instance "a whole number from 1 to 100"."""
         accepted = []
@@ -153,7 +161,7 @@ class Stage:
     def files(self) -> list[str]:
         """The files that its parameters name."""
         values = ((p, self.given.get(p.name)) for p in self.named.parameters)
-        return [value for parameter, value in values if is_file(parameter, value)]
+        return [value for parameter, value in values if parameter.names_file(value)]
 
     def __str__(self) -> str:
         """A text that parses to an equal stage."""
@@ -163,15 +171,6 @@ class Stage:
             positional = position < len(names) and names[position] == name
             values.append(_quoted(value) if positional else f"{name}={_quoted(value)}")
         return f"{self.named.name}:{','.join(values)}" if values else self.named.name
-
-
-def is_file(parameter: Parameter, value: Any) -> TypeGuard[str]:
-    """Whether a parameter's value is the name of a file."""
-    return (
-        bool(parameter.file_kind)
-        and isinstance(value, str)
-        and value not in parameter.choices
-    )
 
 
 def parse_stages(text: str, registry: Mapping[str, Named]) -> tuple[Stage, ...]:

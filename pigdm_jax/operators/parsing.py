@@ -5,7 +5,7 @@ from typing import Any
 
 from pigdm_jax.operators.base import ImageShape, Operator, check_image_shape
 from pigdm_jax.operators.composition import chain
-from pigdm_jax.operators.named import Stage, is_file, parse_stages
+from pigdm_jax.operators.named import Stage, parse_stages
 from pigdm_jax.operators.registry import REGISTRY
 
 Read = Callable[[str, str], Any]
@@ -72,7 +72,7 @@ def _build_stage(stage: Stage, image_shape: ImageShape, read: Read | None) -> Op
     arguments = stage.given
     for parameter in stage.named.parameters:
         value = arguments.get(parameter.name)
-        if is_file(parameter, value):
+        if parameter.names_file(value):
             if read is None:
                 raise ValueError(
                     f"{stage.named.name}: {parameter.name} is the name of a file, "

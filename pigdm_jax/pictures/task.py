@@ -6,7 +6,7 @@ from typing import Any
 from pigdm_jax.core.lazy import LazyMapping
 from pigdm_jax.operators.base import ImageShape, Operator
 from pigdm_jax.operators.cropping import identity
-from pigdm_jax.operators.named import Named, Parameter, Stage, is_file, parse_stages
+from pigdm_jax.operators.named import Named, Parameter, Stage, parse_stages
 from pigdm_jax.operators.parsing import Read, build
 from pigdm_jax.operators.registry import REGISTRY
 
@@ -145,6 +145,6 @@ class Task:
 
 def _filled(stage: Stage, key: str, value: Any, stem: str) -> Any:
     parameters = {parameter.name: parameter for parameter in stage.named.parameters}
-    if is_file(parameters[key], value):
+    if parameters[key].names_file(value):
         return value.replace(STEM, stem)
     return value

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
-from pigdm_jax.core.checks import as_float32, check_count, check_number, check_word
+from pigdm_jax.core.checks import as_float32, check_choice, check_count, check_number
 from pigdm_jax.core.compilation import tuned_jit, typed_jit
 from pigdm_jax.core.numerics import root
 from pigdm_jax.core.text_form import TextForm
@@ -181,7 +181,7 @@ class Spaced(Stepwise):
     def __post_init__(self) -> None:
         """Refuse what is known to make no sense."""
         check_count("steps", self.steps)
-        check_word("spacing", self.spacing, SPACINGS)
+        check_choice("spacing", self.spacing, SPACINGS)
         if self.start is not None and not 0 < self.start <= 1:
             raise ValueError(
                 "start is a part of the schedule's noise levels, above 0 and at most "
