@@ -218,7 +218,7 @@ def test_a_result_that_is_not_finite_is_an_error():
         ("jpeg:10", 0.1, "not linear"),
         ("sharpen", None, "no operator 'sharpen'; there are identity, crop"),
         ("jpeg:200", None, "from 1 to 100"),
-        ("jpeg:10 | super_resolution:2", None, "must come last"),
+        ("jpeg:10 | super_resolution:2", None, "must be last"),
     ],
 )
 def test_a_bad_request_is_answered_in_one_sentence(task, noise, message):

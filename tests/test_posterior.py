@@ -18,7 +18,8 @@ from pigdm_jax import (
 from pigdm_jax import operators as ops
 from pigdm_jax.guidance import Calibrated, Moment, Pseudoinverse
 from pigdm_jax.guidance.base import denoise
-from pigdm_jax.operators.registry import REGISTRY, parse
+from pigdm_jax.operators.parsing import parse
+from pigdm_jax.operators.registry import REGISTRY
 from pigdm_jax.priors.schedule import r2, step_at
 from pigdm_jax.samplers import DDIM
 

@@ -93,7 +93,7 @@ def test_every_operator_says_how_it_is_written(name):
 
 
 def test_no_file_is_opened_without_a_reader():
-    with pytest.raises(ValueError, match=r"mask names the file mask\.png"):
+    with pytest.raises(ValueError, match=r"mask is the name of a file, mask\.png"):
         parse("inpaint:mask.png", SHAPE)
 
 
@@ -103,31 +103,34 @@ def test_no_file_is_opened_without_a_reader():
         ("", "no operator ''; there are identity, crop"),
         ("sharpen:3", "no operator 'sharpen'"),
         ("super_resolution", "needs its factor: write super_resolution:FACTOR"),
-        ("super_resolution:two", "factor is a whole number from 1 to 64, got 'two'"),
-        ("super_resolution:2.5", "factor is a whole number"),
-        ("super_resolution:0", "factor is a whole number from 1 to 64, got '0'"),
+        (
+            "super_resolution:two",
+            "a whole number from 1 to 64, got 'two'",
+        ),
+        ("super_resolution:2.5", "factor must be a whole number"),
+        ("super_resolution:0", "factor must be a whole number from 1 to 64, got '0'"),
         ("super_resolution:3", "multiples of 3"),
         ("super_resolution:2,box,7", "one parameter too many"),
         ("super_resolution:2,factor=4", "factor is given twice"),
         ("super_resolution:2,nearest", "box, bicubic, lanczos3"),
-        ("gaussian_blur:wide", "std is a number from 0.01 to 31.875, got 'wide'"),
-        ("gaussian_blur:1e9", "std is a number"),
-        ("uniform_blur:200000", "size is a whole number from 1 to 255"),
-        ("motion_blur:9,nan", "angle is a number from -360 to 360, got 'nan'"),
-        ("motion_blur:inf", "length is a number"),
+        ("gaussian_blur:wide", "std must be a number from 0.01 to 31.875, got 'wide'"),
+        ("gaussian_blur:1e9", "std must be a number"),
+        ("uniform_blur:200000", "size must be a whole number from 1 to 255"),
+        ("motion_blur:9,nan", "angle must be a number from -360 to 360, got 'nan'"),
+        ("motion_blur:inf", "length must be a number"),
         ("inpaint:center,4.7", "a whole number of pixels, got 4.7"),
-        ("inpaint:center,inf", "amount is a number"),
+        ("inpaint:center,inf", "amount must be a number"),
         ("inpaint:random,1.5", "above 0 and at most 1, got 1.5"),
         ("inpaint:freeform,0.3", "only center and random have an amount"),
         ("jpeg:0", "from 1 to 100"),
-        ("jpeg:?", "is kept for parameters to be estimated"),
+        ("jpeg:?", "is reserved for parameters to be estimated"),
         ("jpeg:high", "there is no file high"),
-        ("jpeg:10 | jpeg:20", "'jpeg:10' does not give a picture, so it must come"),
+        ("jpeg:10 | jpeg:20", "'jpeg:10' does not give a picture; it must be last"),
         ("inpaint:no.png", "there is no file no.png"),
         ("inpaint:'no.png", "a quote ' is not closed"),
         ("quantize:0", "from 1 to 16"),
-        ("low_dynamic_range:0", "clip is a number from 0.001 to 1"),
-        ("walsh_hadamard:0", "ratio is a number"),
+        ("low_dynamic_range:0", "clip must be a number from 0.001 to 1"),
+        ("walsh_hadamard:0", "ratio must be a number"),
     ],
 )
 def test_wrong_texts_are_answered_in_one_sentence(text, message):

@@ -275,7 +275,7 @@ ROUNDED = Problem(ops.quantize(SHAPE, 2), jnp.zeros(SHAPE))
             "the measurement has shape",
             Problem(ops.identity(SHAPE), jnp.zeros((4, 4, 3))),
         ),
-        bad("weight is one of", sampler=lambda: Pseudoinverse(weight="best")),
+        bad("weight must be one of", sampler=lambda: Pseudoinverse(weight="best")),
         bad("no guidance 'dps'", sampler=lambda: guidance.parse("dps")),
         bad("no sampler 'euler'", sampler=lambda: samplers.parse("euler")),
         bad("eta must be from 0 to 1", sampler=lambda: DDIM(eta=1.5)),
@@ -295,7 +295,7 @@ ROUNDED = Problem(ops.quantize(SHAPE, 2), jnp.zeros(SHAPE))
         bad("steps must be from 1 to the starting", sampler=lambda: DDIM(1001)),
         bad("start is a part of", sampler=lambda: DDIM(start=1.001)),
         bad("start is a part of", sampler=lambda: Multistep(start=0.0)),
-        bad("spacing is one of", sampler=lambda: DDIM(spacing="log")),
+        bad("spacing must be one of", sampler=lambda: DDIM(spacing="log")),
         bad(
             "a noise level needs a linear operator",
             Problem(ops.quantize(SHAPE, 2), jnp.zeros(SHAPE), 0.1),

@@ -528,10 +528,13 @@ def test_a_guidance_is_a_part_of_a_samplers_text():
         (lambda: parse("ddrm", guidance="moment"), "takes no guidance"),
         (lambda: parse("pnp:eta=0.5"), "sampler pnp has parameters"),
         (lambda: parse("conjugate:eta=1"), "sampler conjugate has parameters"),
-        (lambda: parse("conjugate:weight=vdm"), "weight is one of adaptive, posterior"),
+        (
+            lambda: parse("conjugate:weight=vdm"),
+            "must be one of adaptive, posterior",
+        ),
         (lambda: parse("conjugate", guidance="moment"), "takes no guidance"),
         (lambda: parse("ddim:steps=5,steps=6"), "steps is given twice"),
-        (lambda: parse("ddim:steps=5.5"), "steps is a whole number"),
+        (lambda: parse("ddim:steps=5.5"), "steps must be a whole number"),
         (lambda: parse("ddim:guidance=(moment"), "a parenthesis is missing"),
     ],
 )

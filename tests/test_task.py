@@ -32,8 +32,8 @@ def test_its_text_parses_back(text):
 def values(parameter):
     if parameter.kind is str:
         names = st.text(min_size=1).filter(lambda s: s.strip() == s and s != "?")
-        words = st.sampled_from(parameter.words or ("reflect",))
-        return names | words if parameter.reads else words
+        choices = st.sampled_from(parameter.choices or ("reflect",))
+        return names | choices if parameter.file_kind else choices
     low, high = max(parameter.low, -1000), min(parameter.high, 1000)
     if parameter.kind is int:
         return st.integers(int(low), int(high))
@@ -100,7 +100,7 @@ def test_a_noise_level_comes_from_the_task_or_from_elsewhere():
         Task.parse("denoise:0.1").with_noise(0.2)
     with pytest.raises(ValueError, match="pixels from 0 to 1"):
         Task.parse("denoise").with_noise(25)
-    with pytest.raises(ValueError, match="std is a number from 0 to 1"):
+    with pytest.raises(ValueError, match="std must be a number from 0 to 1"):
         Task.parse("denoise:25")
     with pytest.raises(ValueError, match="put denoise at the end"):
         Task.parse("denoise:0.1 | jpeg:10")

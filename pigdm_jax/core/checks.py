@@ -1,19 +1,25 @@
-"""Range checks of numbers, which may be traced."""
+"""Checks of arguments that may be traced, and casts to float32."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any
 
-import jax
 import numpy as np
 
 
 def check_number(name: str, value: Any, low: float, high: float = np.inf) -> None:
-    """Check a number where its value is at hand: a Python or NumPy one.
+    """Check the range of a number, if it is a Python or NumPy one.
 
-    Arrays on a device are not fetched, and traced values have none.
+    JAX arrays are not checked: they may be traced, or on a device from which they would
+    have to be copied.
+
+    Args:
+      name: of the number, for the error.
+      value: one number, or an array of them.
+      low: the smallest value allowed.
+      high: the largest.
 
     Raises:
-      ValueError: if it is not from `low` to `high`.
+      ValueError: if a value is out of range or NaN.
     """
     if not isinstance(value, bool | int | float | np.generic | np.ndarray):
         return
@@ -25,29 +31,42 @@ def check_number(name: str, value: Any, low: float, high: float = np.inf) -> Non
 def check_count(name: str, value: Any, low: int = 1) -> None:
     """Check a whole number.
 
+    Args:
+      name: of the number, for the error.
+      value: an int, or a NumPy integer.
+      low: the smallest value allowed.
+
     Raises:
-      ValueError: if it is none, or below `low`.
+      ValueError: if the value is not a whole number or below `low`.
     """
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not whole or value < low:
         raise ValueError(f"{name} must be a whole number from {low} on, got {value!r}")
 
 
-def check_word(name: str, value: Any, known: Iterable[str]) -> None:
-    """Check one of several words.
+def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
+    """Check that a value is one of several.
+
+    Args:
+      name: of the argument, for the error.
+      value: the argument.
+      choices: the values that it may have.
 
     Raises:
-      ValueError: if it is none of them.
+      ValueError: if the value is none of the choices.
     """
-    if value not in known:
-        raise ValueError(f"{name} is one of {', '.join(known)}; got {value!r}")
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
 
 
 def as_float32(tree: Any) -> Any:
-    """Python, NumPy and JAX numbers of a pytree as float32 arrays; the rest as it is.
+    """A pytree with its floating-point leaves and Python numbers as float32 arrays.
 
-    A jitted function then has one trace for all of them.
+    A jitted function is then traced once for Python, NumPy and JAX numbers of the same
+    shape. Other leaves are returned unchanged.
     """
+    # Not at the top: parsing a command's arguments must not load JAX.
+    import jax
 
     def cast(leaf: Any) -> Any:
         if isinstance(leaf, bool | int | float | np.number):

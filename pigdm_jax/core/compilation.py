@@ -163,9 +163,10 @@ def tuned_jit(fun: Callable[..., Any], **options: Any) -> Callable[..., Any]:
 
 def _is_storable(leaves: list[Any]) -> bool:
     """Whether all arrays are on the default device, and functions are compiled."""
-    if jax.config.jax_disable_jit:
+    if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
         return False
-    device = jax.config.jax_default_device or jax.local_devices()[0]
+    default = jax.config.jax_default_device  # type: ignore[attr-defined]
+    device = default or jax.local_devices()[0]
     return all(
         leaf.sharding == SingleDeviceSharding(device)
         for leaf in leaves

@@ -77,7 +77,7 @@ class Store:
 
     def put(self, key: str, executable: Executable) -> None:
         """Keep an executable; a folder that cannot be written to is left alone."""
-        count = executable.outputs.num_leaves
+        count = executable.outputs.num_leaves  # type: ignore[attr-defined]
         outputs = jax.tree.unflatten(executable.outputs, range(count))
         path = self._path(key)
         temporary = path.with_name(f".{path.name}.{os.getpid()}")

@@ -1,16 +1,23 @@
 """Numerical functions whose derivatives are finite where JAX's are not."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
+from pigdm_jax.core.types import Number
 
-def root(x: Any) -> jax.Array:
-    """The square root, 0 for x <= 0, with the derivative 0 there instead of infinity.
 
-    For what vanishes with x: noise that the last step or eta = 1 does not have, or a
-    residual that is 0.
+def root(x: Number) -> jax.Array:
+    """The square root; both it and its derivative are 0 for x <= 0.
+
+    JAX's derivative at 0 is infinite, and its product with a zero cotangent NaN. That
+    happens for noise variances that are 0 at the last step or where eta = 1, and for
+    residuals of 0.
+
+    Args:
+      x: any real array.
+
+    Returns:
+      An array of x's shape.
     """
     positive = x > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1.0)), 0.0)

@@ -1,4 +1,4 @@
-"""Frozen dataclasses that JAX sees as pytrees: what operators and priors are."""
+"""Frozen dataclasses as pytrees: operators, priors, samplers and guidances."""
 
 import dataclasses
 from collections.abc import Callable, Iterable
@@ -10,7 +10,11 @@ T = TypeVar("T")
 
 
 def static_field(**kwargs: Any) -> Any:
-    """A dataclass field that is configuration, not a leaf of the pytree."""
+    """A dataclass field that is static: configuration, not a leaf of the pytree.
+
+    Args:
+      **kwargs: as for `dataclasses.field`, for instance `default`.
+    """
     return dataclasses.field(metadata={"static": True}, **kwargs)
 
 
@@ -20,14 +24,25 @@ def static_field(**kwargs: Any) -> Any:
     field_specifiers=(dataclasses.field, static_field),
 )
 def pytree_class(cls: type[T]) -> type[T]:
-    """Make a class a frozen dataclass and a pytree; `static_field`s are no leaves.
+    """Make a class a frozen dataclass and a pytree.
 
-    JAX fills the others with tracers and placeholders, so shapes are neither declared
-    for them nor checked in the class, but in the functions that make its objects.
+    Its fields are leaves or subtrees, except for each `static_field`, which must be
+    hashable. JAX also builds objects whose fields are tracers or placeholders, so a
+    class declares `Any` for its leaves; the functions that construct its objects check
+    shapes and values.
 
-    Not by `jax.tree_util.register_dataclass`: the tree structures of two classes with
-    equal static fields compare equal there (JAX 0.10.2), so that a jitted function may
-    run the program of one for the other.
+    `jax.tree_util.register_dataclass` is not used: with it the tree structures of two
+    classes with equal static fields compare equal (JAX 0.10.2), so that a jitted
+    function may run the program that was compiled for the other class.
+
+    Examples:
+      >>> import jax
+      >>> @pytree_class
+      ... class Scale:
+      ...     factor: float
+      ...     power: int = static_field(default=1)
+      >>> jax.tree.map(lambda leaf: 2 * leaf, Scale(1.5, power=2))
+      Scale(factor=3.0, power=2)
     """
     cls = dataclasses.dataclass(frozen=True, eq=False)(cls)
     names: dict[bool, list[str]] = {True: [], False: []}
@@ -52,10 +67,10 @@ def pytree_class(cls: type[T]) -> type[T]:
 
 
 def node_types(tree: Any) -> Any:
-    """The types of all nodes of a pytree, nested as they are; hashable.
+    """The types of all nodes of a pytree, as nested tuples; hashable.
 
-    Part of a jitted function's key where users bring dataclasses that they have
-    registered by `jax.tree_util.register_dataclass`; see `pytree_class`.
+    `typed_jit` makes it part of the key of a compiled program, for the classes that
+    users register with `jax.tree_util.register_dataclass`; see `pytree_class`.
     """
 
     def types(structure: Any) -> Any:
@@ -66,8 +81,8 @@ def node_types(tree: Any) -> Any:
     return types(jax.tree.structure(tree))
 
 
-def as_pytree(function: Callable) -> Any:
-    """The function as a pytree: wrapped, without leaves, if it is none already."""
+def as_pytree(function: Callable[..., Any]) -> Any:
+    """The function itself if it is a pytree, else a `Partial` of it without leaves."""
     if jax.tree.leaves(function) == [function]:
         return jax.tree_util.Partial(function)
     return function

@@ -1,4 +1,4 @@
-"""The types that several modules share."""
+"""The types that several modules use."""
 
 import jax
 import numpy as np
@@ -6,9 +6,10 @@ from jaxtyping import Array, Float, Key, Num, PyTree, UInt32
 
 AnyArray = jax.Array | np.ndarray
 Image = Float[AnyArray, "H W C"]
-# (height, width, channels); any tuple, so that a wrong one gets a sentence.
+# (height, width, channels). A tuple of any length, so that a wrong one is answered by
+# `check_image_shape` with a sentence.
 ImageShape = tuple[int, ...]
-# What an operator measures: one array for most, several for JPEG.
+# One array for most operators, a pytree of several for JPEG.
 Measurement = PyTree[Float[AnyArray, "..."]]
 Scalar = Float[Array, ""]
 # A number that may be traced.

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from pigdm_jax.core.checks import check_number, check_word
+from pigdm_jax.core.checks import check_choice, check_number
 from pigdm_jax.core.text_form import TextForm
 from pigdm_jax.core.types import Image, Scalar
 from pigdm_jax.guidance.weights import WEIGHTS
@@ -113,7 +113,7 @@ class GradientGuidance(Guidance):
 
     def __post_init__(self) -> None:
         """Refuse what is known to make no sense."""
-        check_word("weight", self.weight, WEIGHTS)
+        check_choice("weight", self.weight, WEIGHTS)
         check_number("scale", self.scale, 0)
         check_number("data_variance", self.data_variance, 1e-30)
 

@@ -2,13 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from pigdm_jax.core.registry import Registry
+from pigdm_jax.core.lazy import LazyMapping
 from pigdm_jax.core.text_form import parse_object
 
 if TYPE_CHECKING:
     import pigdm_jax.guidance.base
 
-GUIDANCES: Registry[type["pigdm_jax.guidance.base.Guidance"]] = Registry(
+GUIDANCES: LazyMapping[type["pigdm_jax.guidance.base.Guidance"]] = LazyMapping(
     {
         "pseudoinverse": "pigdm_jax.guidance.pseudoinverse:Pseudoinverse",
         "reconstruction": "pigdm_jax.guidance.reconstruction:Reconstruction",

@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from pigdm_jax.core.registry import Registry
+from pigdm_jax.core.lazy import LazyMapping
 
 if TYPE_CHECKING:
     import pigdm_jax.networks.base
 
-ARCHITECTURES: Registry["pigdm_jax.networks.base.Architecture"] = Registry(
+ARCHITECTURES: LazyMapping["pigdm_jax.networks.base.Architecture"] = LazyMapping(
     {"adm": "pigdm_jax.networks.adm.architecture:ADM"}
 )
 

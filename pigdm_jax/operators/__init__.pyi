@@ -1,3 +1,5 @@
+# The public names. Each is imported on first use, by `lazy_loader`.
+
 from .base import Operator
 from .blurring import blur, gaussian_blur, motion_blur, uniform_blur
 from .channels import channel_mix, grayscale
@@ -12,8 +14,9 @@ from .inpainting import (
 )
 from .jpeg_codec import jpeg
 from .kronecker import separable
+from .parsing import parse
 from .quantization import low_dynamic_range, quantize
-from .registry import REGISTRY, parse
+from .registry import REGISTRY
 from .resizing import super_resolution
 from .solve import damped_pinv
 from .transforms import cartesian_mask, fourier, walsh_hadamard

@@ -268,7 +268,7 @@ def _blur_by_file(
     return blur(image_shape, kernel, boundary, rtol)
 
 
-BOUNDARY = Parameter("boundary", str, "reflect", words=tuple(PAD_MODES))
+BOUNDARY = Parameter("boundary", str, "reflect", choices=tuple(PAD_MODES))
 SMALLEST_VALUE = Parameter("rtol", float, RTOL, low=0, high=1)
 # Wider blurs leave nothing of a photo, and their matrices take minutes.
 WIDEST = 255
@@ -277,7 +277,7 @@ BLUR = Named(
     "blur",
     _blur_by_file,
     "Blur by a kernel from a picture FILE, scaled to sum 1.",
-    (Parameter("kernel", str, reads="kernel"), BOUNDARY, SMALLEST_VALUE),
+    (Parameter("kernel", str, file_kind="kernel"), BOUNDARY, SMALLEST_VALUE),
 )
 UNIFORM_BLUR = Named(
     "uniform_blur",

@@ -283,9 +283,10 @@ def _jpeg_by_name(
 JPEG = Named(
     "jpeg",
     _jpeg_by_name,
-    "JPEG compression, 1 to 100, or as the header of a JPEG FILE tells.",
+    "JPEG compression, 1 to 100, or as in the header of a JPEG FILE.",
     (
-        Parameter("quality", int, 10, low=1, high=100, reads="JPEG"),
-        Parameter("subsampling", str, "4:2:0", words=tuple(SUBSAMPLINGS)),
+        Parameter("quality", int, 10, low=1, high=100, file_kind="JPEG"),
+        Parameter("subsampling", str, "4:2:0", choices=tuple(SUBSAMPLINGS)),
     ),
+    header_parameter="quality",
 )

@@ -1,19 +1,23 @@
-"""Operators in text, "super_resolution:4,box | jpeg:10": what may be written, and how.
+"""Operators in text, "super_resolution:4,box | jpeg:10": the grammar.
 
-A parameter may be quoted, "inpaint:'a, b.png'"; within quotes a doubled quote stands
-for itself. So a file name may hold anything.
+Imports neither JAX nor any operator, so that the command can answer a wrong text at
+once. `pigdm_jax.operators.parsing` builds the operators.
+
+A parameter may be quoted, "inpaint:'a, b.png'"; inside quotes a doubled quote stands
+for one quote. So a file name may contain any character.
 """
 
 import dataclasses
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
-Read = Callable[[str, str], Any]
-"""Reads a file that a parameter names, for instance read("mask", "mask.png")."""
+if TYPE_CHECKING:
+    from pigdm_jax.operators.base import Operator
 
 REQUIRED = object()
+"""The default of a parameter that has none."""
 
 
 class Parameter(NamedTuple):
@@ -22,10 +26,11 @@ class Parameter(NamedTuple):
     Attributes:
       name: its keyword.
       kind: int, float or str.
-      default: REQUIRED if it has none.
+      default: its value where the text gives none; REQUIRED if it must be given.
       low, high: the range of a number, both included.
-      words: what a str may be; with `reads` it may be a file too.
-      reads: the kind of file that a value which is no such word or number names.
+      choices: the values that a str may have; empty for any.
+      file_kind: if not "", any other value is the name of a file of this kind ("mask",
+        "kernel" or "JPEG").
     """
 
     name: str
@@ -33,23 +38,27 @@ class Parameter(NamedTuple):
     default: Any = REQUIRED
     low: float = -math.inf
     high: float = math.inf
-    words: tuple[str, ...] = ()
-    reads: str = ""
+    choices: tuple[str, ...] = ()
+    file_kind: str = ""
 
-    def value(self, operator: str, text: str) -> Any:
+    def parse(self, operator: str, text: str) -> Any:
         """The typed value of a text.
 
+        Args:
+          operator: the operator's name, for errors.
+          text: the value as written.
+
         Raises:
-          ValueError: if it is of the wrong kind or out of range.
+          ValueError: if the value has the wrong type or is out of range.
         """
         if text == "?":
             raise ValueError(
-                f"{operator}: '?' is kept for parameters to be estimated, which "
-                f"{self.name} cannot be yet; write its value"
+                f"{operator}: '?' is reserved for parameters to be estimated, and "
+                f"{self.name} cannot be estimated yet; write its value"
             )
-        wrong = f"{operator}: {self.name} is {self.meaning()}, got {text!r}"
+        wrong = f"{operator}: {self.name} must be {self.describe()}, got {text!r}"
         if self.kind is str:
-            if self.words and text not in self.words and not self.reads:
+            if self.choices and text not in self.choices and not self.file_kind:
                 raise ValueError(wrong)
             return text
         pattern = r"[+-]?\d+" if self.kind is int else r".*"
@@ -58,69 +67,81 @@ class Parameter(NamedTuple):
                 raise ValueError
             number = self.kind(text)
         except ValueError:
-            if self.reads:
+            if self.file_kind:
                 return text
             raise ValueError(wrong) from None
         if not self.low <= number <= self.high or math.isinf(number):
             raise ValueError(wrong)
         return number
 
-    def meaning(self) -> str:
-        """What it may be, in words."""
-        kinds = []
+    def names_file(self, value: Any) -> TypeGuard[str]:
+        """Whether a value of this parameter is the name of a file."""
+        return (
+            bool(self.file_kind)
+            and isinstance(value, str)
+            and value not in self.choices
+        )
+
+    def describe(self) -> str:
+        """The values it accepts, for instance "a whole number from 1 to 100"."""
+        accepted = []
         if self.kind is str:
-            kinds += ["one of " + ", ".join(self.words)] if self.words else []
+            accepted += ["one of " + ", ".join(self.choices)] if self.choices else []
         else:
-            kinds.append("a whole number" if self.kind is int else "a number")
+            accepted.append("a whole number" if self.kind is int else "a number")
             if self.high < math.inf:
-                kinds[0] += f" from {self.low:g} to {self.high:g}"
+                accepted[0] += f" from {self.low:g} to {self.high:g}"
             elif self.low > -math.inf:
-                kinds[0] += f" from {self.low:g} on"
-        if self.reads:
-            kinds.append(f"a {self.reads} file")
-        return " or ".join(kinds)
+                accepted[0] += f" of at least {self.low:g}"
+        if self.file_kind:
+            accepted.append(f"a {self.file_kind} file")
+        return " or ".join(accepted)
 
 
 class Named(NamedTuple):
-    """An operator by its name.
+    """An operator that can be written in text.
 
     Attributes:
-      name: in text.
-      make: called with the image shape and the parameters by keyword; a file arrives as
-        what `read` gave for it.
-      summary: what it does, in a line.
+      name: its name in text.
+      constructor: called with the image shape, and the given parameters by keyword; a
+        parameter that names a file is passed as what `read` returned for it.
+      summary: one line on what it does.
       parameters: in the order in which they are written.
-      check: called with the given parameters, to refuse what no range can.
-      enlarges: the parameter that says how many times smaller the measurement is than
-        the image along each side.
+      check: called with the given parameters; raises ValueError for combinations that
+        no single range excludes.
+      scale_parameter: the parameter that holds how many times smaller the measurement
+        is than the image along each side; "" if they have the same size.
+      header_parameter: the parameter that the header of the measured file supplies
+        where the text does not give it; "" for none.
     """
 
     name: str
-    make: Callable[..., Any]
+    constructor: Callable[..., "Operator"]
     summary: str
     parameters: tuple[Parameter, ...] = ()
     check: Callable[[Mapping[str, Any]], None] = lambda values: None
-    enlarges: str = ""
+    scale_parameter: str = ""
+    header_parameter: str = ""
 
     def usage(self) -> str:
         """How it is written, for instance super_resolution:FACTOR[,KERNEL=box]."""
         text = self.name
         for i, parameter in enumerate(self.parameters):
-            mark = ":" if i == 0 else ","
+            separator = ":" if i == 0 else ","
             if parameter.default is REQUIRED:
-                text += f"{mark}{parameter.name.upper()}"
+                text += f"{separator}{parameter.name.upper()}"
             else:
-                text += f"[{mark}{parameter.name.upper()}={parameter.default}]"
+                text += f"[{separator}{parameter.name.upper()}={parameter.default}]"
         return text
 
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """One operator of a task, with the parameters that were given.
+    """One operator of a parsed text, with the parameters that the text gives.
 
     Attributes:
       named: the operator.
-      values: name and typed value of each given parameter.
+      values: (name, typed value) of each given parameter, in the text's order.
     """
 
     named: Named
@@ -134,71 +155,41 @@ class Stage:
     @property
     def enlargement(self) -> int:
         """How many times larger the image is than its measurement, along each side."""
-        return self.given[self.named.enlarges] if self.named.enlarges else 1
-
-    def build(self, image_shape: tuple[int, ...], read: Read | None = None) -> Any:
-        """The operator for images of a shape.
-
-        Raises:
-          ValueError: if the parameters do not suit the shape, or a file is named and
-            cannot be read.
-        """
-        arguments = self.given
-        for parameter in self.named.parameters:
-            value = arguments.get(parameter.name)
-            if is_file(parameter, value):
-                if read is None:
-                    raise ValueError(
-                        f"{self.named.name}: {parameter.name} names the file {value}, "
-                        "and parse was given no `read` to open it with"
-                    )
-                arguments[parameter.name] = read(parameter.reads, value)
-        return self.named.make(image_shape, **arguments)
+        parameter = self.named.scale_parameter
+        return self.given[parameter] if parameter else 1
 
     def files(self) -> list[str]:
         """The files that its parameters name."""
-        return [
-            value
-            for parameter in self.named.parameters
-            if is_file(parameter, value := self.given.get(parameter.name))
-        ]
+        values = ((p, self.given.get(p.name)) for p in self.named.parameters)
+        return [value for parameter, value in values if parameter.names_file(value)]
 
     def __str__(self) -> str:
-        """The text that parses to it."""
+        """A text that parses to an equal stage."""
         names = [parameter.name for parameter in self.named.parameters]
-        words = []
+        values = []
         for position, (name, value) in enumerate(self.values):
-            in_place = position < len(names) and names[position] == name
-            words.append(_quoted(value) if in_place else f"{name}={_quoted(value)}")
-        return f"{self.named.name}:{','.join(words)}" if words else self.named.name
-
-
-def is_file(parameter: Parameter, value: Any) -> bool:
-    """Whether a parameter's value names a file."""
-    return (
-        bool(parameter.reads)
-        and isinstance(value, str)
-        and value not in parameter.words
-    )
+            positional = position < len(names) and names[position] == name
+            values.append(_quoted(value) if positional else f"{name}={_quoted(value)}")
+        return f"{self.named.name}:{','.join(values)}" if values else self.named.name
 
 
 def parse_stages(text: str, registry: Mapping[str, Named]) -> tuple[Stage, ...]:
-    """The operators that a text names, apart by "|", in the order of damage.
+    """The operators that a text names, separated by "|", first applied first.
 
     Args:
-      text: NAME or NAME:PARAMETER,PARAMETER for each, parameters in order or as
-        name=value.
+      text: NAME or NAME:PARAMETER,PARAMETER for each operator; parameters in order or
+        as name=value.
       registry: the operators by name.
 
     Raises:
-      ValueError: if a name is unknown, or a parameter is missing, superfluous, given
-        twice or out of range.
+      ValueError: if a name is unknown, or a parameter is missing, unknown, given twice
+        or out of range.
     """
     return tuple(_parse_stage(part, registry) for part in _split(text, "|"))
 
 
 def stage_names(text: str, registry: Mapping[str, Named]) -> list[str]:
-    """The names of the operators in a text.
+    """The names of the operators in a text; looks none of them up.
 
     Raises:
       ValueError: if one is unknown.
@@ -212,52 +203,60 @@ def stage_names(text: str, registry: Mapping[str, Named]) -> list[str]:
 
 def _parse_stage(text: str, registry: Mapping[str, Named]) -> Stage:
     (name,) = stage_names(text, registry)
-    _, colon, rest = text.strip().partition(":")
+    rest = text.partition(":")[2]
     named = registry[name]
-    known = {parameter.name: parameter for parameter in named.parameters}
-    order, values = list(known), {}
-    for position, word in enumerate(
-        _split(rest, ",") if colon and rest.strip() else []
-    ):
-        key, equals, value = word.partition("=")
-        key = key.strip()
-        if not equals or key not in known:
-            if position >= len(order):
-                raise ValueError(
-                    f"{name} is written {named.usage()}; {word.strip()!r} is one "
-                    "parameter too many (quote a value that holds a comma)"
-                )
-            key, value = order[position], word
-        if key in values:
-            raise ValueError(f"{name}: {key} is given twice")
-        value = _unquoted(value)
-        if value:
-            values[key] = known[key].value(name, value)
-    for key, parameter in known.items():
-        if key not in values and parameter.default is REQUIRED:
-            raise ValueError(f"{name} needs its {key}: write {named.usage()}")
+    values = _parse_values(rest, named) if rest.strip() else {}
+    for parameter in named.parameters:
+        if parameter.name not in values and parameter.default is REQUIRED:
+            raise ValueError(
+                f"{name} needs its {parameter.name}: write {named.usage()}"
+            )
     named.check(values)
     return Stage(named, tuple(values.items()))
 
 
-def _split(text: str, mark: str) -> list[str]:
-    """The parts of a text between marks that are not quoted.
+def _parse_values(text: str, named: Named) -> dict[str, Any]:
+    """The typed parameters of an operator's text behind the colon."""
+    parameters = {parameter.name: parameter for parameter in named.parameters}
+    order = list(parameters)
+    values: dict[str, Any] = {}
+    for position, part in enumerate(_split(text, ",")):
+        key, equals, value = part.partition("=")
+        key = key.strip()
+        if not equals or key not in parameters:
+            if position >= len(order):
+                raise ValueError(
+                    f"{named.name} is written {named.usage()}; {part.strip()!r} is one "
+                    "parameter too many (quote a value that contains a comma)"
+                )
+            key, value = order[position], part
+        if key in values:
+            raise ValueError(f"{named.name}: {key} is given twice")
+        value = _unquoted(value)
+        if value:
+            values[key] = parameters[key].parse(named.name, value)
+    return values
 
-    A quote opens only where a value begins, so that one within a name is a letter.
+
+def _split(text: str, separator: str) -> list[str]:
+    """The parts of a text between separators that are not quoted.
+
+    A quote opens only at the start of a value; inside a name it is an ordinary
+    character.
     """
     parts, quote, opens = [""], "", True
-    for letter in text:
+    for character in text:
         if quote:
-            quote = "" if letter == quote else quote
-        elif opens and letter in "'\"":
-            quote = letter
-        elif letter == mark:
+            quote = "" if character == quote else quote
+        elif opens and character in "'\"":
+            quote = character
+        elif character == separator:
             parts.append("")
             opens = True
             continue
         # A doubled quote closes and opens again.
-        opens = letter in ":,=|" or (opens and letter.isspace()) or letter in "'\""
-        parts[-1] += letter
+        opens = character in ":,=|'\"" or (opens and character.isspace())
+        parts[-1] += character
     if quote:
         raise ValueError(f"a quote {quote} is not closed in {text!r}")
     return parts
@@ -271,7 +270,7 @@ def _unquoted(text: str) -> str:
 
 
 def _quoted(value: Any) -> str:
-    """A value as text, in quotes where it has to be."""
+    """A value as text, quoted where `_split` requires it."""
     if not isinstance(value, str):
         return str(value)
     plain = value == value.strip() and value and not re.search(r"[,|='\"]", value)

@@ -165,7 +165,7 @@ LOW_DYNAMIC_RANGE = Named(
     "A camera of low dynamic range: clip, response curve, few levels.",
     (
         Parameter("clip", float, 0.6, low=1e-3, high=1),
-        Parameter("response", str, "identity", words=tuple(RESPONSES)),
+        Parameter("response", str, "identity", choices=tuple(RESPONSES)),
         Parameter("bits", int, 4, low=1, high=16),
     ),
 )

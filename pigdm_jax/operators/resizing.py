@@ -102,7 +102,7 @@ SUPER_RESOLUTION = Named(
     "Shrink the image by a whole factor; what is undone enlarges it.",
     (
         Parameter("factor", int, low=1, high=64),
-        Parameter("kernel", str, "box", words=tuple(KERNELS)),
+        Parameter("kernel", str, "box", choices=tuple(KERNELS)),
     ),
-    enlarges="factor",
+    scale_parameter="factor",
 )

@@ -1,27 +1,23 @@
-"""A task: what happened to a picture, parsed once from the user's text."""
+"""A task: what happened to a picture, parsed once from the user's text.
+
+Parsing imports only the operators that the text names, and checking names none.
+"""
 
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from pigdm_jax.operators.named import (
-    Named,
-    Parameter,
-    Read,
-    Stage,
-    is_file,
-    parse_stages,
-    stage_names,
-)
-from pigdm_jax.operators.registry import REGISTRY, build
+from pigdm_jax.core.lazy import LazyMapping
+from pigdm_jax.operators.named import Named, Parameter, Stage, parse_stages, stage_names
+from pigdm_jax.operators.registry import REGISTRY
 
 if TYPE_CHECKING:
     import pigdm_jax.operators.base
 
-# Stands for the picture's own name in a file's.
+# Stands for the picture's own name in the name of a file.
 STEM = "{stem}"
 
 
-def _identity(image_shape: tuple[int, ...], **values: Any) -> Any:
+def _no_change(image_shape: tuple[int, ...], **values: Any) -> Any:
     """The operator of a picture that is only noisy."""
     from pigdm_jax.operators.cropping import identity
 
@@ -31,12 +27,14 @@ def _identity(image_shape: tuple[int, ...], **values: Any) -> Any:
 
 DENOISE = Named(
     "denoise",
-    _identity,
-    "Gaussian noise of a standard deviation, pixels being 0 to 1; comes last.",
+    _no_change,
+    "Gaussian noise of a standard deviation, for pixels from 0 to 1; comes last.",
     (Parameter("std", float, None, low=0, high=1),),
 )
-STAGES = REGISTRY | {DENOISE.name: DENOISE}
-"""What a task may be made of, by name."""
+STAGES: LazyMapping[Named] = LazyMapping(
+    {**REGISTRY.targets, DENOISE.name: f"{__name__}:DENOISE"}
+)
+"""The parts of a task, by name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,8 +44,8 @@ class Task:
     Attributes:
       stages: the operators, without noise.
       noise: standard deviation of the noise that came last, in units of a [0, 1] image;
-        None if the task tells none.
-      denoises: whether noise is a part of the task, of whatever level.
+        None if the task gives none.
+      denoises: whether noise is part of the task, at whatever level.
     """
 
     stages: tuple[Stage, ...]
@@ -56,21 +54,26 @@ class Task:
 
     @classmethod
     def parse(cls, text: str) -> "Task":
-        """The task that a text such as "super_resolution:4,box | jpeg:10" tells.
+        """The task in a text such as "super_resolution:4,box | jpeg:10".
 
         Args:
           text: as `pigdm_jax.operators.parse` takes it; besides, "denoise:STD" stands
-            for noise, and "{stem}" in a file's name for the picture's own.
+            for noise, and "{stem}" in the name of a file for the picture's own.
 
         Raises:
-          ValueError: if a name is unknown, a parameter is missing, superfluous or out
-            of range, or noise is not what came last.
+          ValueError: if a name is unknown, a parameter is missing, unknown or out of
+            range, or noise is not what came last.
+
+        Examples:
+          >>> task = Task.parse("super_resolution:4,box | denoise:0.1")
+          >>> task.enlargement, task.noise
+          (4, 0.1)
         """
         stages = parse_stages(text, STAGES)
-        noisy = [i for i, stage in enumerate(stages) if stage.named is DENOISE]
+        noisy = [i for i, stage in enumerate(stages) if stage.named.name == "denoise"]
         if noisy and noisy != [len(stages) - 1]:
             raise ValueError(
-                "noise is restored where it came last: put denoise at the end of "
+                "noise can be restored where it came last: put denoise at the end of "
                 f"{text!r}"
             )
         if not noisy:
@@ -90,7 +93,7 @@ class Task:
         """The task with a noise level from elsewhere, in units of a [0, 1] image.
 
         Raises:
-          ValueError: if it is none, or the task tells one of its own.
+          ValueError: if it is out of range, or the task has a level already.
         """
         if noise is None:
             return self
@@ -115,12 +118,15 @@ class Task:
 
     @property
     def reads_header(self) -> bool:
-        """Whether JPEG quality is left to the file's own header."""
-        return bool(self.stages) and _header_parameter(self.stages[-1]) is not None
+        """Whether the file's own header gives a parameter: the JPEG quality."""
+        last = self.stages[-1] if self.stages else None
+        if last is None or not last.named.header_parameter:
+            return False
+        return not last.given.get(last.named.header_parameter)
 
     @property
     def names_stem(self) -> bool:
-        """Whether a file's name depends on the picture's."""
+        """Whether the name of a file depends on the picture's."""
         return any(STEM in name for stage in self.stages for name in stage.files())
 
     def of(self, stem: str) -> "Task":
@@ -138,43 +144,41 @@ class Task:
         return dataclasses.replace(self, stages=stages)
 
     def with_header(self, file: str) -> "Task":
-        """The task whose JPEG quality and subsampling are those of a file's header."""
-        name = _header_parameter(self.stages[-1])
-        assert name is not None, "the task reads no header"
-        last = dataclasses.replace(self.stages[-1], values=((name, file),))
+        """The task whose JPEG quality and subsampling are those in a file's header."""
+        parameter = self.stages[-1].named.header_parameter
+        last = dataclasses.replace(self.stages[-1], values=((parameter, file),))
         return dataclasses.replace(self, stages=(*self.stages[:-1], last))
 
     def operator(
-        self, image_shape: tuple[int, ...], read: Read | None = None
+        self, image_shape: tuple[int, ...], read: Any = None
     ) -> "pigdm_jax.operators.base.Operator":
-        """The operator for images of a shape; noise is no part of it.
+        """The operator for images of a shape, without noise.
+
+        Args:
+          image_shape: (height, width, channels) of the image.
+          read: as `pigdm_jax.operators.parse` takes it.
 
         Raises:
           ValueError: as `pigdm_jax.operators.parse`.
         """
+        from pigdm_jax.operators.parsing import build
+
         if not self.stages:
-            return _identity(image_shape)
+            return _no_change(image_shape)
         return build(self.stages, image_shape, read)
 
     def __str__(self) -> str:
         """The text that parses to it."""
-        words = [str(stage) for stage in self.stages]
+        parts = [str(stage) for stage in self.stages]
         if self.denoises or self.noise is not None:
             level = "" if self.noise is None else f":{self.noise}"
-            words.append(f"denoise{level}")
-        return " | ".join(words)
-
-
-def _header_parameter(stage: Stage) -> str | None:
-    """The parameter that a JPEG file's header gives, if the task leaves it to that."""
-    for parameter in stage.named.parameters:
-        if parameter.reads == "JPEG" and not stage.given.get(parameter.name):
-            return parameter.name
-    return None
+            parts.append(f"denoise{level}")
+        return " | ".join(parts)
 
 
 def _filled(stage: Stage, key: str, value: Any, stem: str) -> Any:
+    """A parameter's value with the picture's name in the place of STEM."""
     parameters = {parameter.name: parameter for parameter in stage.named.parameters}
-    if is_file(parameters[key], value):
+    if parameters[key].names_file(value):
         return value.replace(STEM, stem)
     return value

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, PyTree
 
-from pigdm_jax.core.checks import as_float32, check_count, check_number, check_word
+from pigdm_jax.core.checks import as_float32, check_choice, check_count, check_number
 from pigdm_jax.core.text_form import TextForm
 from pigdm_jax.core.types import Image, PRNGKey
 from pigdm_jax.priors.base import Prior
@@ -133,7 +133,7 @@ class Spaced(Stepwise):
     def __post_init__(self) -> None:
         """Refuse what is known to make no sense."""
         check_count("steps", self.steps)
-        check_word("spacing", self.spacing, SPACINGS)
+        check_choice("spacing", self.spacing, SPACINGS)
         if self.start is not None and not 0 < self.start <= 1:
             raise ValueError(
                 "start is a fraction of the schedule's noise levels, above 0 and at "

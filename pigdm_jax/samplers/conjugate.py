@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from pigdm_jax.core.checks import check_number, check_word
+from pigdm_jax.core.checks import check_choice, check_number
 from pigdm_jax.core.pytree import pytree_class, static_field
 from pigdm_jax.core.types import AnyArray, Image, Number, PRNGKey, Scalar
 from pigdm_jax.guidance.pseudoinverse import pull
@@ -163,7 +163,7 @@ class Conjugate(Spaced):
     def __post_init__(self) -> None:
         """Refuse what is known to make no sense."""
         super().__post_init__()
-        check_word("conjugate's weight", self.weight, ("adaptive", "posterior"))
+        check_choice("conjugate's weight", self.weight, ("adaptive", "posterior"))
         check_number("lam", self.lam, 0, 1)
 
     def step(

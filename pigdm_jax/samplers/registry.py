@@ -3,14 +3,14 @@
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from pigdm_jax.core.registry import Registry
+from pigdm_jax.core.lazy import LazyMapping
 from pigdm_jax.core.text_form import parse_object
 from pigdm_jax.guidance import registry as guidances
 
 if TYPE_CHECKING:
     import pigdm_jax.samplers.base
 
-SAMPLERS: Registry[type["pigdm_jax.samplers.base.Sampler"]] = Registry(
+SAMPLERS: LazyMapping[type["pigdm_jax.samplers.base.Sampler"]] = LazyMapping(
     {
         "ddim": "pigdm_jax.samplers.ddim:DDIM",
         "fitted": "pigdm_jax.samplers.fitted:Fitted",
