@@ -75,8 +75,8 @@ def test_another_process_does_not_trace(tmp_path):
 
     first, second = run(), run()
     assert first.stdout == second.stdout
-    assert "jit(_run)" in first.stderr
-    assert "jit(_run)" not in second.stderr
+    assert "jit(run)" in first.stderr
+    assert "jit(run)" not in second.stderr
 
 
 def test_a_damaged_file_is_compiled_again(folder):

@@ -3,10 +3,10 @@
 import jax
 import jax.numpy as jnp
 
-from pigdm_jax.core.types import Number
+from pigdm_jax.core.types import AnyArray, Number
 
 
-def root(x: Number) -> jax.Array:
+def root(x: AnyArray | Number) -> jax.Array:
     """The square root; both it and its derivative are 0 for x <= 0.
 
     JAX's derivative at 0 is infinite, and its product with a zero cotangent NaN. That
