@@ -1,11 +1,11 @@
-"""Throughput of folder jobs against batch size and devices, and what is lost around.
+"""Throughput of folder jobs by batch size and number of devices.
 
     python benchmarks/folders.py --photos ../shared/data/eval
 
-Every row is a process of its own that restores the same pictures (64 x 64 crops,
-4x super-resolution, shipped prior), compiled before; "outside" is the share of the
-time, without compiling, in which no batch was being computed. Emulated CPU devices
-share the same cores: they show that it works, not that it is faster.
+Each row is measured in a process of its own, which restores the same pictures (64 x 64
+crops, 4x super-resolution, shipped prior) with a compiled program. "outside" is the
+fraction of the time, without compiling, during which no batch was being computed.
+Emulated CPU devices use the same cores: they show that it works, not that it is faster.
 """
 
 import argparse

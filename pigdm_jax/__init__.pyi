@@ -25,7 +25,8 @@ from .problem import (
 )
 from .restoration import restore
 from .samplers import Info, Sampler, Stepwise, Trace
-from .weights.store import load_prior, save_prior, shipped_priors
+from .weights.names import shipped_priors
+from .weights.store import load_prior, save_prior
 
 __all__ = [
     "Guidance",

@@ -23,7 +23,7 @@ from pigdm_jax.folder.job import Job, run
 from pigdm_jax.pictures.request import Request
 from pigdm_jax.pictures.task import Task
 
-# Believes every image to be mid-grey.
+# Predicts a nearly grey image whatever it sees.
 GREY = from_denoiser(lambda x, t: 0.1 * x)
 TASK = Task.parse("super_resolution:2,box")
 REQUEST = Request(TASK, sampler=samplers.Fitted(steps=3))

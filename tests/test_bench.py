@@ -1,4 +1,4 @@
-"""The user's own benchmark, and how programs are compiled."""
+"""`pigdm bench`, and how programs are compiled."""
 
 import itertools
 
@@ -15,7 +15,7 @@ from pigdm_jax.networks.kernels.convolution import convolve
 
 
 def test_flops_are_those_of_plain_convolutions():
-    """One forward and one to the input, whatever algorithm the CPU takes."""
+    """One forward and one backward convolution, whichever algorithm the CPU uses."""
     side, widths = 64, [3, 64, 64, 3]
     kernels = [
         jnp.ones((3, 3, inner, outer)) for inner, outer in itertools.pairwise(widths)

@@ -1,5 +1,9 @@
 """The command `pigdm` as a user types it."""
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -15,13 +19,13 @@ from pigdm_jax.core.compilation import keep_compiled
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):
-    """Runs the command in an empty folder: (status, what it printed)."""
+    """A function that runs the command in an empty folder: (status, output)."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path.with_name("kept")))
     reset_cache()
 
-    def call(*words):
-        monkeypatch.setattr("sys.argv", ["pigdm", *map(str, words)])
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["pigdm", *map(str, arguments)])
         try:
             cli.main()
             status = 0
@@ -52,9 +56,9 @@ def size(path):
 
 
 def test_degrade_then_restore(run, photo):
-    Path("made").mkdir()
-    status, text = run("degrade", photo, "--task", "jpeg", "--out", "made")
-    assert status == 0 and size("made/photo-degraded.png") == (32, 32)
+    Path("out").mkdir()
+    status, text = run("degrade", photo, "--task", "jpeg", "--out", "out")
+    assert status == 0 and size("out/photo-degraded.png") == (32, 32)
     status, text = run("degrade", photo, "--task", "super_resolution:2,box")
     assert status == 0 and "wrote photo-degraded.png" in text
     assert size("photo-degraded.png") == (16, 16)
@@ -86,11 +90,11 @@ def test_simulating_compares_and_draws_samples(run, photo):
     assert 0 < np.abs(one - two).mean() < 60
     assert size("result-figure.png")[0] > 7 * 256
     assert size("result-trace.png")[0] > 600
-    with Image.open("result-std.png") as spread:
-        assert spread.mode == "L" and spread.getextrema()[1] == 255
+    with Image.open("result-std.png") as deviation:
+        assert deviation.mode == "L" and deviation.getextrema()[1] == 255
 
 
-def test_other_samplers_are_a_word_away(run, photo):
+def test_another_sampler_is_chosen_by_name(run, photo):
     status, text = run(
         *("restore", photo, "--task", "super_resolution:2,box", "--simulate"),
         *("--sampler", "ddnm", "--steps", "2"),
@@ -99,7 +103,7 @@ def test_other_samplers_are_a_word_away(run, photo):
     assert "mismatch with the measurement: 0.00" in text
 
 
-def test_a_mask_file_says_what_to_keep(run, photo, tmp_path):
+def test_a_mask_file_marks_the_pixels_to_keep(run, photo, tmp_path):
     mask = Image.new("L", (32, 32), 255)
     mask.paste(0, (10, 10, 20, 20))
     mask.save("mask.png")
@@ -114,7 +118,7 @@ def test_a_mask_file_says_what_to_keep(run, photo, tmp_path):
     assert (before[~kept] != after[~kept]).any()
 
 
-def test_a_jpeg_file_is_restored_as_its_header_tells(run, photo, tmp_path):
+def test_a_jpeg_file_is_restored_by_its_header(run, photo, tmp_path):
     with Image.open(photo) as picture:
         picture.save(tmp_path / "old.jpg", quality=12, subsampling="4:2:2")
     status, text = run("restore", "old.jpg", "--task", "jpeg", "--steps", "2")
@@ -124,33 +128,33 @@ def test_a_jpeg_file_is_restored_as_its_header_tells(run, photo, tmp_path):
     assert size("old-restored.png") == (32, 32)
 
 
-def test_a_folder_is_restored_and_gone_on_with(run, photo):
+def test_a_folder_is_restored_and_resumed(run, photo):
     Path("in/more").mkdir(parents=True)
     for name in ("a.png", "more/b.png"):
         (Path("in") / name).write_bytes(photo.read_bytes())
-    words = ("in", "--task", "inpaint:center,8", "--steps", "2", "--cache", "kept")
-    status, text = run("compile", *words, "--batch", "2")
+    arguments = ("in", "--task", "inpaint:center,8", "--steps", "2", "--cache", "kept")
+    status, text = run("compile", *arguments, "--batch", "2")
     assert status == 0 and "ready in" in text and any(Path("kept").iterdir())
-    status, text = run("restore", *words, "--batch", "2")
+    status, text = run("restore", *arguments, "--batch", "2")
     assert status == 0, text
     assert "2 pictures to 32 x 32: batches of" in text and "2 restored in" in text
     assert size("in-restored/more/b.png") == (32, 32)
     Path("in/broken.png").write_bytes(b"no picture")
-    status, text = run("restore", *words, "--batch", "2")
+    status, text = run("restore", *arguments, "--batch", "2")
     assert status == 1 and "2 were finished before" in text
     assert 'see "error" in in-restored/manifest.jsonl' in text
     assert "broken.png: in/broken.png is not a picture" in text
 
 
-def test_a_picture_is_compiled_ahead(run, photo):
-    words = (photo, "--task", "inpaint:center,8", "--cache", "kept")
-    jax.clear_caches()  # what earlier tests compiled would be neither made nor kept
-    assert "ready in" in run("compile", *words)[1]
+def test_the_programs_of_a_picture_are_compiled_ahead(run, photo):
+    arguments = (photo, "--task", "inpaint:center,8", "--cache", "kept")
+    jax.clear_caches()  # what earlier tests compiled would be neither compiled nor kept
+    assert "ready in" in run("compile", *arguments)[1]
     assert any(Path("kept").iterdir())
-    assert "keeps nothing" in run("compile", *words[:-1], "none")[1]
+    assert "keeps nothing" in run("compile", *arguments[:-1], "none")[1]
 
 
-def test_info_lists_what_there_is(run):
+def test_info_lists_devices_priors_and_methods(run):
     status, text = run("info")
     assert status == 0
     for word in ("cpu:0", "photos-64", "super_resolution:FACTOR", "low_dynamic_range"):
@@ -212,7 +216,7 @@ BAD = {
     ),
     "two noises": (
         ["photo.png", "--task", "grayscale | denoise:0.1", "--noise", "0.2"],
-        "one too many",
+        "given twice",
     ),
     "half a host": (["photo.png", "--task", "jpeg:9", "--process", "1"], "go together"),
     "folder's samples": ([".", "--task", "jpeg:9", "--samples", "2"], "not a folder"),
@@ -236,8 +240,84 @@ def test_bad_input_gets_one_sentence_and_writes_nothing(run, photo, tmp_path, na
     Image.new("L", (8, 8)).save(tmp_path / "small.png")
     Image.fromarray(np.eye(8, dtype=np.uint8) * 255).save(tmp_path / "small.png")
     before = sorted(tmp_path.iterdir())
-    words, message = BAD[name]
-    status, text = run("restore", *words)
+    arguments, message = BAD[name]
+    status, text = run("restore", *arguments)
     assert status == 1 and message in text
     assert text.startswith("pigdm: ") and "\n" not in text
     assert sorted(tmp_path.iterdir()) == before
+
+
+# Help, and errors that the arguments alone determine: (arguments, what is printed).
+EARLY = {
+    "help": ("--help", "Restore pictures"),
+    "version": ("--version", "pigdm 0."),
+    "help of restore": ("restore --help", "Without --simulate"),
+    "help of train": ("train --help", "learning rate"),
+    "help of convert": ("convert --help", "head"),
+    "no command": ("sharpen", "sharpen"),
+    "unknown flag": ("restore photo.png --task jpeg:9 --stepps 3", "--steps"),
+    "missing file": ("restore nowhere.png --task jpeg:9", "there is no file nowhere"),
+    "unknown operator": (
+        "restore photo.png --task sharpen",
+        "no operator 'sharpen'; there are identity, crop, inpaint",
+    ),
+    "unknown sampler": (
+        "restore photo.png --task jpeg:9 --sampler best:eta=1",
+        "no sampler 'best'; there are ddim, fitted",
+    ),
+    "unknown guidance": (
+        "restore photo.png --task jpeg:9 --guidance best",
+        "no guidance 'best'; there are pseudoinverse, reconstruction",
+    ),
+    "unknown prior": (
+        "restore photo.png --task jpeg:9 --prior big",
+        "or one of photos-64",
+    ),
+    "output's suffix": ("restore photo.png --task jpeg:9 --out x.jpg", ".png file"),
+    "output's folder": ("restore photo.png --task jpeg:9 --out no/x.png", "no folder"),
+    "output is input": ("restore photo.png --task jpeg:9 --out photo.png", "the input"),
+    "folder is input": ("restore . --task jpeg:9 --out .", "the input"),
+    "folder is a file": ("restore . --task jpeg:9 --out photo.png", "is a file"),
+    "no sample": ("restore photo.png --task jpeg:9 --samples 0", "at least 1"),
+    "degrade": ("degrade photo.png --task sharpen", "no operator 'sharpen'"),
+    "compile": ("compile nowhere.png --task jpeg:9", "there is no file"),
+    "bench": ("bench --size 3", "multiple of 4"),
+    "bench's prior": ("bench --prior big", "or one of photos-64"),
+    "convert": ("convert nowhere.pt prior", "there is no file"),
+    "train": ("train nowhere --out run", "there is no file"),
+}
+
+EARLY_SCRIPT = """
+import contextlib, io, json, sys
+from pigdm_jax.cli.main import main
+
+answers = {}
+for name, arguments in json.loads(sys.argv[1]).items():
+    sys.argv = ["pigdm", *arguments.split()]
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
+        try:
+            main()
+        except SystemExit as end:
+            print(end.code)
+    answers[name] = text.getvalue()
+heavy = {"jax", "flax", "orbax", "optax", "grain", "dm_pix"} & set(sys.modules)
+print(json.dumps([answers, sorted(heavy)]))
+"""
+
+
+def test_help_and_wrong_arguments_are_answered_without_jax(photo, tmp_path):
+    commands = {name: arguments for name, (arguments, _) in EARLY.items()}
+    done = subprocess.run(
+        [sys.executable, "-c", EARLY_SCRIPT, json.dumps(commands)],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    answers, heavy = json.loads(done.stdout.splitlines()[-1])
+    assert not heavy
+    for name, (_, message) in EARLY.items():
+        assert message in answers[name], name
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]

@@ -51,7 +51,7 @@ def lines(out, name="manifest.jsonl"):
 
 
 def pictures(out):
-    """Those that are finished; one that is being written may be gone in a moment."""
+    """The finished ones by name; temporary files may disappear at any moment."""
     return {
         path.relative_to(out).as_posix(): path.read_bytes()
         for path in sorted(out.rglob("[!.]*.png"))
@@ -63,19 +63,19 @@ def request(text, noise=None, steps=2, **options):
     return Request(task, sampler=Fitted(steps=steps), **options)
 
 
-def start(*words, **environment):
+def start(*arguments, **environment):
     environment |= {"PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.Popen(
-        [sys.executable, SCRIPT, *map(str, words)], env=os.environ | environment
+        [sys.executable, SCRIPT, *map(str, arguments)], env=os.environ | environment
     )
 
 
-def test_every_picture_gets_what_it_would_get_alone(folder, tmp_path):
+def test_a_picture_in_a_folder_is_restored_as_if_it_were_alone(folder, tmp_path):
     summary = run(job(folder, tmp_path / "out"))
     assert (summary.restored, summary.failed, summary.compilations) == (7, 0, 2)
-    made = pictures(tmp_path / "out")
+    written = pictures(tmp_path / "out")
     names = ["0.png", "1.png", "2.png", "3.png", "4.png", "more/5.png", "more/tall.png"]
-    assert sorted(made) == names
+    assert sorted(written) == names
     for line in lines(tmp_path / "out"):
         path = folder / line["input"]
         assert (
@@ -90,7 +90,8 @@ def test_every_picture_gets_what_it_would_get_alone(folder, tmp_path):
         alone = restore_picture(GREY, problem, key, REQUEST.sampler)
         with Image.open(tmp_path / "out" / line["output"]) as written:
             off = np.abs(np.asarray(written, int) - np.asarray(alone.pixels, int))
-        # Another program rounds its sums otherwise, and a pixel may sit on a half.
+        # XLA may reorder the float32 sums of another program, and a pixel may be on the
+        # boundary between two values.
         assert off.max() <= 1 and (off > 0).mean() < 0.005
         assert abs(line["off"] - float(alone.mismatch)) < 1e-5
 
@@ -108,26 +109,26 @@ def test_other_batches_give_the_same(folder, tmp_path):
             assert np.abs(a - b).max() < 1.01 / 127.5
 
 
-def test_a_second_run_does_only_what_is_missing(folder, tmp_path, monkeypatch):
+def test_a_second_run_restores_only_what_is_missing(folder, tmp_path, monkeypatch):
     out = tmp_path / "out"
     first = run(job(folder, out))
-    made = pictures(out)
+    before = pictures(out)
     monkeypatch.setattr(job_module, "compile_group", None)
     again = run(job(folder, out))
     assert (again.restored, again.skipped, first.restored) == (0, 7, 7)
     monkeypatch.undo()
     (out / "1.png").unlink()
-    (out / "3.png").write_bytes(made["3.png"][:-5])
+    (out / "3.png").write_bytes(before["3.png"][:-5])
     save(folder / "2.png", seed=99)
     third = run(job(folder, out))
     assert (third.restored, third.skipped) == (3, 4)
-    now = pictures(out)
-    assert now.pop("2.png") != made.pop("2.png") and now == made
+    after = pictures(out)
+    assert after.pop("2.png") != before.pop("2.png") and after == before
 
 
 @pytest.mark.parametrize("moments", [(1, 3), (2, 4), (0,)])
-def test_a_killed_job_goes_on_and_ends_the_same(folder, tmp_path, moments):
-    """Killed when so many pictures are there."""
+def test_a_killed_job_resumes_with_the_same_result(folder, tmp_path, moments):
+    """Killed once that many pictures are written."""
     out = tmp_path / "out"
     for moment in moments:
         process = start(folder, out, 0.3)
@@ -136,7 +137,7 @@ def test_a_killed_job_goes_on_and_ends_the_same(folder, tmp_path, moments):
             assert process.poll() is None
         process.send_signal(signal.SIGKILL)
         process.wait()
-    # What power loss can leave behind: half a line, half a temporary file.
+    # A power loss can cut off a line and a temporary file.
     with open(out / "manifest.jsonl", "a") as file:
         file.write('{"input": "4.p')
     (out / ".4.123.tmp.png").write_bytes(b"half")
@@ -148,7 +149,7 @@ def test_a_killed_job_goes_on_and_ends_the_same(folder, tmp_path, moments):
     assert len(set(inputs)) == 7 and not list(out.glob(".*"))
 
 
-def test_ctrl_c_keeps_what_is_done(folder, tmp_path):
+def test_ctrl_c_keeps_finished_pictures(folder, tmp_path):
     def interrupt(done, count):
         if done:
             raise KeyboardInterrupt
@@ -164,13 +165,13 @@ def test_broken_pictures_cost_a_line_each(folder, tmp_path):
     whole = (folder / "1.png").read_bytes()
     (folder / "1.png").write_bytes(whole[: len(whole) - 80])
     (folder / "zero.png").write_bytes(b"")
-    told = []
-    summary = run(job(folder, tmp_path / "out", remark=told.append))
+    remarks = []
+    summary = run(job(folder, tmp_path / "out", remark=remarks.append))
     assert (summary.restored, summary.failed) == (6, 2)
     errors = {x["input"]: x["error"] for x in lines(tmp_path / "out") if x["error"]}
     assert "cannot be decoded" in errors["1.png"]
     assert "not a picture" in errors["zero.png"]
-    assert any(line.startswith("zero.png: ") for line in told)
+    assert any(line.startswith("zero.png: ") for line in remarks)
     (folder / "1.png").write_bytes(whole)
     again = run(job(folder, tmp_path / "out"))
     assert (again.restored, again.skipped, again.failed) == (1, 6, 1)
@@ -250,7 +251,7 @@ def test_names_that_would_collide_are_kept_apart(tmp_path):
         ({"pad": 8, "request": request("jpeg")}, "not for JPEG headers"),
     ],
 )
-def test_a_bad_job_is_answered_before_anything_is_made(
+def test_an_invalid_job_is_refused_before_anything_is_written(
     folder, tmp_path, changes, message
 ):
     with pytest.raises(ValueError, match=message):
@@ -258,7 +259,7 @@ def test_a_bad_job_is_answered_before_anything_is_made(
     assert not (tmp_path / "out").exists()
 
 
-def test_outputs_that_cannot_be_written_are_said_first(folder, tmp_path, monkeypatch):
+def test_unwritable_outputs_are_refused_before_computing(folder, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="is the input"):
         run(job(folder, folder))
     (tmp_path / "file").touch()
@@ -270,7 +271,7 @@ def test_outputs_that_cannot_be_written_are_said_first(folder, tmp_path, monkeyp
         run(job(folder, tmp_path / "out"))
 
 
-def test_other_settings_are_not_mixed_in(folder, tmp_path):
+def test_settings_cannot_be_mixed_in_one_folder(folder, tmp_path):
     run(job(folder, tmp_path / "out"))
     other = Request(TASK, sampler=Fitted(steps=4))
     with pytest.raises(ValueError, match="with sampler fitted:steps=3, not fitted:st"):
@@ -283,7 +284,7 @@ def fake(prior, count):
 
 
 class Sized(BatchProgram):
-    """A program of which only the size is known."""
+    """A program that has only a size."""
 
     def __new__(cls, count, device_bytes):
         return super().__new__(cls, count, device_bytes, *[None] * 5)
@@ -297,7 +298,7 @@ def test_the_largest_batch_that_fits_is_found(monkeypatch, memory, count):
     assert largest_batch(fake, GREY, 100, 1).program.count == count
 
 
-def test_a_picture_that_does_not_fit_is_said(monkeypatch):
+def test_a_picture_that_does_not_fit_is_refused(monkeypatch):
     monkeypatch.setattr("pigdm_jax.devices.memory.device_memory", lambda devices: 12)
     with pytest.raises(ValueError, match="restore it in windows"):
         largest_batch(fake, GREY, 100, 1)

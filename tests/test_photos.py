@@ -24,7 +24,7 @@ from pigdm_jax.pictures.results import mismatch_text, restore_picture
 from pigdm_jax.pictures.task import Task
 from pigdm_jax.priors.tiling import fit_prior
 
-# Believes every image to be mid-grey.
+# Predicts a nearly grey image whatever it sees.
 GREY = from_denoiser(lambda x, t: 0.1 * x)
 
 
@@ -108,7 +108,7 @@ def test_without_jpeglib_the_pixels_give_nearly_the_same(tmp_path, monkeypatch):
     assert (again.problem.y.y == own.problem.y.y).mean() > 0.99
 
 
-def test_rounding_counts_as_noise_where_it_would_be_blown_up():
+def test_rounding_counts_as_noise_if_the_pseudoinverse_amplifies_it():
     problem, _, remarks = measured(picture(), "uniform_blur:5")
     assert problem.noise_std == ROUNDING_STD
     assert "rounding" in remarks[0]
@@ -143,7 +143,7 @@ def test_noiseless_restorations_agree_with_the_file(task):
     x = np.add.outer(ramp, 0.5 * ramp)[..., None] + 0.1 * picture(16, 16)
     x = to_uint8(x).astype(np.float32) / 127.5 - 1
     if "jpeg" in task:
-        # A file that a JPEG encoder has made, not just any picture.
+        # A picture that came from a JPEG encoder.
         tiles = np.tile(x, (2, 2, 1))
         whole = simulated(tiles, task, None, jax.random.key(0)).problem
         x = np.asarray(whole.operator.to_picture(whole.y))
@@ -163,7 +163,7 @@ def test_noiseless_restorations_agree_with_the_file(task):
         np.testing.assert_array_equal(to_uint8(image)[kept], to_uint8(x)[kept])
 
 
-def test_samples_tell_the_posteriors_mean_and_spread(smooth_prior):
+def test_samples_have_the_posteriors_mean_and_deviation(smooth_prior):
     """On a Gaussian prior, against the closed form, pixel by pixel."""
     shape, noise_std, count = smooth_prior.image_shape, 0.1, 500
     operator = super_resolution(shape, 4)
@@ -176,7 +176,7 @@ def test_samples_tell_the_posteriors_mean_and_spread(smooth_prior):
     images = np.asarray(images)
     mean, std = images.mean(0), np.std(images, 0, ddof=1)
     exact_std = np.sqrt(np.diag(truth.covariance)).reshape(shape)
-    # 100 steps are 5 % short of the spread; the rest is the draws' own error.
+    # 100 steps give 5 % too little deviation; the rest is Monte Carlo error.
     np.testing.assert_allclose(
         mean, truth.mean, atol=5 * exact_std.max() / np.sqrt(count)
     )
@@ -185,7 +185,7 @@ def test_samples_tell_the_posteriors_mean_and_spread(smooth_prior):
     assert shown.shape == (8, 8, 1) and shown.max() == 1 and shown.min() > -1
 
 
-def test_large_pictures_are_tiled_where_they_have_to_be(smooth_prior):
+def test_pictures_larger_than_the_prior_are_tiled(smooth_prior):
     assert fit_prior(smooth_prior, (8, 8, 3), None) is smooth_prior
     assert fit_prior(GREY, (80, 80, 3), None) is GREY
     assert fit_prior(GREY, (80, 80, 3), 16).tile == 16
@@ -221,7 +221,7 @@ def test_a_result_that_is_not_finite_is_an_error():
         ("jpeg:10 | super_resolution:2", None, "must be last"),
     ],
 )
-def test_a_bad_request_is_answered_in_one_sentence(task, noise, message):
+def test_an_invalid_request_is_refused_in_one_sentence(task, noise, message):
     with pytest.raises(ValueError, match=message) as caught:
         if noise is None:
             measured(picture(), task, noise)

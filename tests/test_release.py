@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pigdm_jax.cli.main import main
-from pigdm_jax.weights.store import SHIPPED
+from pigdm_jax.weights.names import SHIPPED
 
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())

@@ -1,4 +1,4 @@
-"""Tasks: parsed once, whatever the names in them, and written back as they were."""
+"""Tasks: parsed from text, with any file names, and converted back to it."""
 
 import pytest
 from hypothesis import given
@@ -64,7 +64,7 @@ def test_any_text_parses_back(text):
 
 
 @given(st.text())
-def test_no_text_ends_in_another_error(text):
+def test_any_text_parses_or_raises_a_value_error(text):
     try:
         Task.parse(text)
     except ValueError as error:
@@ -91,12 +91,12 @@ def test_a_task_knows_its_enlargement_its_files_and_its_noise():
     assert not Task.parse("inpaint:center").names_stem
 
 
-def test_a_noise_level_comes_from_the_task_or_from_elsewhere():
+def test_a_noise_level_comes_from_the_task_or_the_flag():
     assert Task.parse("denoise").noise is None
     assert str(Task.parse("denoise").with_noise(0.2)) == "denoise:0.2"
     assert Task.parse("grayscale").with_noise(None) == Task.parse("grayscale")
     assert str(Task.parse("grayscale").with_noise(0.1)) == "grayscale | denoise:0.1"
-    with pytest.raises(ValueError, match="one too many"):
+    with pytest.raises(ValueError, match="given twice"):
         Task.parse("denoise:0.1").with_noise(0.2)
     with pytest.raises(ValueError, match="pixels from 0 to 1"):
         Task.parse("denoise").with_noise(25)

@@ -1,4 +1,4 @@
-"""`pigdm compile`: compile before pictures are there."""
+"""`pigdm compile`: compile ahead of a restoration."""
 
 import dataclasses
 import time
@@ -21,10 +21,10 @@ def compile_ahead(
     """Precompile the programs that `pigdm restore` would run with these arguments.
 
     Args:
-      image: the picture file, or a folder of them.
-      flags: what to do.
+      image: a picture file, or a folder of them.
+      flags: as for `pigdm restore`.
       folder_flags: for a folder.
-      cache: folder where compiled programs are kept.
+      cache: folder to keep compiled programs in.
     """
     check_exists(image)
     flags.check_names()
@@ -66,7 +66,7 @@ def _compile_picture(image: Path, flags: RestoreFlags) -> None:
     problem = prepared.case.problem
     sampler = request.sampler_for(prepared.prior, problem)
     if isinstance(sampler, Spaced):
-        # One step is the whole program, whatever the number of steps.
+        # A program is one step, so it serves any number of steps.
         sampler = dataclasses.replace(sampler, steps=1)  # type: ignore[type-var]
     (key,) = prepared.sample_keys(1)
     restore_picture(prepared.prior, problem, key, sampler, lambda step, info: None)

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 # No markup: file names may hold brackets.
 console = Console(highlight=False, soft_wrap=True, markup=False)
 
-# How a metric is printed.
+# Formats of metrics, "{:.3f}" if not listed.
 FORMATS = {"psnr": "{:.2f} dB"}
 
 
 class _Bar:
-    """A progress bar; as a context it gives the function that moves it."""
+    """A progress bar; as a context manager it returns the function that advances it."""
 
     def __init__(self, total: int | None) -> None:
         self.bar = Progress(
@@ -48,7 +48,7 @@ class EvaluationsBar(_Bar):
     """Evaluations of the network, for one picture."""
 
     def move(self, step: int, info: "pigdm_jax.samplers.base.Info") -> None:
-        """One evaluation more."""
+        """Advance by one evaluation."""
         del step, info
         self.bar.update(self.task, advance=1, description="restoring")
 
@@ -60,7 +60,7 @@ class PicturesBar(_Bar):
         super().__init__(None)
 
     def move(self, done: int, count: int) -> None:
-        """Show how many are done."""
+        """Show the number of finished pictures."""
         self.bar.update(self.task, completed=done, total=count, description="restoring")
 
 
@@ -74,7 +74,7 @@ class TrainingBar(_Bar):
 
 
 def score_table(scores: Mapping[str, Mapping[str, float]]) -> Table:
-    """Scores by metric, a row for each picture."""
+    """A table with a row for each picture and a column for each metric."""
     metrics = next(iter(scores.values()))
     table = Table("", *(name.upper() for name in metrics))
     for name, row in scores.items():
@@ -85,7 +85,7 @@ def score_table(scores: Mapping[str, Mapping[str, float]]) -> Table:
 
 
 def summary_lines(done: "pigdm_jax.folder.job.Summary", out: Path) -> list[str]:
-    """A folder's summary, line by line."""
+    """The summary of a folder, line by line."""
     compiled = f"{done.compilations} program{'s' * (done.compilations != 1)}"
     lines = [
         f"{done.restored} restored in {done.seconds:.1f} s, after "

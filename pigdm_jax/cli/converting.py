@@ -1,4 +1,4 @@
-"""`pigdm convert`: a PyTorch checkpoint to a prior."""
+"""`pigdm convert`: convert a PyTorch checkpoint to a prior."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,12 +17,12 @@ def convert(
 ) -> None:
     """Convert a PyTorch checkpoint of an ADM UNet; PyTorch is not needed.
 
-    What the tensors determine is read from them, and the public checkpoints are
-    recognised; for others the flags say the rest.
+    The configuration is read from the tensors, and public checkpoints are recognised.
+    For other checkpoints the flags give what the tensors do not determine.
 
     Args:
       file: a .pt, .pth or .safetensors file with a plain state dict.
-      out: the folder to make, for `--prior`.
+      out: the folder to write, which `--prior` takes.
       flags: what the tensors do not determine.
     """
     check_exists(file)

@@ -18,12 +18,11 @@ def degrade(
     """Degrade a clean picture, to try `pigdm restore` on the result.
 
     Args:
-      image: the picture file.
+      image: a clean picture file.
       task: how to degrade it: "super_resolution:4,box | jpeg:10".
       noise: standard deviation of noise to add, for pixels from 0 to 1.
-      seed: of the noise.
-      out: the degraded picture, a .png, or a folder for it; IMAGE-degraded.png if not
-        given.
+      seed: seed of the noise.
+      out: the .png file to write, or a folder for it; default IMAGE-degraded.png.
     """
     check_exists(image)
     Task.check_names(task)

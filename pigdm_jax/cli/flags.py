@@ -16,27 +16,27 @@ class RestoreFlags:
     """Flags that determine every pixel of a restoration, of one picture or many.
 
     Attributes:
-      task: what happened to it, in order: "super_resolution:4,box | jpeg:10". `pigdm
-        info` lists what there is. "{stem}" stands for the picture's own name:
+      task: what happened to the picture, in order: "super_resolution:4,box | jpeg:10".
+        `pigdm info` lists the operators. "{stem}" stands for the picture's own name:
         "inpaint:masks/{stem}.png". Quote a file name that contains a comma or a bar.
       simulate: the picture is clean: degrade it first, restore the result and compare.
       noise: standard deviation of the noise for pixels from 0 to 1; the same as ending
         the task with "| denoise:NOISE".
       prior: a shipped prior, or a folder that `pigdm convert` or `pigdm train` made.
       label: class index, for a prior with classes.
-      sampler: how to sample, as NAME or NAME:KEY=VALUE,...: "ddim:eta=0.5". The default
-        is one for few evaluations: fitted, or ddnm for denoising. The paper's algorithm
-        is ddim, with 100 steps. `pigdm info` lists them.
-      steps: evaluations of the network; more take longer. The default is the sampler's
-        own, 10 for fitted.
-      guidance: of a sampler that has one (fitted, if none is named): pseudoinverse (the
-        paper's), reconstruction (by the transpose), calibrated (step length from the
-        network's own covariance) or moment (all of that covariance, at several times
-        the cost), written as a sampler is: "moment:products=5".
+      sampler: the sampler, as NAME or NAME:KEY=VALUE,...: "ddim:eta=0.5". The default
+        needs few evaluations: fitted, or ddnm for denoising. The paper's algorithm is
+        ddim, with 100 steps. `pigdm info` lists the samplers.
+      steps: evaluations of the network; more take longer. The default depends on the
+        sampler; it is 10 for fitted.
+      guidance: guidance of a sampler that uses one (fitted, if no sampler is given):
+        pseudoinverse (the paper's), reconstruction (by the transpose), calibrated (step
+        length from the network's own covariance) or moment (the whole covariance, at
+        several times the cost), with parameters as in "moment:products=5".
       tile: restore in overlapping windows of this many pixels, which bounds memory for
         large pictures. Priors of a fixed size do so by themselves.
-      seed: another seed gives another sample. Every picture has a key of its own, from
-        the seed and its file's content.
+      seed: a different seed gives a different sample. The key of each picture depends
+        on the seed and on the content of its file.
     """
 
     task: str
@@ -51,13 +51,14 @@ class RestoreFlags:
     seed: int = 0
 
     def check_names(self) -> None:
-        """Refuse unknown samplers, guidances and operators, without importing JAX.
+        """Refuse unknown operators, samplers, guidances and priors, without JAX.
 
         Raises:
-          ValueError: with the list of what there is.
+          ValueError: with the list of known names.
         """
         from pigdm_jax.guidance.registry import GUIDANCES
         from pigdm_jax.samplers.registry import SAMPLERS
+        from pigdm_jax.weights.names import find_prior
 
         for kind, text, registry in (
             ("sampler", self.sampler, SAMPLERS),
@@ -67,12 +68,13 @@ class RestoreFlags:
             if name is not None and name not in registry:
                 raise ValueError(f"no {kind} {name!r}; there are {', '.join(registry)}")
         Task.check_names(self.task)
+        find_prior(self.prior)
 
     def request(self) -> "pigdm_jax.pictures.request.Request":
-        """The request that they make.
+        """The request that these flags make.
 
         Raises:
-          ValueError: if one of them makes no sense.
+          ValueError: if a value is unknown or out of range.
         """
         self.check_names()
         task = Task.parse(self.task).with_noise(self.noise)
@@ -96,9 +98,10 @@ class FolderFlags:
     """Flags for a folder of pictures.
 
     Attributes:
-      batch: for a folder, pictures to restore at once; auto is as many as fit.
-      pad: for a folder, enlarge sides to multiples of this, so that fewer sizes have to
-        be compiled.
+      batch: for a folder, number of pictures to restore at once; auto is as many as fit
+        in memory.
+      pad: for a folder, pad sides to multiples of this, so that fewer sizes have to be
+        compiled.
     """
 
     batch: int | Literal["auto"] = "auto"
@@ -115,9 +118,9 @@ class FolderFlags:
 
         Args:
           folder: the pictures.
-          out: where restorations go; FOLDER-restored if not given.
-          request: what to do to each.
-          **callbacks: `remark` and `progress`, as `Job` has them.
+          out: the output folder; FOLDER-restored if not given.
+          request: how to restore each picture.
+          **callbacks: `remark` and `progress` of `Job`.
         """
         from pigdm_jax.folder.plan import Job
         from pigdm_jax.weights.store import load_prior
@@ -126,7 +129,7 @@ class FolderFlags:
             request,
             load_prior(request.prior, label=request.label),
             folder,
-            Path(f"{folder.resolve().name}-restored") if out is None else out,
+            output_folder(out, folder),
             None if self.batch == "auto" else self.batch,
             self.pad,
             **callbacks,
@@ -134,7 +137,7 @@ class FolderFlags:
 
 
 def check_exists(path: Path) -> None:
-    """Refuse an input that is not there.
+    """Refuse an input that does not exist.
 
     Raises:
       ValueError: if there is no such file or folder.
@@ -144,7 +147,7 @@ def check_exists(path: Path) -> None:
 
 
 def output_path(out: Path | None, image: Path, suffix: str) -> Path:
-    """Where a picture is written, checked before any work.
+    """The file to write a picture to, checked before anything is computed.
 
     Args:
       out: a .png file or a folder; None for the working folder.
@@ -152,7 +155,7 @@ def output_path(out: Path | None, image: Path, suffix: str) -> Path:
       suffix: of the name, IMAGE-SUFFIX.png.
 
     Raises:
-      ValueError: if nothing can be written there, or it is the input.
+      ValueError: if it is not a .png file in an existing folder, or is the input.
     """
     name = f"{image.stem}-{suffix}.png"
     if out is None:
@@ -168,4 +171,23 @@ def output_path(out: Path | None, image: Path, suffix: str) -> Path:
         raise ValueError(f"--out: there is no folder {out.absolute().parent}")
     if out.exists() and image.exists() and out.samefile(image):
         raise ValueError(f"--out {out} is the input; choose another name")
+    return out
+
+
+def output_folder(out: Path | None, folder: Path) -> Path:
+    """The folder to write restorations to, checked before anything is computed.
+
+    Args:
+      out: the folder, which need not exist; None for FOLDER-restored.
+      folder: the input.
+
+    Raises:
+      ValueError: if it is a file, or is the input.
+    """
+    if out is None:
+        return Path(f"{folder.resolve().name}-restored")
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out {out} is a file; a folder of pictures needs a folder")
+    if out.resolve() == folder.resolve():
+        raise ValueError(f"--out {out} is the input; choose another folder")
     return out

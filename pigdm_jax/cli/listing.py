@@ -1,4 +1,4 @@
-"""`pigdm info`: what there is to choose from."""
+"""`pigdm info`: list devices, priors, samplers, guidances and operators."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -36,7 +36,8 @@ def _devices() -> Table:
 
 
 def _priors() -> Table:
-    from pigdm_jax.weights.store import SHIPPED, read_metadata, shipped_priors
+    from pigdm_jax.weights.names import SHIPPED, shipped_priors
+    from pigdm_jax.weights.store import read_metadata
 
     table = Table("prior", "what it is", title="Priors", title_justify="left")
     for name in shipped_priors():

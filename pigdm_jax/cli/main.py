@@ -1,7 +1,7 @@
-"""The command `pigdm`; each of its subcommands has a file beside this one.
+"""The command `pigdm`; each subcommand has a module in this folder.
 
-Nothing here or at the top of those files imports JAX: help and errors in arguments
-appear at once.
+None of these modules imports JAX at the top level, so help and argument errors appear
+at once: each command checks its arguments first and imports what computes afterwards.
 """
 
 import sys
@@ -44,7 +44,7 @@ def main() -> None:
     except ValueError as error:
         sys.exit(f"pigdm: {error}")
     except RuntimeError as error:
-        # JAX's own error for it, without importing JAX to name it.
+        # This is jax.errors.JaxRuntimeError, which JAX need not be imported to catch.
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         sys.exit("pigdm: the picture is too large for this device's memory")

@@ -1,4 +1,4 @@
-"""`pigdm restore`: one picture, or a folder of them."""
+"""`pigdm restore`: restore one picture, or a folder of them."""
 
 import dataclasses
 import sys
@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import tyro
 from tyro.conf import Positional
 
-from pigdm_jax.cli.flags import FolderFlags, RestoreFlags, check_exists, output_path
+from pigdm_jax.cli.flags import (
+    FolderFlags,
+    RestoreFlags,
+    check_exists,
+    output_folder,
+    output_path,
+)
 from pigdm_jax.devices.hosts import Hosts, device_for_each_core
 
 if TYPE_CHECKING:
@@ -30,32 +36,33 @@ def restore(
 ) -> None:
     """Restore damaged pictures, or degrade clean ones and restore them (--simulate).
 
-    Without --simulate a picture is taken as it is: small (super_resolution), with parts
-    to fill in (inpaint:MASK.png, white where it is to be kept), noisy (denoise with
-    --noise), blurred, compressed (jpeg, with the quality in the file's header). For a
-    picture it writes the restored one and a figure. For a folder it writes a folder of
-    the same names and a manifest; run the same command again to continue where it was
-    stopped.
+    Without --simulate the picture itself is the measurement: it is small
+    (super_resolution), has parts to fill in (inpaint:MASK.png, where white is kept),
+    is noisy (denoise, and its level by --noise), blurred, or compressed (jpeg, whose
+    quality is in the file's header). For one picture, the restored picture and a figure
+    are written; for a folder, a folder of the same names and a manifest. Run the same
+    command again to continue a folder that was interrupted.
 
     Args:
-      image: the picture file, or a folder of them.
-      flags: what to do.
+      image: a picture file, or a folder of them.
+      flags: how to restore them.
       folder_flags: for a folder.
       hosts: processes that restore a folder together.
-      samples: how many restorations to draw of a picture. Each invents plausible
+      samples: for one picture, number of restorations to draw. Each invents plausible
         detail. With several, their mean is written too, which is blurrier and closer to
         the truth, and their standard deviation, which shows where detail is invented.
-      plot: for a picture, plot residual, guidance and size of the predicted image over
-        the evaluations, as IMAGE-trace.png; needs matplotlib.
-      cache: folder where compiled programs are kept; none for nowhere.
-      out: the restored picture, a .png, or a folder for it; IMAGE-restored.png if not
-        given. The figure goes beside it.
+      plot: for one picture, plot residual, guidance and size of the predicted image
+        over the evaluations, as IMAGE-trace.png; needs matplotlib.
+      cache: folder where compiled programs are kept; none to keep nothing.
+      out: the .png file to write, or a folder for it; default IMAGE-restored.png. The
+        figure is written beside it. For a folder of pictures, the output folder.
     """
     check_exists(image)
     flags.check_names()
     if image.is_dir():
         if samples != 1 or plot:
             raise ValueError("--samples and --plot are for one picture, not a folder")
+        out = output_folder(out, image)
         device_for_each_core()
         hosts.join()
         _restore_folder(image, flags, folder_flags, cache, out)
@@ -73,9 +80,9 @@ class _Drawing(NamedTuple):
     """How many samples to draw, and where to write them.
 
     Attributes:
-      samples: their number.
+      samples: number of samples.
       plot: whether to plot their traces.
-      out: the restored picture's file.
+      out: the file of the restored picture.
     """
 
     samples: int
@@ -83,7 +90,7 @@ class _Drawing(NamedTuple):
     out: Path
 
     def beside(self, suffix: str) -> Path:
-        """A file beside the restored picture."""
+        """Path of a figure beside the restored picture."""
         stem = self.out.stem.removesuffix("-restored")
         return self.out.with_name(f"{stem}-{suffix}.png")
 
@@ -93,7 +100,7 @@ def _restore_folder(
     flags: RestoreFlags,
     folder_flags: FolderFlags,
     cache: str | None,
-    out: Path | None,
+    out: Path,
 ) -> None:
     """Restore a folder and print a summary."""
     from pigdm_jax.cli.console import PicturesBar, console, summary_lines
@@ -102,7 +109,9 @@ def _restore_folder(
 
     kept = keep_compiled(cache)
     if kept is not None:
-        console.print(f"compiled programs are kept in {kept} (--cache none: nowhere)")
+        console.print(
+            f"compiled programs are kept in {kept} (--cache none to keep nothing)"
+        )
     job = folder_flags.job(folder, out, flags.request(), remark=console.print)
     try:
         with PicturesBar() as progress:
@@ -119,7 +128,7 @@ def _restore_folder(
 def _restore_picture(
     image: Path, flags: RestoreFlags, drawing: _Drawing, cache: str | None
 ) -> None:
-    """Restore one picture, write what the report holds, and print its figures."""
+    """Restore one picture; write its pictures and print its scores."""
     from pigdm_jax.core.compilation import keep_compiled, prefetch, remember
 
     keep_compiled(cache)
@@ -150,7 +159,7 @@ def _program_name(image: Path, flags: RestoreFlags) -> str:
 def _drawn(
     image: Path, flags: RestoreFlags, samples: int
 ) -> tuple["pigdm_jax.pictures.report.Report", float]:
-    """Draw the samples; the report on them, and the noise of the measurement."""
+    """Draw the samples; return a report on them, and the measurement's noise_std."""
     import jax
 
     from pigdm_jax.cli.console import EvaluationsBar, console
@@ -183,7 +192,7 @@ def _drawn(
 def _write(
     report: "pigdm_jax.pictures.report.Report", drawing: _Drawing, noise_std: float
 ) -> None:
-    """Write the report's pictures, its figure and, if wanted, the plot."""
+    """Write the pictures of a report, its figure and, if asked for, the plot."""
     from pigdm_jax.cli.console import console
     from pigdm_jax.pictures.figures import plot_traces, side_by_side
     from pigdm_jax.pictures.files import write_picture
@@ -194,10 +203,11 @@ def _write(
         path = out.with_stem(f"{out.stem}{suffix}")
         write_picture(path, output.picture)
         console.print(f"wrote {path}")
-    if report.spread is not None:
+    if report.deviation is not None:
         console.print(
-            f"samples differ by {report.spread.typical:.3f} (standard deviation, "
-            f"pixels 0 to 1), by {report.spread.largest:.3f} where the map is white"
+            f"standard deviation of the samples: {report.deviation.typical:.3f} "
+            f"(pixels from 0 to 1), {report.deviation.largest:.3f} where its map is "
+            "white"
         )
     figures = {drawing.beside("figure"): side_by_side(report.panels)}
     if drawing.plot:

@@ -1,6 +1,12 @@
-"""`pigdm bench`: how fast this machine is."""
+"""`pigdm bench`: time the network on this machine."""
+
+from typing import TYPE_CHECKING
 
 from pigdm_jax.devices.hosts import device_for_each_core
+from pigdm_jax.weights.names import find_prior
+
+if TYPE_CHECKING:
+    import pigdm_jax.devices.timing
 
 
 def bench(
@@ -15,15 +21,16 @@ def bench(
     Args:
       prior: a shipped prior's name, or a folder that `pigdm convert` made.
       size: side of the pictures.
-      batch: pictures at once; on CPUs several are spread over the cores.
+      batch: pictures in a batch; on CPUs they are distributed over the cores.
       steps: evaluations of the network in each round.
-      rounds: number of rounds after one to warm up; the time is their median.
+      rounds: number of timed rounds, after one to warm up; their median is reported.
     """
     for name, value in (("batch", batch), ("steps", steps), ("rounds", rounds)):
         if value < 1:
             raise ValueError(f"--{name} must be at least 1, got {value}")
     if size < 4 or size % 4:
         raise ValueError(f"--size must be a multiple of 4, got {size}")
+    find_prior(prior)
     if batch > 1:
         device_for_each_core()
 
@@ -39,17 +46,26 @@ def bench(
     with console.status("compiling and timing"):
         speed = time_steps(loaded, size, batch, steps, rounds)
         ceiling = matrix_ceiling()
+    devices = jax.local_devices()
+    console.print(
+        f"{devices[0].device_kind}, {len(devices)} "
+        f"device{'s' * (len(devices) > 1)}, {prior}, {batch} x {size} x {size} pixels"
+    )
+    for line in _speed_lines(speed, ceiling, batch):
+        console.print(line)
+
+
+def _speed_lines(
+    speed: "pigdm_jax.devices.timing.Speed", ceiling: float, batch: int
+) -> list[str]:
+    """Times, rates and memory of a batch, line by line."""
     each = speed.step_seconds / batch
     rate = speed.flops / speed.step_seconds
-    devices = jax.local_devices()
-    for line in (
-        f"{devices[0].device_kind}, {len(devices)} "
-        f"device{'s' * (len(devices) > 1)}, {prior}, {batch} x {size} x {size} pixels",
+    return [
         f"{speed.compile_seconds:.1f} s to compile",
         f"{each * 1e3:.1f} ms an evaluation and picture: {20 * each:.1f} s for 20, "
         f"{100 * each:.1f} s for 100",
         f"{rate / 1e9:.0f} GFLOP/s, {rate / ceiling:.0%} of a matrix product's "
         f"{ceiling / 1e9:.0f}, both in float32",
         f"{speed.device_bytes / 1e9:.2f} GB on each device",
-    ):
-        console.print(line)
+    ]

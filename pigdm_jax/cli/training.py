@@ -1,4 +1,4 @@
-"""`pigdm train`: a prior from a user's own photos."""
+"""`pigdm train`: train a prior on a user's own photos."""
 
 import importlib.util
 from pathlib import Path
@@ -18,12 +18,12 @@ def train(
     config: Annotated[TrainConfig, tyro.conf.arg(name="")] = TrainConfig(),  # noqa: B008
     hosts: Annotated[Hosts, tyro.conf.arg(name="")] = Hosts(),  # noqa: B008
 ) -> None:
-    """Train a prior on your own photos; run it again to continue after a stop.
+    """Train a prior on your own photos; run it again to continue a stopped training.
 
     Args:
       photos: a folder of photos, with its sub-folders, or a .zip file of them.
-      out: the run's folder; its prior, for `--prior`, will be OUT/prior.
-      config: the rest.
+      out: folder of the run; the trained prior is written to OUT/prior.
+      config: all other flags.
       hosts: processes that train together.
     """
     check_exists(photos)

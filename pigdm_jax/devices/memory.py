@@ -1,4 +1,4 @@
-"""How many images fit, as the compiled program itself tells."""
+"""Memory checks, and the largest batch that fits by XLA's own analysis."""
 
 import os
 from collections.abc import Callable
@@ -10,10 +10,11 @@ from pigdm_jax.core.types import ImageShape
 from pigdm_jax.devices.batches import BatchProgram
 from pigdm_jax.priors.base import Prior
 
-# The rest is for fragments, for decoded pictures, for other programs.
+# The rest is for fragmentation, decoded pictures and other programs.
 USABLE = 0.85
-# Images on a device beyond which a larger batch gains nothing to speak of, and below
-# which a GPU or TPU is not busy and recomputing (a third more work) pays.
+# Images on a device: above MOST a larger batch is hardly faster; below BUSY the device
+# is not fully used, and recomputing activations (a third more work) for a larger batch
+# pays.
 MOST = {"cpu": 8}
 MOST_ELSEWHERE = 64
 BUSY = {"cpu": 1}
@@ -21,10 +22,10 @@ BUSY_ELSEWHERE = 4
 
 
 def device_memory(sharing: int = 1) -> int:
-    """Bytes that a device has.
+    """Memory of a device in bytes.
 
     Args:
-      sharing: how many CPU devices are at work on the host's memory.
+      sharing: number of CPU devices among which the host's memory is divided.
     """
     limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
     if limit is not None:
@@ -33,26 +34,26 @@ def device_memory(sharing: int = 1) -> int:
 
 
 def check_memory(prior: Prior, image_shape: ImageShape, sharing: int = 1) -> None:
-    """Refuse a picture that cannot fit, before anything is compiled.
+    """Refuse a picture that needs too much memory, before anything is compiled.
 
     Args:
       prior: the diffusion model.
       image_shape: of the restoration.
-      sharing: how many CPU devices are at work on the host's memory.
+      sharing: number of CPU devices among which the host's memory is divided.
 
     Raises:
-      ValueError: if one evaluation of the prior would need more memory than there is.
+      ValueError: if one evaluation of the prior needs more memory than the device has.
     """
     memory = device_memory(sharing)
     needed = prior.memory(image_shape)
     if needed > memory:
-        # A network's attention grows with the fourth power of the side.
+        # The memory of attention grows with the fourth power of the side.
         factor = (memory / needed) ** 0.25
         height, width = image_shape[:2]
         smaller = " x ".join(str(int(n * factor / 2)) for n in (height, width))
         raise ValueError(
             f"a picture of {height} x {width} pixels needs over {needed / 1e9:.0f} GB "
-            f"with this prior, and there are {memory / 1e9:.0f} GB; restore it in "
+            f"with this prior, and the device has {memory / 1e9:.0f} GB; restore it in "
             f"windows (--tile 256), or shrink it, for instance to {smaller}"
         )
 
@@ -61,8 +62,8 @@ class Fit(NamedTuple):
     """A batch that fits.
 
     Attributes:
-      program: compiled for it.
-      remark: what was chosen, for the user to read.
+      program: compiled for the batch.
+      remark: size and memory of the batch, for the user to read.
     """
 
     program: BatchProgram
@@ -75,13 +76,13 @@ def largest_batch(
     most: int,
     devices: int,
 ) -> Fit:
-    """The largest batch whose program fits into memory, rematerialised if that pays.
+    """Find the largest batch that fits in memory, with rematerialisation if it pays.
 
     Args:
-      compile_for: compiles for a prior and a number of images.
+      compile_for: compiles a program for a prior and a number of images.
       prior: the diffusion model.
-      most: no more images than this.
-      devices: how many the program is for.
+      most: largest number of images.
+      devices: number of devices that the program runs on.
 
     Raises:
       ValueError: if a single image does not fit.
@@ -90,37 +91,38 @@ def largest_batch(
     kind = jax.default_backend()
     most = min(most, devices * MOST.get(kind, MOST_ELSEWHERE))
     busy = min(most, devices * BUSY.get(kind, BUSY_ELSEWHERE))
-    program, recomputes = _shrunk(compile_for, prior, most, limit), False
+    program, recomputes = _fitting(compile_for, prior, most, limit), False
     small = program.device_bytes > limit or program.count < busy
-    slim = prior.rematerialised() if small else prior
-    if slim is not prior:
-        other = _shrunk(compile_for, slim, most, limit)
+    frugal = prior.rematerialised() if small else prior
+    if frugal is not prior:
+        other = _fitting(compile_for, frugal, most, limit)
         gains = other.count > program.count or program.device_bytes > limit
         if gains:
             program, recomputes = other, True
-    needed, there = program.device_bytes / 1e9, limit / USABLE / 1e9
+    needed, memory = program.device_bytes / 1e9, limit / USABLE / 1e9
     if program.device_bytes > limit:
         raise ValueError(
-            f"one picture needs {needed:.1f} GB of the {there:.1f} GB that a device "
+            f"one picture needs {needed:.1f} GB of the {memory:.1f} GB that a device "
             "has; restore it in windows (--tile 256)"
         )
     how = ", recomputing blocks to save memory" if recomputes else ""
     return Fit(
         program,
-        f"batches of {program.count}{how}: {needed:.1f} of {there:.1f} GB a device",
+        f"batches of {program.count}{how}: {needed:.1f} of {memory:.1f} GB a device",
     )
 
 
-def _shrunk(
+def _fitting(
     compile_for: Callable[[Prior, int], BatchProgram],
     prior: Prior,
     count: int,
     limit: float,
 ) -> BatchProgram:
-    """The program for `count` images, or for fewer until it fits or there is one left.
+    """The program for `count` images, or for the largest smaller number that fits.
 
-    Memory is a constant and a part for each image, so the guess is never too low by
-    more than the constant's share.
+    The program for one image is returned even if it does not fit. Memory is about
+    a + b * count with unknown a, b >= 0; each guess assumes a = 0, so it is never too
+    low.
     """
     while True:
         program = compile_for(prior, count)

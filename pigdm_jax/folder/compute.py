@@ -13,7 +13,7 @@ from pigdm_jax.devices.batches import BatchProgram, blank_problem, compile_batch
 from pigdm_jax.devices.memory import Fit, check_memory, device_memory, largest_batch
 from pigdm_jax.devices.meshes import make_mesh
 from pigdm_jax.folder.listing import Entry, Shape
-from pigdm_jax.folder.load import load, stack
+from pigdm_jax.folder.load import load_picture, stack
 from pigdm_jax.folder.plan import READERS, Job
 from pigdm_jax.folder.write import Writer
 from pigdm_jax.pictures.problems import Degradation
@@ -123,7 +123,7 @@ def restore_group(
     unfinished = [entry for entry in entries if entry not in finished]
     loaded = iter(
         grain.MapDataset.source(unfinished)
-        .map(partial(load, job, group.degradation, group.shape))
+        .map(partial(load_picture, job, group.degradation, group.shape))
         .to_iter_dataset(grain.ReadOptions(min(READERS, 2 * size), 2 * size))
     )
     pending = None

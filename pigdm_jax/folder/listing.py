@@ -1,7 +1,8 @@
-"""What a folder holds: pictures, where their restorations go, groups of one shape."""
+"""The pictures of a folder, grouped by shape."""
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,9 +15,9 @@ class Entry(NamedTuple):
     """One picture of a folder.
 
     Attributes:
-      name: its path inside the folder, with "/".
+      name: its path relative to the folder, with "/".
       path: its path.
-      output: where its restoration goes, inside the output folder.
+      output: path of its restoration, relative to the output folder.
       size: its height and width.
     """
 
@@ -27,11 +28,11 @@ class Entry(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """What pictures of one program have in common.
+    """Properties that pictures must share to be restored by one program.
 
     Attributes:
       size: height and width, padding included.
-      subsampling: of JPEG files whose header is read, else "".
+      subsampling: of JPEG files if their headers are read, else "".
     """
 
     size: tuple[int, int]
@@ -42,8 +43,8 @@ class Listing(NamedTuple):
     """A folder's pictures.
 
     Attributes:
-      groups: the pictures of each shape, in order of their names.
-      broken: pictures whose header cannot be read, and why.
+      groups: the pictures of each shape, in alphabetical order.
+      broken: for pictures whose headers cannot be read, the reason.
     """
 
     groups: dict[Shape, list[Entry]]
@@ -53,13 +54,13 @@ class Listing(NamedTuple):
 def list_folder(
     folder: Path, out: Path, *, reads_header: bool = False, pad: int = 1
 ) -> Listing:
-    """Every picture in a folder and its sub-folders; no pixels are read.
+    """List every picture in a folder and its sub-folders; reads headers only.
 
     Args:
-      folder: where to look.
-      out: the output folder, which is not looked into.
-      reads_header: whether JPEG subsampling matters.
-      pad: sides are brought up to multiples of this.
+      folder: the folder to search.
+      out: the output folder, which is skipped.
+      reads_header: whether pictures are also grouped by JPEG subsampling.
+      pad: sides are padded to multiples of this.
 
     Raises:
       ValueError: if there is no picture.
@@ -78,30 +79,35 @@ def list_folder(
         Entry(
             path.relative_to(folder).as_posix(),
             path,
-            # a.jpg and a.png must not become the same file.
+            # a.jpg and a.png must not be written to the same file.
             _png(path.relative_to(folder), whole=alike[path.with_suffix("")] > 1),
         )
         for path in paths
     ]
 
-    def header(entry: Entry) -> tuple[Entry, Shape] | tuple[Entry, str]:
-        try:
-            height, width = read_size(entry.path)
-            kind = read_jpeg_header(entry.path).subsampling if reads_header else ""
-        except ValueError as error:
-            return entry, str(error)
-        padded = (height + -height % pad, width + -width % pad)
-        return entry._replace(size=(height, width)), Shape(padded, kind)
-
     groups: dict[Shape, list[Entry]] = {}
     broken: dict[Entry, str] = {}
     with ThreadPoolExecutor(READERS) as readers:
-        for entry, shape in readers.map(header, entries):
+        shapes = readers.map(partial(_read_shape, reads_header, pad), entries)
+        for entry, shape in shapes:
             if isinstance(shape, str):
                 broken[entry] = shape
             else:
                 groups.setdefault(shape, []).append(entry)
     return Listing(dict(sorted(groups.items())), broken)
+
+
+def _read_shape(
+    reads_header: bool, pad: int, entry: Entry
+) -> tuple[Entry, Shape | str]:
+    """The entry with its size, and its shape, or the reason why there is none."""
+    try:
+        height, width = read_size(entry.path)
+        kind = read_jpeg_header(entry.path).subsampling if reads_header else ""
+    except ValueError as error:
+        return entry, str(error)
+    padded = (height + -height % pad, width + -width % pad)
+    return entry._replace(size=(height, width)), Shape(padded, kind)
 
 
 def own_part(listing: Listing, process: int, processes: int) -> Listing:

@@ -37,7 +37,7 @@ class Loaded(NamedTuple):
     error: str | None = None
 
 
-def load(job: Job, common: Degradation, shape: Shape, entry: Entry) -> Loaded:
+def load_picture(job: Job, common: Degradation, shape: Shape, entry: Entry) -> Loaded:
     """Decode a picture and make its problem; errors are kept, not raised.
 
     Args:

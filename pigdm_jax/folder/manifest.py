@@ -1,4 +1,4 @@
-"""The journal of a folder's restorations: one line of JSON for each picture."""
+"""The manifest of a folder job: a line of JSON for each picture."""
 
 import json
 import os
@@ -9,18 +9,18 @@ NAME = "manifest"
 
 
 class Manifest:
-    """Lines are appended and on disk before the next batch is begun.
+    """A journal of finished and failed pictures, from which a stopped job resumes.
 
-    Every process writes a file of its own and reads them all, so that a job may go on
-    with more or fewer processes than it was begun with.
+    Lines are synced to disk batch by batch. Every process writes a file of its own and
+    reads those of all, so a job may resume with a different number of processes.
     """
 
     def __init__(self, out: Path, process: int = 0) -> None:
-        """Read what there is; a line that power loss cut off is dropped.
+        """Read the existing lines; one that was cut off by a power loss is dropped.
 
         Args:
           out: the output folder.
-          process: which one this is.
+          process: index of this process.
         """
         self.path = out / (
             f"{NAME}.jsonl" if not process else f"{NAME}-{process}.jsonl"
@@ -31,30 +31,35 @@ class Manifest:
                 self.last[line["input"]] = line
 
     def check_settings(self, settings: dict[str, Any]) -> None:
-        """Refuse to mix restorations of different settings in one folder.
+        """Refuse to mix restorations with different settings in one folder.
 
         Raises:
-          ValueError: that tells which setting differs.
+          ValueError: naming the setting that differs.
         """
         for line in self.last.values():
             for name, value in settings.items():
                 if line["settings"].get(name) != value:
                     raise ValueError(
-                        f"{self.path.parent} holds restorations with {name} "
-                        f"{line['settings'].get(name)}, not {value}; give the same "
-                        "flags to go on, or another --out"
+                        f"{self.path.parent} contains restorations with {name} "
+                        f"{line['settings'].get(name)}, not {value}; use the same "
+                        "flags to continue, or another --out"
                     )
 
     def finished(self, name: str, output: Path) -> str | None:
-        """The digest of the input whose restoration is there, whole; else None."""
+        """The digest of the restored picture's file; None if it is not finished.
+
+        Args:
+          name: of the picture.
+          output: the file of its restoration, which must have the recorded size.
+        """
         line = self.last.get(name)
         if line is None or line["error"] is not None:
             return None
         try:
-            there = output.stat().st_size == line["bytes"]
+            complete = output.stat().st_size == line["bytes"]
         except OSError:
             return None
-        return line["digest"] if there else None
+        return line["digest"] if complete else None
 
     def __enter__(self) -> "Manifest":
         self._file = open(self.path, "ab")
@@ -66,7 +71,7 @@ class Manifest:
         self._file.close()
 
     def add(self, lines: list[dict[str, Any]]) -> None:
-        """Append lines; they are on disk when this returns."""
+        """Append lines and sync them to disk."""
         if not lines:
             return
         text = "".join(json.dumps(line) + "\n" for line in lines)

@@ -1,1 +1,1 @@
-"""Picture files, and what a task makes of them."""
+"""Picture files, and the problems that they and a task pose."""

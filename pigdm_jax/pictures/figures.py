@@ -14,13 +14,13 @@ GAP, TEXT_HEIGHT, SMALLEST_PANEL = 12, 30, 256
 
 
 def side_by_side(panels: dict[str, Float[np.ndarray, "..."]]) -> Image.Image:
-    """One row of pictures.
+    """Draw pictures in one row, with captions.
 
-    Small ones are enlarged by repeating pixels, so that every panel is as high as the
-    highest and at least 256 pixels.
+    All are scaled to the height of the highest, at least 256 pixels; by repeating
+    pixels if the factor is an integer.
 
     Args:
-      panels: images (height, width, channels) in [-1, 1], each by its caption.
+      panels: images (height, width, channels) in [-1, 1], by their captions.
     """
     pictures = {
         text: to_picture(image).convert("RGB") for text, image in panels.items()
@@ -38,12 +38,12 @@ def side_by_side(panels: dict[str, Float[np.ndarray, "..."]]) -> Image.Image:
         "white",
     )
     draw = ImageDraw.Draw(canvas)
-    left = GAP
+    x = GAP
     for (text, picture), width in zip(pictures.items(), widths, strict=True):
-        canvas.paste(picture, (left + (width - picture.width) // 2, GAP))
-        middle = (left + width / 2, height + GAP + TEXT_HEIGHT / 2)
+        canvas.paste(picture, (x + (width - picture.width) // 2, GAP))
+        middle = (x + width / 2, height + GAP + TEXT_HEIGHT / 2)
         draw.text(middle, text, fill="black", font=font, anchor="mm")
-        left += width + GAP
+        x += width + GAP
     return canvas
 
 
@@ -53,33 +53,34 @@ def _filter(picture: Image.Image, height: int) -> Image.Resampling:
 
 
 def deviation_map(std: Float[np.ndarray, "H W C"]) -> Float[np.ndarray, "H W 1"]:
-    """A standard deviation as a grey image in [-1, 1]: 0 black, the largest white.
+    """A standard deviation as a grey image in [-1, 1]: 0 is black, the largest white.
 
-    Channels are taken together by their root mean square.
+    Channels are combined by their root mean square.
     """
     pixels = np.sqrt(np.mean(np.square(std), axis=-1, keepdims=True))
     return 2 * pixels / max(pixels.max(), np.finfo(np.float32).tiny) - 1
 
 
 def check_can_plot() -> None:
-    """Say how to get matplotlib where it is missing.
+    """Check that matplotlib is installed.
 
     Raises:
-      ValueError: if matplotlib is not installed.
+      ValueError: with the command that installs it.
     """
     if importlib.util.find_spec("matplotlib") is None:
         raise ValueError("plots need matplotlib: pip install 'pigdm-jax[plot]'")
 
 
 def plot_traces(traces: Sequence[Trace], noise_std: float = 0.0) -> Image.Image:
-    """Residual, guidance and x0 over the evaluations, a line for each sample.
+    """Plot residual, guidance and x0 over the evaluations, a line for each sample.
 
-    The residual's panel is the paper's figure 17; where the measurement is noisy, its
-    noise is drawn as a dashed line, and a residual far below it fits the noise.
+    The first panel corresponds to figure 17 of the paper. If the measurement is noisy,
+    a dashed line shows the noise level; a residual far below it means that the sample
+    fits the noise.
 
     Args:
-      traces: what `restore(..., trace=True)` told.
-      noise_std: as `restore` took it.
+      traces: from `restore(..., trace=True)`.
+      noise_std: of the problem.
 
     Raises:
       ValueError: if matplotlib is not installed.

@@ -1,4 +1,4 @@
-"""Pictures in files: the one place where [0, 1], 8 bits and [-1, 1] meet."""
+"""Reading and writing pictures: the only conversion between 8 bits and [-1, 1]."""
 
 import hashlib
 import os
@@ -14,8 +14,8 @@ from PIL import ImageOps, JpegImagePlugin, UnidentifiedImageError
 
 from pigdm_jax.core.types import AnyArray, Image
 
-# Half a step of 8 bits either way, spread evenly: the rounding error's standard
-# deviation, in units of the [-1, 1] image.
+# Standard deviation of the error of rounding to 8 bits, which is uniform over one step,
+# in units of the [-1, 1] image.
 ROUNDING_STD = 2 / 255 / 12**0.5
 
 ORIENTATION = 0x0112  # the EXIF tag
@@ -23,10 +23,12 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
 def read_image(path: str | Path) -> Float[np.ndarray, "H W 3"]:
-    """A picture file as a colour image in [-1, 1], upright, transparency over white.
+    """Read a picture as a colour image in [-1, 1].
+
+    It is turned upright, and transparent pixels are blended with white.
 
     Raises:
-      ValueError: if the file is missing, or is no picture that can be decoded.
+      ValueError: if the file is missing or cannot be decoded as a picture.
     """
     with _opened(path) as picture:
         picture = ImageOps.exif_transpose(picture)
@@ -42,14 +44,14 @@ def read_image(path: str | Path) -> Float[np.ndarray, "H W 3"]:
 
 
 def read_size(path: str | Path) -> tuple[int, int]:
-    """Height and width of a picture as `read_image` gives it, from its header.
+    """Height and width of the image that `read_image` returns, from the header.
 
     Raises:
       ValueError: if the file is missing or is no picture.
     """
     with _opened(path, decode=False) as picture:
         width, height = picture.size
-        # For PNG files without it, Pillow would decode all pixels to be sure.
+        # For a PNG file without EXIF, `getexif` would decode all pixels to look for it.
         has_exif = picture.format != "PNG" or "exif" in picture.info
         turned = has_exif and picture.getexif().get(ORIENTATION, 1) >= 5
     return (width, height) if turned else (height, width)
@@ -69,32 +71,32 @@ def digest(path: str | Path) -> str:
 
 
 def read_mask(path: str | Path) -> Float[np.ndarray, "H W"]:
-    """A mask file: 1 (kept) where it is light, 0 (hidden) where it is dark.
+    """Read a mask: 1 (keep) where it is light, 0 (fill in) where it is dark.
 
     Raises:
-      ValueError: if the file is missing or no picture, or hides nothing or all.
+      ValueError: if the file is missing or no picture, or hides no pixel or all.
     """
     with _opened(path) as picture:
         mask = np.asarray(picture.convert("L")) >= 128
     if mask.all() or not mask.any():
         kept = "everything" if mask.all() else "nothing"
         raise ValueError(
-            f"the mask {path} keeps {kept}: paint black what is to be filled in, white "
-            "what is to be kept"
+            f"the mask {path} keeps {kept}: paint black the pixels to fill in, white "
+            "the pixels to keep"
         )
     return mask.astype(np.float32)
 
 
 def read_kernel(path: str | Path) -> Float[np.ndarray, "kh kw"]:
-    """A blur kernel from a grey picture, scaled to sum 1.
+    """Read a blur kernel from a grey picture and scale it to sum 1.
 
     Raises:
-      ValueError: if the file is missing, no picture, or black all over.
+      ValueError: if the file is missing, no picture, or entirely black.
     """
     with _opened(path) as picture:
         kernel = np.asarray(picture.convert("L"), np.float64)
     if not kernel.any():
-        raise ValueError(f"the kernel {path} is black all over")
+        raise ValueError(f"the kernel {path} is entirely black")
     return kernel / kernel.sum()
 
 
@@ -102,7 +104,7 @@ class JpegHeader(NamedTuple):
     """How a JPEG file was compressed.
 
     Attributes:
-      tables: luma and chroma quantisation steps, the frequency down before across.
+      tables: luma and chroma quantisation steps, vertical frequency first.
       subsampling: "4:4:4", "4:2:2" or "4:2:0".
     """
 
@@ -111,18 +113,22 @@ class JpegHeader(NamedTuple):
 
 
 def read_jpeg_header(path: str | Path) -> JpegHeader:
-    """How a JPEG file was compressed, as its own header tells; grey counts as 4:4:4.
+    """Read the compression parameters of a JPEG file; a grey one counts as 4:4:4.
 
     Raises:
-      ValueError: if the file is missing or no JPEG file, or is one whose blocks do not
-        lie as `pigdm_jax.operators.jpeg_codec` lays them.
+      ValueError: if the file is missing or no JPEG file, or has a block layout that
+        `pigdm_jax.operators.jpeg_codec` does not support.
     """
     with _opened(path) as picture:
         if picture.format != "JPEG":
-            raise ValueError(f"{path} is no JPEG file, so it tells no quality")
+            raise ValueError(
+                f"{path} is no JPEG file, so its header gives no quality; write it in "
+                "the task, for example jpeg:10"
+            )
         if picture.getexif().get(ORIENTATION, 1) != 1:
             raise ValueError(
-                f"{path} is shown turned (EXIF); turn it without loss, as jpegtran does"
+                f"{path} is rotated by its EXIF tag; rotate its blocks without loss "
+                "first, for instance by jpegtran"
             )
         quantization: dict[int, list[int]] = getattr(picture, "quantization", {})
         tables = [np.reshape(t, (8, 8)) for t in quantization.values()]
@@ -131,7 +137,7 @@ def read_jpeg_header(path: str | Path) -> JpegHeader:
         sampling = JpegImagePlugin.get_sampling(picture)
         if picture.mode != "RGB" or sampling not in (0, 1, 2):
             raise ValueError(
-                f"{path} has colours that are neither 4:4:4, 4:2:2 nor 4:2:0"
+                f"{path} has a colour layout that is neither 4:4:4, 4:2:2 nor 4:2:0"
             )
         return JpegHeader(
             (tables[0], tables[-1]), ("4:4:4", "4:2:2", "4:2:0")[sampling]
@@ -139,14 +145,14 @@ def read_jpeg_header(path: str | Path) -> JpegHeader:
 
 
 def read_parameter(kind: str, path: str) -> Any:
-    """A file that an operator's parameter names, as `operators.parse` wants it read.
+    """Read a file that a parameter of an operator names; for `operators.parse`.
 
     Args:
       kind: "mask", "kernel" or "JPEG".
-      path: of the file.
+      path: the file.
 
     Raises:
-      ValueError: as the reader of the kind.
+      ValueError: as `read_mask`, `read_kernel` or `read_jpeg_header`.
     """
     readers = {"mask": read_mask, "kernel": read_kernel, "JPEG": read_jpeg_header}
     return readers[kind](path)
@@ -155,9 +161,9 @@ def read_parameter(kind: str, path: str) -> Any:
 def read_jpeg_coefficients(
     path: str | Path,
 ) -> tuple[Float[np.ndarray, "rows columns 8 8"], ...] | None:
-    """The quantised coefficients in a JPEG file: luma, and chroma unless it is grey.
+    """Read the quantised coefficients in a JPEG file: luma, and chroma if it has any.
 
-    Needs jpeglib (`pip install 'pigdm-jax[jpeg]'`), and is None without it.
+    Returns None without jpeglib (`pip install 'pigdm-jax[jpeg]'`).
     """
     try:
         import jpeglib
@@ -169,7 +175,7 @@ def read_jpeg_coefficients(
 
 
 def to_uint8(image: Image) -> UInt8[np.ndarray, "H W C"]:
-    """An image in [-1, 1] as 8-bit values, clipped and rounded."""
+    """Clip an image in [-1, 1] and round it to 8-bit values."""
     return np.rint((np.clip(np.asarray(image), -1, 1) + 1) * 127.5).astype(np.uint8)
 
 
@@ -185,12 +191,13 @@ def to_picture(image: Image) -> PillowImage.Image:
 
 
 def write_picture(path: str | Path, image: Image | PillowImage.Image) -> None:
-    """Write an image in [-1, 1], or a Pillow one; the file appears whole or not at all.
+    """Write an image in [-1, 1], or a Pillow one, atomically.
 
-    Whole also after a power loss: the bytes are on disk before the name is.
+    The file is complete or absent, also after a power loss: it is synced to disk under
+    a temporary name and then renamed.
 
     Raises:
-      ValueError: if the place cannot be written to or the ending is no picture's.
+      ValueError: if the file cannot be written, or its suffix is not a picture's.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
@@ -208,7 +215,7 @@ def write_picture(path: str | Path, image: Image | PillowImage.Image) -> None:
 
 @contextmanager
 def _opened(path: str | Path, decode: bool = True) -> Iterator[PillowImage.Image]:
-    """The picture, or only its header, or one sentence why there is none."""
+    """Open a picture, or only its header; errors become ValueError in one sentence."""
     try:
         with PillowImage.open(path) as picture:
             if decode:

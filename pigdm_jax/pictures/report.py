@@ -1,4 +1,4 @@
-"""What the restorations of one picture are: pictures to write, and figures to print."""
+"""A report on the restorations of one picture: pictures to write, scores to print."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -17,9 +17,9 @@ class Output(NamedTuple):
     """A picture to write.
 
     Attributes:
-      caption: in the figure.
-      suffix: of its file's name, "" for the restored picture itself.
-      picture: in [-1, 1].
+      caption: its caption in the figure.
+      suffix: suffix of its file name; "" for the restored picture itself.
+      picture: the image in [-1, 1].
     """
 
     caption: str
@@ -27,12 +27,12 @@ class Output(NamedTuple):
     picture: Picture
 
 
-class Spread(NamedTuple):
-    """How far samples differ: standard deviations on a scale from 0 to 1.
+class Deviation(NamedTuple):
+    """Standard deviation of the samples, for pixels from 0 to 1.
 
     Attributes:
-      typical: root mean square over the pixels.
-      largest: of any pixel, which is white in the map.
+      typical: root mean square over all pixels.
+      largest: the largest of any pixel, which is white in the map.
     """
 
     typical: float
@@ -43,54 +43,43 @@ class Report(NamedTuple):
     """The restorations of one picture.
 
     Attributes:
-      outputs: the restored picture or pictures, with several their mean and the map of
+      outputs: the restored pictures; if there are several, also their mean and a map of
         their standard deviation.
       panels: the pictures of the figure, by their captions.
-      scores: name, and value by metric, of the pseudoinverse and of every output that
-        can be compared; empty where the original is not known.
-      mismatch: of the first restoration with the measurement, in a phrase.
-      spread: of several samples, else None.
-      traces: of every sample.
+      scores: values by metric, for the pseudoinverse and for every output that can be
+        compared, by their captions; empty if the original is unknown.
+      mismatch: mismatch of the first restoration with the measurement, as text.
+      deviation: standard deviation of several samples; None for one sample.
+      traces: the trace of every sample.
     """
 
     outputs: list[Output]
     panels: dict[str, Picture]
     scores: dict[str, dict[str, float]]
     mismatch: str
-    spread: Spread | None
+    deviation: Deviation | None
     traces: list[Trace]
 
 
 def report_on(
     case: Case, samples: Sequence[Restored], metrics: Mapping[str, Metric]
 ) -> Report:
-    """Put together what the command writes and prints.
+    """Collect the pictures and scores that the command writes and prints.
 
     Args:
-      case: the picture's problem and, where it is known, its original.
+      case: the picture's problem and, if known, its original.
       samples: one or more restorations.
       metrics: functions of (image, reference), by name.
     """
     pictures = [sample.picture for sample in samples]
-    outputs, spread = [Output("restored", "", pictures[0])], None
-    if len(pictures) > 1:
-        outputs = [
-            Output(f"restored {i}", str(i), picture)
-            for i, picture in enumerate(pictures, 1)
-        ]
-        outputs.append(Output("mean", "mean", np.mean(pictures, axis=0)))
     alone = np.asarray(pseudoinverse(case.problem))
-    scores = {}
-    if case.original is not None:
-        compared = {"pseudoinverse": alone} | {o.caption: o.picture for o in outputs}
-        scores = {
-            name: {key: float(f(x, case.original)) for key, f in metrics.items()}
-            for name, x in compared.items()
-        }
+    outputs = _outputs(pictures)
+    compared = {"pseudoinverse": alone} | {o.caption: o.picture for o in outputs}
+    deviation = None
     if len(pictures) > 1:
-        deviation = np.std(pictures, axis=0, ddof=1)
-        outputs.append(Output("std", "std", deviation_map(deviation)))
-        spread = _spread(deviation)
+        std = np.std(pictures, axis=0, ddof=1)
+        outputs.append(Output("std", "std", deviation_map(std)))
+        deviation = _deviation(std)
     problem = case.problem
     panels = {} if case.original is None else {"original": case.original}
     panels["measurement"] = np.asarray(problem.operator.to_picture(problem.y))
@@ -98,14 +87,39 @@ def report_on(
     return Report(
         outputs,
         panels | {output.caption: output.picture for output in outputs},
-        scores,
+        _scores(compared, case.original, metrics),
         mismatch_text(problem, float(samples[0].mismatch)),
-        spread,
+        deviation,
         [sample.trace for sample in samples],
     )
 
 
-def _spread(deviation: Picture) -> Spread:
-    """Over the channels the root mean square."""
-    pixels = np.sqrt(np.mean(deviation**2, axis=-1)) / 2
-    return Spread(float(np.sqrt(np.mean(pixels**2))), float(pixels.max()))
+def _outputs(pictures: Sequence[Picture]) -> list[Output]:
+    """The restored pictures; if there are several, also their mean."""
+    if len(pictures) == 1:
+        return [Output("restored", "", pictures[0])]
+    outputs = [
+        Output(f"restored {i}", str(i), picture)
+        for i, picture in enumerate(pictures, 1)
+    ]
+    return [*outputs, Output("mean", "mean", np.mean(pictures, axis=0))]
+
+
+def _scores(
+    pictures: Mapping[str, Picture],
+    original: Picture | None,
+    metrics: Mapping[str, Metric],
+) -> dict[str, dict[str, float]]:
+    """Values by metric for each picture; empty if the original is unknown."""
+    if original is None:
+        return {}
+    return {
+        name: {key: float(metric(x, original)) for key, metric in metrics.items()}
+        for name, x in pictures.items()
+    }
+
+
+def _deviation(std: Picture) -> Deviation:
+    """Channels are combined by their root mean square."""
+    pixels = np.sqrt(np.mean(std**2, axis=-1)) / 2
+    return Deviation(float(np.sqrt(np.mean(pixels**2))), float(pixels.max()))

@@ -116,24 +116,29 @@ class Request:
         Raises:
           ValueError: if the file is no picture, or the task does not suit it.
         """
+        picture, degradation, noise_key, key = self._open(image)
+        return self.case(picture, degradation, noise_key, image), key
+
+    def _open(self, image: Path) -> tuple[Picture, Degradation, PRNGKey, PRNGKey]:
+        """A picture's pixels, degradation, noise key and sampler's key."""
         picture = read_image(image)
         noise_key, key = self.keys(digest(image))
         height, width, _ = picture.shape
-        degradation = self.degradation((height, width), image)
-        return self.case(picture, degradation, noise_key, image), key
+        return picture, self.degradation((height, width), image), noise_key, key
 
     def prepare(self, image: Path) -> "Prepared":
-        """Read a picture and the prior that restores it; nothing is computed yet.
+        """Read a picture and the prior that restores it; check the memory they need.
 
         Raises:
           ValueError: if the file is no picture, the task or the prior does not suit
             it, or there is not enough memory.
         """
-        case, key = self.read(image)
-        image_shape = case.problem.operator.image_shape
+        picture, degradation, noise_key, key = self._open(image)
+        image_shape = degradation.operator.image_shape
         loaded = load_prior(self.prior, label=self.label)
         prior = fit_prior(loaded, image_shape, self.tile)
         check_memory(prior, image_shape)
+        case = self.case(picture, degradation, noise_key, image)
         return Prepared(case, prior, key)
 
     def keys(self, digest: str) -> tuple[PRNGKey, PRNGKey]:

@@ -28,13 +28,13 @@ def _no_change(image_shape: tuple[int, ...], **values: Any) -> Any:
 DENOISE = Named(
     "denoise",
     _no_change,
-    "Gaussian noise of a standard deviation, for pixels from 0 to 1; comes last.",
+    "Gaussian noise with a standard deviation, for pixels from 0 to 1; comes last.",
     (Parameter("std", float, None, low=0, high=1),),
 )
 STAGES: LazyMapping[Named] = LazyMapping(
     {**REGISTRY.targets, DENOISE.name: f"{__name__}:DENOISE"}
 )
-"""The parts of a task, by name."""
+"""The possible stages of a task, by name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,9 +43,9 @@ class Task:
 
     Attributes:
       stages: the operators, without noise.
-      noise: standard deviation of the noise that came last, in units of a [0, 1] image;
-        None if the task gives none.
-      denoises: whether noise is part of the task, at whatever level.
+      noise: standard deviation of the noise that was added last, in units of a [0, 1]
+        image; None if the task gives none.
+      denoises: whether the task contains a denoise stage, with or without a level.
     """
 
     stages: tuple[Stage, ...]
@@ -54,15 +54,15 @@ class Task:
 
     @classmethod
     def parse(cls, text: str) -> "Task":
-        """The task in a text such as "super_resolution:4,box | jpeg:10".
+        """Parse a text such as "super_resolution:4,box | jpeg:10".
 
         Args:
-          text: as `pigdm_jax.operators.parse` takes it; besides, "denoise:STD" stands
-            for noise, and "{stem}" in the name of a file for the picture's own.
+          text: as for `pigdm_jax.operators.parse`. In addition "denoise:STD" stands
+            for noise, and "{stem}" in the name of a file for the picture's own name.
 
         Raises:
           ValueError: if a name is unknown, a parameter is missing, unknown or out of
-            range, or noise is not what came last.
+            range, or denoise is not the last stage.
 
         Examples:
           >>> task = Task.parse("super_resolution:4,box | denoise:0.1")
@@ -73,8 +73,8 @@ class Task:
         noisy = [i for i, stage in enumerate(stages) if stage.named.name == "denoise"]
         if noisy and noisy != [len(stages) - 1]:
             raise ValueError(
-                "noise can be restored where it came last: put denoise at the end of "
-                f"{text!r}"
+                "only noise that was added last can be removed: put denoise at the end "
+                f"of {text!r}"
             )
         if not noisy:
             return cls(stages)
@@ -82,15 +82,15 @@ class Task:
 
     @staticmethod
     def check_names(text: str) -> None:
-        """Refuse unknown operators; imports none of them.
+        """Refuse unknown operators, without importing any of them.
 
         Raises:
-          ValueError: with the list of what there is.
+          ValueError: with the list of operators.
         """
         stage_names(text, STAGES)
 
     def with_noise(self, noise: float | None) -> "Task":
-        """The task with a noise level from elsewhere, in units of a [0, 1] image.
+        """The task with a noise level, in units of a [0, 1] image, unless it is None.
 
         Raises:
           ValueError: if it is out of range, or the task has a level already.
@@ -104,13 +104,14 @@ class Task:
             )
         if self.noise is not None:
             raise ValueError(
-                f"--noise {noise} and the task's denoise:{self.noise} are one too many"
+                f"the noise level is given twice: --noise {noise} and "
+                f"denoise:{self.noise}; leave out one"
             )
         return dataclasses.replace(self, noise=float(noise))
 
     @property
     def enlargement(self) -> int:
-        """How many times larger the image is than the picture, along each side."""
+        """Factor between the sides of the image and those of the picture."""
         factor = 1
         for stage in self.stages:
             factor *= stage.enlargement
@@ -118,7 +119,7 @@ class Task:
 
     @property
     def reads_header(self) -> bool:
-        """Whether the file's own header gives a parameter: the JPEG quality."""
+        """Whether the JPEG quality is to be read from the header of the file."""
         last = self.stages[-1] if self.stages else None
         if last is None or not last.named.header_parameter:
             return False
@@ -126,11 +127,11 @@ class Task:
 
     @property
     def names_stem(self) -> bool:
-        """Whether the name of a file depends on the picture's."""
+        """Whether the name of a mask or kernel file depends on the picture's."""
         return any(STEM in name for stage in self.stages for name in stage.files())
 
     def of(self, stem: str) -> "Task":
-        """The task of the picture with this name, without its suffix."""
+        """The task of one picture: `stem`, its name without suffix, replaces {stem}."""
         stages = tuple(
             dataclasses.replace(
                 stage,

@@ -28,10 +28,9 @@ from pigdm_jax.weights.digests import (
     file_digests,
     fits_digest,
 )
+from pigdm_jax.weights.names import METADATA, find_prior
 
 FORMAT_VERSION = 2
-SHIPPED = Path(__file__).parent / "shipped"
-METADATA = "prior.json"
 PARAMS = "params"
 FIELDS = {
     "architecture",
@@ -170,7 +169,7 @@ def read_network(name_or_path: str | Path) -> SavedNetwork:
       ValueError: if there is no such prior, or the folder holds something else, or an
         array in it is damaged.
     """
-    path = _find(name_or_path)
+    path = find_prior(name_or_path)
     metadata = read_metadata(path)
     network = ARCHITECTURES[metadata["architecture"]].build(metadata["config"])
     check_files(path / PARAMS, metadata["files"])
@@ -186,11 +185,6 @@ def read_network(name_or_path: str | Path) -> SavedNetwork:
         metadata["sees"],
         metadata["trained_size"],
     )
-
-
-def shipped_priors() -> list[str]:
-    """Names of the priors that come with the package."""
-    return sorted(p.parent.name for p in SHIPPED.glob(f"*/{METADATA}"))
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
@@ -222,18 +216,6 @@ def read_metadata(path: Path) -> dict[str, Any]:
             f"of pigdm_jax knows {', '.join(ARCHITECTURES)}"
         )
     return metadata
-
-
-def _find(name_or_path: str | Path) -> Path:
-    if str(name_or_path) in shipped_priors():
-        return SHIPPED / str(name_or_path)
-    path = Path(name_or_path).absolute()
-    if not path.is_dir():
-        raise ValueError(
-            f"no prior {str(name_or_path)!r}: give a folder made by `pigdm convert`, "
-            f"or one of {', '.join(shipped_priors())}"
-        )
-    return path
 
 
 def _restore(path: Path, expected: dict[str, str]) -> Any:
