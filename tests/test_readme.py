@@ -1,24 +1,22 @@
-"""What the README tells a reader to type works as it stands."""
-
-import re
-from pathlib import Path
+"""What the README and the five-minute start tell a reader to type works."""
 
 import numpy as np
+import pytest
+from documentation import ROOT, blocks, run_python
 
-ROOT = Path(__file__).resolve().parents[1]
 
-
-def test_python_examples_run(monkeypatch, tmp_path, capsys):
-    text = (ROOT / "README.md").read_text()
-    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(blocks) == 2
+@pytest.mark.parametrize("page", ["README.md", "docs/start.md"])
+def test_python_examples_run(page, monkeypatch, tmp_path, capsys):
     (tmp_path / "benchmarks").symlink_to(ROOT / "benchmarks")
     monkeypatch.chdir(tmp_path)
-    scope = {}
-    for block in blocks:
-        # Fewer evaluations and no other change.
-        exec(re.sub(r"steps=\d+", "steps=2", block), scope)
+    assert len(blocks(ROOT / page, "python")) == 1
+    scope = run_python(ROOT / page)
     assert (tmp_path / "restored.png").exists()
-    assert len(capsys.readouterr().out.split()) == 2
-    assert scope["images"].shape == (2, 128, 128, 3)
-    assert np.isfinite(scope["images"]).all()
+    before, after = map(float, capsys.readouterr().out.split())
+    assert after > before
+    assert scope["image"].shape == (128, 128, 3)
+    assert np.isfinite(scope["image"]).all()
+
+
+def test_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
