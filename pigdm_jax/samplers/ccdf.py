@@ -15,7 +15,7 @@ from pigdm_jax.priors.base import Prior
 from pigdm_jax.priors.schedule import Step
 from pigdm_jax.problem import Needs, Problem
 from pigdm_jax.samplers.base import Spaced
-from pigdm_jax.samplers.ddim_step import ddim, evaluate
+from pigdm_jax.samplers.ddim_step import ddim_update, evaluate
 from pigdm_jax.samplers.records import Info
 
 
@@ -42,7 +42,7 @@ class CCDF(Spaced):
     ) -> tuple[Image, Info]:
         """Put H^+ y_s in the place of H^+ H x', y_s as noisy as x'."""
         denoised, residual = evaluate(prior, problem, state, step)
-        x_s = ddim(denoised.x0, denoised.eps, step, self.eta, key)
+        x_s = ddim_update(denoised.x0, denoised.eps, step, self.eta, key)
         noise = jax.random.normal(jax.random.fold_in(key, 1), state.shape)
         operator = problem.operator
         known = jnp.sqrt(step.a_s) * operator.pinv(problem.y)

@@ -46,7 +46,7 @@ from pigdm_jax.samplers.spectral import Coordinates, join, split
 SMALLEST = 1e-6
 
 
-class Coefficients(NamedTuple):
+class StepFactors(NamedTuple):
     """Factors of each term in the step from s_t to s_s, one for each singular value.
 
     Attributes:
@@ -62,7 +62,7 @@ class Coefficients(NamedTuple):
     network: AnyArray
 
 
-def coefficients(
+def step_factors(
     s_t: Scalar,
     s_s: Scalar,
     value: AnyArray,
@@ -70,7 +70,7 @@ def coefficients(
     w: Number,
     lam: Number,
     adaptive: bool,
-) -> Coefficients:
+) -> StepFactors:
     """Integrate the equation of each coefficient over one step.
 
     Args:
@@ -124,7 +124,7 @@ def coefficients(
     kept = decay(s_t, width)
     # The integral of E c is 1 - E, and c_y is c without its part in lambda.
     measured = jnp.where(value > 0, 1 - kept - sums[1], 0.0)
-    return Coefficients(kept, measured, -sums[0], -sums[2])
+    return StepFactors(kept, measured, -sums[0], -sums[2])
 
 
 def _graded(count: int = 32) -> tuple[np.ndarray, np.ndarray]:
@@ -184,8 +184,8 @@ class Conjugate(Spaced):
         )
         known = spectrum.analyse(operator.pinv(problem.y))
         numbers = (problem.sigma, self.scale, lam, self.weight == "adaptive")
-        seen = coefficients(s_t, s_s, spectrum.values, *numbers)
-        unseen = coefficients(s_t, s_s, jnp.float32(0), *numbers)
+        seen = step_factors(s_t, s_s, spectrum.values, *numbers)
+        unseen = step_factors(s_t, s_s, jnp.float32(0), *numbers)
         moved = Coordinates(
             seen.sample * u.measured
             + seen.measured * known

@@ -13,7 +13,7 @@ from pigdm_jax.priors.base import Prior
 from pigdm_jax.priors.schedule import Step
 from pigdm_jax.problem import Needs, Problem
 from pigdm_jax.samplers.base import Spaced
-from pigdm_jax.samplers.ddim_step import correction_of, ddim
+from pigdm_jax.samplers.ddim_step import correction_of, ddim_update
 from pigdm_jax.samplers.records import Info
 
 
@@ -47,6 +47,6 @@ class DDIM(Spaced):
     ) -> tuple[Image, Info]:
         """x_s = sqrt(a_s) guided_x0 + c1 z + c2 guided_eps."""
         guided = self.guidance(prior, problem, state, step)
-        x_s = ddim(guided.guided_x0, guided.guided_eps, step, self.eta, key)
+        x_s = ddim_update(guided.guided_x0, guided.guided_eps, step, self.eta, key)
         info = Info(guided.x0, guided.residual, correction_of(guided, step, self.eta))
         return x_s, info

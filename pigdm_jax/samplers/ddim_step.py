@@ -22,7 +22,7 @@ def ddim_coefficients(step: Step, eta: Number) -> tuple[jax.Array, jax.Array]:
     return c1, c2
 
 
-def ddim(x0: Image, eps: Image, step: Step, eta: Number, key: PRNGKey) -> Image:
+def ddim_update(x0: Image, eps: Image, step: Step, eta: Number, key: PRNGKey) -> Image:
     """x_s = sqrt(a_s) x0 + c1 z + c2 eps, with fresh noise z."""
     c1, c2 = ddim_coefficients(step, eta)
     z = jax.random.normal(key, x0.shape)

@@ -17,7 +17,7 @@ from pigdm_jax.priors.base import Prior
 from pigdm_jax.priors.schedule import Step
 from pigdm_jax.problem import Needs, Problem
 from pigdm_jax.samplers.base import Spaced
-from pigdm_jax.samplers.ddim_step import ddim, evaluate
+from pigdm_jax.samplers.ddim_step import ddim_update, evaluate
 from pigdm_jax.samplers.records import Info
 
 
@@ -53,5 +53,5 @@ class DPS(Spaced):
         (pulled,) = transpose(difference)
         gradient = denoised.vjp(pulled) / jnp.maximum(norm, jnp.finfo(jnp.float32).tiny)
         correction = self.scale * gradient
-        x_s = ddim(denoised.x0, denoised.eps, step, self.eta, key) + correction
+        x_s = ddim_update(denoised.x0, denoised.eps, step, self.eta, key) + correction
         return x_s, Info(denoised.x0, residual, correction)

@@ -18,7 +18,7 @@ from pigdm_jax.priors.base import Prior
 from pigdm_jax.priors.schedule import Step
 from pigdm_jax.problem import Needs, Problem
 from pigdm_jax.samplers.base import Spaced
-from pigdm_jax.samplers.ddim_step import correction_of, ddim, ddim_coefficients
+from pigdm_jax.samplers.ddim_step import correction_of, ddim_coefficients, ddim_update
 from pigdm_jax.samplers.records import Info
 
 
@@ -94,7 +94,7 @@ class Multistep(Spaced):
         )
         ahead = x0 + slope * (x0 - state.x0)
         eps = (state.x - jnp.sqrt(step.a_t) * ahead) / jnp.sqrt(step.b_t)
-        x_s = ddim(ahead, eps, step, self.eta, key)
+        x_s = ddim_update(ahead, eps, step, self.eta, key)
         info = Info(guided.x0, guided.residual, correction)
         return MultistepState(x_s, x0, width), info
 

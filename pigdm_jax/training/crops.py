@@ -34,7 +34,7 @@ def crop_of(photo: Photo, side: int, rng: np.random.Generator) -> dict[str, np.n
     return {"image": image, "label": np.asarray(photo.label, np.int32)}
 
 
-def batches(
+def crop_batches(
     photos: list[Photo],
     phase: Phase,
     step: int,

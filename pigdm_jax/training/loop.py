@@ -11,8 +11,8 @@ from pigdm_jax.priors.network import NetworkPrior, network_prior
 from pigdm_jax.training.checkpoints import Checkpoints
 from pigdm_jax.training.config import TrainConfig
 from pigdm_jax.training.logs import Logs
+from pigdm_jax.training.phases import Report, Run, initial_network, leads
 from pigdm_jax.training.photos import load_photos
-from pigdm_jax.training.run import Report, Run, initial_network, leads
 from pigdm_jax.training.step import TrainState, init_state
 from pigdm_jax.training.stopping import stop_signals
 from pigdm_jax.weights.store import save_prior

@@ -4,7 +4,7 @@ They are most of a UNet's time outside of its convolutions. What XLA's CPU backe
 of them written out is slow for two reasons, and two linear primitives, each the other's
 transpose, avoid them. It does not vectorise sums over rows: `pixel_sum` is a matrix
 product there. And it computes what belongs to a channel again for every pixel, along
-with the pixel's own arithmetic: `pixel_spread` has it finished before.
+with the pixel's own arithmetic: `pixel_broadcast` has it finished before.
 
 Of an image's size only the input is kept for the derivative; the rest is computed again
 from each group's mean and variance, at no loss of time.
@@ -60,11 +60,11 @@ def _evaluated(x: Array, scale: Array, shift: Array, silu: bool) -> tuple[Array,
     """The output, and what its derivative needs."""
     pixels = x.shape[1]
     mean = checkpoint_name(_per_group(_mean(x)), _KEPT)
-    centred = x - pixel_spread(mean, pixels)
+    centred = x - pixel_broadcast(mean, pixels)
     variance = checkpoint_name(_per_group(_mean(jnp.square(centred))), _KEPT)
     inverse = jax.lax.rsqrt(variance + EPSILON)
-    factor = pixel_spread(inverse * scale, pixels)
-    before = centred * factor + pixel_spread(shift, pixels)
+    factor = pixel_broadcast(inverse * scale, pixels)
+    before = centred * factor + pixel_broadcast(shift, pixels)
     out = before * jax.nn.sigmoid(before) if silu else before
     return out, centred, inverse, factor, before
 
@@ -84,12 +84,12 @@ def _tangent(
     if by_x is not None:
         mean = _per_group(_mean(by_x))
         along = inverse**2 * _per_group(_mean(by_x * centred))
-        inner = by_x + pixel_spread(-mean, pixels)
-        tangent += factor * (inner + centred * pixel_spread(-along, pixels))
+        inner = by_x + pixel_broadcast(-mean, pixels)
+        tangent += factor * (inner + centred * pixel_broadcast(-along, pixels))
     if by_scale is not None:
-        tangent += centred * pixel_spread(inverse * by_scale, pixels)
+        tangent += centred * pixel_broadcast(inverse * by_scale, pixels)
     if by_shift is not None:
-        tangent += pixel_spread(by_shift, pixels)
+        tangent += pixel_broadcast(by_shift, pixels)
     if silu:
         sigmoid = jax.nn.sigmoid(before)
         tangent *= sigmoid * (1 + before * (1 - sigmoid))
@@ -111,7 +111,7 @@ def _per_group(values: Float[Array, "b c"]) -> Float[Array, "b c"]:
     return product(product(values, member / size), member.T)
 
 
-_pixel_sum, _pixel_spread = Primitive("pixel_sum"), Primitive("pixel_spread")
+_pixel_sum, _pixel_broadcast = Primitive("pixel_sum"), Primitive("pixel_broadcast")
 
 
 def pixel_sum(x: Float[Array, "b n c"]) -> Float[Array, "b c"]:
@@ -119,9 +119,9 @@ def pixel_sum(x: Float[Array, "b n c"]) -> Float[Array, "b c"]:
     return _pixel_sum.bind(x)
 
 
-def pixel_spread(values: Float[Array, "b c"], pixels: int) -> Float[Array, "b n c"]:
+def pixel_broadcast(values: Float[Array, "b c"], pixels: int) -> Float[Array, "b n c"]:
     """The same value for every pixel."""
-    return _pixel_spread.bind(values, pixels=pixels)
+    return _pixel_broadcast.bind(values, pixels=pixels)
 
 
 def _product(x: Array) -> Array:
@@ -164,12 +164,12 @@ def _define(
 _define(
     _pixel_sum,
     lambda b, n, c: (b, c),
-    lambda cotangent, x: [pixel_spread(cotangent, x.aval.shape[1])],
+    lambda cotangent, x: [pixel_broadcast(cotangent, x.aval.shape[1])],
     partial(jnp.sum, axis=1),
     _product,
 )
 _define(
-    _pixel_spread,
+    _pixel_broadcast,
     lambda b, c, pixels: (b, pixels, c),
     lambda cotangent, values, pixels: [pixel_sum(cotangent)],
     _broadcast,

@@ -16,7 +16,7 @@ from pigdm_jax.networks import UNet, UNetConfig
 from pigdm_jax.training.checkpoints import Checkpoints
 from pigdm_jax.training.condition import pseudoinverses
 from pigdm_jax.training.config import Phase, TrainConfig
-from pigdm_jax.training.crops import batches
+from pigdm_jax.training.crops import crop_batches
 from pigdm_jax.training.evaluation import held_out_loss, write_samples
 from pigdm_jax.training.logs import Logs
 from pigdm_jax.training.photos import Collection
@@ -134,7 +134,7 @@ class Run:
 
     def _batches(self, phase: Phase, step: int) -> Iterator[dict[str, Any]]:
         count, process = jax.process_count(), jax.process_index()
-        local = batches(
+        local = crop_batches(
             self.photos.train, phase, step, self.config.seed, process, count
         )
         for batch in local:
