@@ -199,7 +199,7 @@ def test_a_wrong_request_is_answered_before_anything_runs(
 
 
 def test_an_init_that_is_none_is_answered(smooth_prior):
-    with pytest.raises(ValueError, match="init is 'pinv', 'upsample' or an image"):
+    with pytest.raises(ValueError, match="init must be 'pinv', 'upsample' or an image"):
         pj.restore(smooth_prior, inpainting(), KEY, init="nothing")
 
 
