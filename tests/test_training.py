@@ -103,6 +103,16 @@ def test_a_run_that_was_cut_off_ends_as_one_that_was_not(photos, whole_run, tmp_
     np.testing.assert_array_equal(*pictures)
 
 
+def test_a_preempted_run_saves_its_step_and_writes_no_prior(
+    photos, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(Checkpoints, "reached_preemption", lambda self, step: step == 1)
+    config = dataclasses.replace(TINY, crop=(8, 4), crop_shares=(0.5, 0.5))
+    assert train(photos, tmp_path, config) is None
+    assert not (tmp_path / "prior").exists()
+    assert averaged_prior(tmp_path)[1] == 1
+
+
 def test_the_result_is_a_prior(whole_run):
     prior = load_prior(whole_run / "prior")
     operator = ops.inpaint((10, 8, 3), ops.random_mask((10, 8, 3), 0.5, 0))
@@ -335,7 +345,7 @@ def test_folders_that_do_not_fit_are_refused(photos, whole_run, tmp_path):
         train(photos, tmp_path, dataclasses.replace(TINY, batch=16))
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(ValueError, match="holds no photos"):
+    with pytest.raises(ValueError, match="contains no photos"):
         load_photos(empty, 8, 0.1, False)
     with pytest.raises(ValueError, match="neither a folder nor a"):
         load_photos(tmp_path / "config.json", 8, 0.1, False)

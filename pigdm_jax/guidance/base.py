@@ -24,6 +24,11 @@ class Denoised(NamedTuple):
       x0: the predicted clean image, (H, W, C).
       eps: the predicted noise, (H, W, C).
       vjp: v -> v^T d x0 / d x_t for an image v, one backward pass through the network.
+
+    Examples:
+      >>> import pigdm_jax as pj
+      >>> pj.guidance.Denoised._fields
+      ('x0', 'eps', 'vjp')
     """
 
     x0: Image
@@ -63,6 +68,11 @@ class Guided(NamedTuple):
       guided_x0: the guided clean image, x0 + k g.
       guided_eps: the guided noise, eps + m g.
       residual: root mean square of y - h(x0), in the measurement's units.
+
+    Examples:
+      >>> import pigdm_jax as pj
+      >>> pj.Guided._fields
+      ('x0', 'eps', 'guided_x0', 'guided_eps', 'residual')
     """
 
     x0: Image
@@ -127,6 +137,11 @@ class GradientGuidance(Guidance):
       scale: at least 0; multiplies k and m.
       data_variance: d > 0 in r_t^2 = sigma_t^2 d / (sigma_t^2 + d).
       clip: whether x0 is clipped to [-1, 1], outside of the gradient.
+
+    Examples:
+      >>> import pigdm_jax as pj
+      >>> pj.guidance.Moment().weight, pj.guidance.Pseudoinverse().weight
+      ('posterior', 'adaptive')
     """
 
     weight: str
@@ -176,6 +191,21 @@ class WeightedGuidance(GradientGuidance):
       scale: at least 0; multiplies k and m. w_r of "vdm".
       data_variance: d > 0 in r_t^2 = sigma_t^2 d / (sigma_t^2 + d).
       clip: whether x0 is clipped to [-1, 1], outside of the gradient.
+
+    Examples:
+      Guidance with v = h+(y) - x0, a pull towards the pseudoinverse:
+
+      >>> import jax, numpy as np, pigdm_jax as pj
+      >>> @pj.pytree_class
+      ... class TowardsPinv(pj.guidance.WeightedGuidance):
+      ...     def gradient(self, problem, denoised, step):
+      ...         return denoised.vjp(problem.operator.pinv(problem.y) - denoised.x0)
+      >>> prior = pj.gaussian_prior(np.zeros((4, 4, 1)), np.eye(16))
+      >>> operator = pj.operators.super_resolution((4, 4, 1), 2)
+      >>> problem = pj.measure(operator, np.ones((4, 4, 1)))
+      >>> sampler = pj.samplers.DDIM(steps=3, guidance=TowardsPinv(scale=0.5))
+      >>> pj.restore(prior, problem, jax.random.key(0), sampler).shape
+      (4, 4, 1)
     """
 
     weight: str = static_field(default="adaptive")

@@ -29,6 +29,12 @@ class Sampler(TextForm):
       project: whether `restore` projects the result onto the measurement if y is exact.
       default_init: the value of `init` if none is given: "pinv", or None for pure
         noise.
+
+    Examples:
+      >>> import pigdm_jax as pj
+      >>> sampler = pj.samplers.parse("dps:steps=50,scale=0.3")
+      >>> sampler.evaluations, str(sampler)
+      (50, 'dps:steps=50,scale=0.3')
     """
 
     needs: Needs = Needs()
@@ -165,6 +171,12 @@ class Spaced(Stepwise):
         with that level's noise added (CCDF, appendix B of the paper). None starts at
         the last level from pure noise.
       spacing: of the noise levels, "uniform" or "quadratic" (denser at low noise).
+
+    Examples:
+      >>> import pigdm_jax as pj
+      >>> sampler = pj.samplers.DDIM(steps=4, start=0.5)
+      >>> sampler.levels(pj.Schedule.linear())
+      array([  0, 125, 250, 375, 500])
     """
 
     steps: int

@@ -16,6 +16,19 @@ class Info(NamedTuple):
       residual: root mean square of y - h(x0), in the measurement's units.
       correction: what the measurement added to the sample or to the prediction,
         (H, W, C).
+
+    Examples:
+      >>> import jax, numpy as np, pigdm_jax as pj
+      >>> prior = pj.gaussian_prior(np.zeros((4, 4, 1)), np.eye(16))
+      >>> operator = pj.operators.super_resolution((4, 4, 1), 2)
+      >>> problem = pj.measure(operator, np.ones((4, 4, 1)))
+      >>> residuals = []
+      >>> def on_step(i, info):
+      ...     residuals.append(float(info.residual))
+      >>> sampler, key = pj.samplers.DDIM(steps=3), jax.random.key(0)
+      >>> image = pj.restore(prior, problem, key, sampler, on_step=on_step)
+      >>> len(residuals)
+      3
     """
 
     x0: Image
