@@ -22,8 +22,8 @@ from denoising import one_step, photo
 import pigdm_jax as pj
 from pigdm_jax.priors.network import NetworkPrior
 from pigdm_jax.training.loop import averaged_prior
+from pigdm_jax.weights.metadata import read_metadata
 from pigdm_jax.weights.names import METADATA, SHIPPED
-from pigdm_jax.weights.store import read_metadata
 
 # Pixels 0 to 1. Above 0.2, how well large structures are predicted.
 SIGMAS = (0.025, 0.05, 0.1, 0.2, 0.5, 2.0)

@@ -1,6 +1,6 @@
-"""Tensors by name from PyTorch and safetensors files, without PyTorch.
+"""Reading the tensors of PyTorch and safetensors files, without PyTorch.
 
-Reads and checks, and writes nothing; knows nothing of `pigdm_jax`.
+It writes nothing and does not depend on `pigdm_jax`.
 """
 
 from pigdm_convert.reader import Checkpoint, CheckpointError, read_checkpoint

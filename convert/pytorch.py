@@ -1,4 +1,4 @@
-"""Tensors by name from PyTorch's two file formats, zip and legacy."""
+"""Reading PyTorch's two file formats, zip and legacy."""
 
 import math
 import os
@@ -17,19 +17,19 @@ from pigdm_convert.unpickler import View, unpickle
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_VERSION = 1001
 
-# Names and shapes alone: the largest public checkpoints have some 100 kB of them. The
-# time and memory that a pickle can cost are in proportion to its length.
+# Largest size of a pickle. It has only names and shapes, about 100 kB in the largest
+# public checkpoints. Time and memory of reading it are proportional to its size.
 LARGEST_PICKLE = 2**22
 
-# Where the numbers of a storage are: the position in the file, and how many bytes.
+# By storage: position of its numbers in the file, and their size in bytes.
 Places = Mapping[str, tuple[int, int]]
 
 
 def read_zip(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file as PyTorch writes since 1.6.
+    """The tensors of a file in the format of PyTorch 1.6 and later.
 
     Raises:
-      Refused: if it is anything but a whole file with a plain state dict.
+      Refused: if it is damaged or not a plain state dict.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -51,7 +51,7 @@ def read_zip(path: Path) -> dict[str, Tensor]:
 
 
 def _check_members(archive: zipfile.ZipFile) -> str:
-    """The folder in an archive that PyTorch wrote, with a slash, before any reading."""
+    """Check the members of an archive before reading; the folder of its `data.pkl`."""
     members = {info.filename: info for info in archive.infolist()}
     pickles = [name for name in members if name.split("/")[1:] == ["data.pkl"]]
     if len(pickles) != 1 or len(members) != len(archive.infolist()):
@@ -70,24 +70,24 @@ def _check_members(archive: zipfile.ZipFile) -> str:
 
 
 def _place(file: BufferedIOBase, info: zipfile.ZipInfo) -> tuple[int, int]:
-    """Where an uncompressed member's bytes begin, and how many there are."""
+    """Position and size in bytes of an uncompressed member."""
     file.seek(info.header_offset + 26)
     name_length, extra_length = struct.unpack("<HH", file.read(4))
     return info.header_offset + 30 + name_length + extra_length, info.file_size
 
 
 def read_legacy(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file as PyTorch wrote before 1.6: pickles, then the numbers.
+    """The tensors of a file in the format before PyTorch 1.6: pickles, then numbers.
 
     Raises:
-      Refused: if it is anything but a whole file with a plain state dict.
+      Refused: if it is damaged or not a plain state dict.
     """
     with path.open("rb") as file:
         head = BytesIO(file.read(LARGEST_PICKLE))
         if unpickle(head) != LEGACY_MAGIC:
             raise Refused("it is a pickle, but not one of PyTorch's")
         if unpickle(head) != LEGACY_VERSION:
-            raise Refused("it is of a version of PyTorch's format that is not known")
+            raise Refused("it has an unknown version of PyTorch's format")
         system = unpickle(head)
         if not isinstance(system, dict) or system.get("little_endian") is not True:
             raise Refused("its numbers are big-endian")
@@ -114,15 +114,19 @@ def read_legacy(path: Path) -> dict[str, Tensor]:
 
 
 def _views(state: Any) -> dict[str, View]:
-    """The state dict, if it is one."""
+    """The state dict.
+
+    Raises:
+      Refused: if it is anything but tensors by name.
+    """
     if not isinstance(state, dict) or not state:
-        raise Refused("it is no state dict of tensors by name")
+        raise Refused("it is not a state dict of tensors by name")
     keys = ", ".join(map(str, state))
     nested = [key for key, value in state.items() if isinstance(value, dict)]
     if nested:
         raise Refused(
-            f"its weights lie deeper (it holds {keys}); load it in PyTorch and save "
-            f"the one of them that has the weights, such as checkpoint[{nested[0]!r}]"
+            f"its weights are nested (it holds {keys}); load it in PyTorch and save "
+            f"the entry that has the weights, for instance checkpoint[{nested[0]!r}]"
         )
     others = [
         str(key)
@@ -130,14 +134,14 @@ def _views(state: Any) -> dict[str, View]:
         if not isinstance(value, View) or not isinstance(key, str)
     ]
     if len(others) == len(state):
-        raise Refused(f"it is no state dict of tensors by name (it holds {keys})")
+        raise Refused(f"it is not a state dict of tensors by name (it holds {keys})")
     if others:
         raise Refused(f"it holds more than tensors: {', '.join(others)}")
     return state
 
 
 def _tensors(path: Path, state: Any, places: Places) -> dict[str, Tensor]:
-    """The tensors of a state dict, by where their numbers are."""
+    """The tensors of a state dict, given the places of their storages."""
     tensors = {}
     for name, view in _views(state).items():
         storage = view.storage
@@ -149,7 +153,7 @@ def _tensors(path: Path, state: Any, places: Places) -> dict[str, Tensor]:
 
 
 def _reader(path: Path, start: int, view: View) -> Callable[[], np.ndarray]:
-    """Reads a view's part of the file, from its first element to its last."""
+    """A function that reads a view, from its first element to its last."""
 
     def read() -> np.ndarray:
         _, offset, shape, strides = view

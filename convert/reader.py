@@ -1,7 +1,4 @@
-"""Tensors by name, from the files that PyTorch and safetensors write.
-
-Nothing is loaded before it is asked for: a tensor is read from its place in the file.
-"""
+"""Reading checkpoint files of any supported format; tensors are read on demand."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -12,26 +9,26 @@ from pigdm_convert.tensor import Refused, Tensor
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be converted; one sentence says why."""
+    """A checkpoint cannot be converted; the message is one sentence."""
 
     def __init__(self, sentence: str) -> None:
-        # Names come from the file: they shall not break lines nor steer a terminal.
+        # Names come from the file: they must not break lines or control a terminal.
         printable = (c if c.isprintable() else "?" for c in sentence)
         super().__init__("".join(printable))
 
 
 class Checkpoint(NamedTuple):
-    """The tensors of a file, and which of the formats it has."""
+    """The tensors of a file by name, and the name of its format."""
 
     tensors: dict[str, Tensor]
     format: str
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """The tensors of a .pt, .pth or .safetensors file that holds a plain state dict.
+    """The tensors of a .pt, .pth or .safetensors file with a plain state dict.
 
     Raises:
-      CheckpointError: if the file is anything else, or not whole.
+      CheckpointError: if the file is anything else, or damaged.
     """
     try:
         with path.open("rb") as file:
@@ -41,7 +38,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
     try:
-        # First, since safetensors begin with a length: any byte at all.
+        # Checked first: safetensors files begin with a length, which may be any bytes.
         if start[8:9] == b"{" or (start and path.suffix == ".safetensors"):
             return Checkpoint(read_safetensors(path), "safetensors")
         if start.startswith(b"PK\x03\x04"):
@@ -54,7 +51,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def _foreign(start: bytes) -> str:
-    """What a file is that is no checkpoint, by how it begins."""
+    """The reason why a file that begins like this is refused."""
     if not start:
         return "it is empty"
     if start.lstrip().startswith(b"<"):

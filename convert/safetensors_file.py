@@ -1,4 +1,4 @@
-"""Tensors by name from a .safetensors file, through its own library."""
+"""Reading .safetensors files by their own library."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,10 +17,10 @@ FLOATS = {
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors file.
+    """The tensors of a .safetensors file, by name.
 
     Raises:
-      Refused: if it is not whole, holds other numbers than floating-point ones, or the
+      Refused: if the file is damaged or has tensors that are not floating-point, or the
         library is not installed.
     """
     try:
@@ -43,14 +43,15 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
                     tuple(part.get_shape()), dtype, _reader(path, name)
                 )
     except (safetensors.SafetensorError, OSError) as error:
-        raise Refused(f"it is no whole safetensors file ({error})") from error
+        raise Refused(f"it is not a whole safetensors file ({error})") from error
     return tensors
 
 
 def _reader(path: Path, name: str) -> Callable[[], np.ndarray]:
-    """Reads one tensor.
+    """A function that reads one tensor.
 
-    The library maps the file into memory; opening it anew lets go of what was read.
+    The library maps the file into memory. Each call opens the file again, so that the
+    memory is released after it.
     """
 
     def read() -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A tensor that is still in its file, and the reason why there may be none."""
+"""Tensors that are read on demand, and the reason why a file is refused."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,11 +7,17 @@ import numpy as np
 
 
 class Refused(Exception):
-    """Why a file is not read, as the end of a sentence that begins with its name."""
+    """The reason why a file is not read, as a clause about "it"."""
 
 
 class Tensor(NamedTuple):
-    """A tensor that is still in its file."""
+    """A tensor in a file.
+
+    Attributes:
+      shape: its shape.
+      dtype: its type in the file.
+      read: reads its values.
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype

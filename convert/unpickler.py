@@ -1,9 +1,9 @@
-"""A pickle reader that rebuilds tensors and can do nothing else.
+"""A pickle reader that can only rebuild tensors.
 
-A pickle is a program for a stack machine, which may name any function and have it
-called. This machine knows only the instructions that PyTorch's weight files consist
-of; a name leads to one of the few entries in the tables below, or the file is refused.
-There is nothing here that imports, sets attributes or calls what a file brings along.
+A pickle is a program for a stack machine, and can call any function that it names. This
+machine implements only the instructions in PyTorch's weight files, and a name must be
+in one of the tables below, or the file is refused. Nothing here imports modules, sets
+attributes or calls anything from the file.
 """
 
 import math
@@ -19,11 +19,11 @@ from pigdm_convert.tensor import Refused
 
 
 class Storage(NamedTuple):
-    """A flat array in the file, or a part of one, in elements.
+    """A flat array in the file, or a part of one; all sizes in elements.
 
     Attributes:
       dtype: of its elements.
-      key: what the file calls the whole array.
+      key: the name of the whole array in the file.
       whole: number of elements in the whole array.
       start: first element of the part.
       size: number of elements in the part.
@@ -37,7 +37,7 @@ class Storage(NamedTuple):
 
 
 class View(NamedTuple):
-    """A tensor: a strided view into a flat array, all in elements."""
+    """A tensor: a strided view of a flat array; all sizes in elements."""
 
     storage: Storage
     offset: int
@@ -60,7 +60,7 @@ STORAGE_TYPES = {
 
 
 def _ordered_dict(pairs: Any = ()) -> dict[str, Any]:
-    """For collections.OrderedDict; usually empty, its items follow in the pickle."""
+    """For collections.OrderedDict; usually empty, because its items follow later."""
     items: dict[str, Any] = {}
     for key, value in pairs:
         items[_checked_key(key)] = value
@@ -73,13 +73,13 @@ def _rebuild_tensor(
     """For torch._utils._rebuild_tensor and _rebuild_tensor_v2."""
     del rest  # requires_grad, hooks, metadata
     if not isinstance(storage, Storage) or not _are_sizes(offset, *shape, *strides):
-        raise Refused("a tensor in it is described wrongly")
+        raise Refused("a tensor in it has a wrong description")
     if len(shape) != len(strides):
-        raise Refused("a tensor in it has more strides than axes, or fewer")
+        raise Refused("a tensor in it does not have as many strides as axes")
     last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
     count = math.prod(shape)
     if count and (last >= storage.size or count > storage.size):
-        raise Refused("a tensor in it reaches out of its storage")
+        raise Refused("a tensor in it extends beyond its storage")
     return View(storage, storage.start + offset, tuple(shape), tuple(strides))
 
 
@@ -98,10 +98,10 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 
 
 def unpickle(file: BytesIO) -> Any:
-    """The object of the pickle that starts here; the file is left at its end.
+    """Read the pickle at the file's position, and move to its end.
 
     Raises:
-      Refused: if the pickle is damaged or asks for anything but tensors.
+      Refused: if the pickle is damaged or contains anything but tensors.
     """
     machine = _Machine()
     try:
@@ -111,7 +111,7 @@ def unpickle(file: BytesIO) -> Any:
     except Refused:
         raise
     except Exception as error:
-        # A broken pickle raises whatever the operation that it broke raises.
+        # Operations on a damaged pickle's values may raise any exception.
         raise Refused(f"its pickle is damaged ({type(error).__name__})") from None
 
 
@@ -132,7 +132,7 @@ _LITERALS = {
 
 
 class _Machine:
-    """The stack and the memo of a pickle, and what instructions do to them."""
+    """The pickle machine: its stack, its memo and its instructions."""
 
     def __init__(self) -> None:
         self.stack: list[Any] = []
@@ -140,18 +140,21 @@ class _Machine:
         self.storages: dict[str, tuple[np.dtype, int]] = {}
 
     def pop(self) -> Any:
-        """The top of the stack."""
+        """Remove and return the top of the stack."""
         return self.stack.pop()
 
     def pop_to_mark(self) -> list[Any]:
-        """All that was pushed since the last mark."""
+        """Remove the last mark and all above it; returns the items above."""
         items: list[Any] = []
         while (item := self.pop()) is not _MARK:
             items.append(item)
         return items[::-1]
 
     def run(self, name: str, argument: Any) -> None:
-        """Carry out one instruction, by its name in `pickletools`."""
+        """Execute one instruction, by its name in `pickletools`.
+
+        It is longer than other functions because each instruction is a case of its own.
+        """
         push = self.stack.append
         match name:
             case "PROTO" | "FRAME" | "STOP":
@@ -192,80 +195,86 @@ class _Machine:
             case "REDUCE":
                 arguments, function = self.pop(), self.pop()
                 if function not in FUNCTIONS.values():
-                    raise Refused("it calls something that is no function")
+                    raise Refused("it calls something that is not a function")
                 push(function(*arguments))
             case "BUILD":
                 self.pop()
-                # An OrderedDict's attributes: the versions of a network's layers.
+                # The attributes of an OrderedDict (versions of layers) are ignored.
                 if not isinstance(self.stack[-1], dict):
-                    raise Refused("it sets attributes, which nothing in it has")
+                    raise Refused("it sets attributes of something that has none")
             case "BINPERSID":
                 push(self.storage(self.pop()))
             case _:
                 what = f"{name} {argument}" if isinstance(argument, str) else name
                 raise Refused(
-                    f"it uses the pickle instruction {what}, which is not part of a "
-                    "weight file (nothing was run)"
+                    f"it uses the pickle instruction {what}, which does not belong in "
+                    "a weight file (nothing was run)"
                 )
 
     def extend(self, items: list[Any]) -> None:
         """Append to the list on top of the stack."""
         if not isinstance(self.stack[-1], list):
-            raise Refused("it appends to something that is no list")
+            raise Refused("it appends to something that is not a list")
         self.stack[-1].extend(items)
 
     def update(self, items: list[Any]) -> None:
         """Add alternating keys and values to the dictionary on top of the stack."""
         target = self.stack[-1]
         if not isinstance(target, dict) or len(items) % 2:
-            raise Refused("it adds items to something that is no dictionary")
+            raise Refused("it adds items to something that is not a dictionary")
         for key, value in zip(items[::2], items[1::2], strict=True):
             target[_checked_key(key)] = value
 
     def storage(self, pid: Any) -> Storage:
-        """A storage, from the tuple that PyTorch writes in its place."""
+        """A storage, from the tuple that represents it in the file."""
         match pid:
             case ("storage", np.dtype() as dtype, str(key), str(), int(whole), *rest):
                 pass
             case _:
-                raise Refused("it refers to something that is no storage of a tensor")
+                raise Refused(
+                    "it refers to something that is not a storage of a tensor"
+                )
         start, size = 0, whole
         match rest:
             case [] | [None]:
                 pass
-            case [(_, start, size)]:  # Old files name a part of a storage like this.
+            case [(_, start, size)]:  # A part of a storage, in old files.
                 pass
             case _:
-                raise Refused("a storage in it is described wrongly")
+                raise Refused("a storage in it has a wrong description")
         if not _are_sizes(whole, start, size) or start + size > whole:
-            raise Refused("a storage in it is described wrongly")
+            raise Refused("a storage in it has a wrong description")
         if self.storages.setdefault(key, (dtype, whole)) != (dtype, whole):
             raise Refused(f"its storage {key} has two types or sizes")
         return Storage(dtype, key, whole, start, size)
 
 
 def _find(name: str) -> Any:
-    """What stands in for a dotted name, or `Refused`."""
+    """The entry of a dotted name in the tables.
+
+    Raises:
+      Refused: if there is none.
+    """
     if name in STORAGE_TYPES:
         return STORAGE_TYPES[name]
     if name in FUNCTIONS:
         return FUNCTIONS[name]
     raise Refused(
-        f"it wants to run {name}, which is not part of a weight file (nothing was "
+        f"it refers to {name}, which does not belong in a weight file (nothing was "
         "run); save the network's state_dict() alone"
     )
 
 
 def _checked_key(key: Any) -> Any:
-    """A dictionary's key, if it is a plain one.
+    """A dictionary's key, which must be a string or a number.
 
-    Python recurses into a tuple to hash it: a deeply nested one overflows its stack.
+    Hashing a deeply nested tuple would overflow Python's stack.
     """
     if not isinstance(key, str | int | float | None):
-        raise Refused("a dictionary in it has a key that is no name")
+        raise Refused("a dictionary in it has a key that is not a name")
     return key
 
 
 def _are_sizes(*numbers: Any) -> bool:
-    """Whether all are numbers of elements that a file could have."""
+    """Whether all are whole numbers from 0 to a size that a file can have."""
     return all(type(n) is int and 0 <= n < 2**60 for n in numbers)

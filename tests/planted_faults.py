@@ -194,35 +194,35 @@ SAMPLER = "pigdm_jax.samplers.ddim_step:"
 FAULTS = [
     Fault(
         "adaptive weight without the root",
-        WEIGHTS + "adaptive",
+        WEIGHTS + "adaptive_weight",
         weight_of(adaptive_without_the_root),
     ),
     Fault(
         "adaptive weight without a_s",
-        WEIGHTS + "adaptive",
+        WEIGHTS + "adaptive_weight",
         weight_of(adaptive_without_a_s),
     ),
     Fault(
         "algorithm1 weight without the root",
-        WEIGHTS + "algorithm1",
+        WEIGHTS + "algorithm1_weight",
         weight_of(algorithm1_without_the_root),
         guided_by("pseudoinverse:weight=algorithm1"),
     ),
     Fault(
         "vdm weight without its sqrt(a_t)",
-        WEIGHTS + "vdm",
+        WEIGHTS + "vdm_weight",
         weight_of(vdm_without_its_root),
         guided_by("pseudoinverse:weight=vdm"),
     ),
     Fault(
         "posterior weight with a_t for a_s / a_t",
-        WEIGHTS + "posterior",
+        WEIGHTS + "posterior_weight",
         weight_of(posterior_with_a_t),
         guided_by("pseudoinverse:weight=posterior"),
     ),
     Fault(
         "posterior weight without r_t",
-        WEIGHTS + "posterior",
+        WEIGHTS + "posterior_weight",
         weight_of(posterior_without_r_t),
         guided_by("pseudoinverse:weight=posterior,data_variance=0.4"),
     ),
@@ -270,7 +270,7 @@ FAULTS = [
             ),
         ),
     ),
-    Fault("DDIM step with a_t for a_s", SAMPLER + "ddim", ddim_with_a_t),
+    Fault("DDIM step with a_t for a_s", SAMPLER + "ddim_update", ddim_with_a_t),
     Fault(
         "network step off by one",
         SCHEDULE + "step_rows",

@@ -113,7 +113,7 @@ def test_a_super_resolution_prior_takes_the_small_image(tmp_path):
     save_prior(tmp_path / "prior", UNet(config), params, "linear", {}, sees="upsample")
     prior = load_prior(tmp_path / "prior")
     assert prior.sees == "upsample"
-    with pytest.raises(ValueError, match="sees an image besides x_t"):
+    with pytest.raises(ValueError, match="takes an image besides x_t"):
         prior(x, 5)
     one, two = (prior.condition(image=s * small) for s in (0.0, 1.0))
     assert one(x, 5).shape == x.shape

@@ -16,7 +16,7 @@ from pigdm_jax.networks import CheckpointFlags as Flags
 from pigdm_jax.networks import UNet, parameter_shapes
 from pigdm_jax.networks.adm.keys import flax_path, to_params, torch_key
 from pigdm_jax.weights.conversion import convert
-from pigdm_jax.weights.store import read_metadata
+from pigdm_jax.weights.metadata import read_metadata
 
 
 def test_names_follow_one_rule():
@@ -144,7 +144,7 @@ def test_half_precision_storage_is_close(small_file, tmp_path):
 def test_overridden_settings_are_reported(shared, tmp_path):
     flags = Flags(schedule="cosine")
     report = convert(shared / "priors/photos-64.pt", tmp_path / "prior", flags)
-    assert "as the flags say: --schedule cosine instead of linear" in report
+    assert "set by flags: --schedule cosine instead of linear" in report
     metadata = read_metadata(tmp_path / "prior")
     assert metadata["schedule"] == {"name": "cosine"}
     assert "cosine" in metadata["source"]["overridden"]

@@ -138,7 +138,7 @@ def test_safetensors_are_read(suffix, tmp_path):
     content = path.read_bytes()
     for end in (20, len(content) - 4):
         path.write_bytes(content[:end])
-        with pytest.raises(CheckpointError, match="no whole safetensors file"):
+        with pytest.raises(CheckpointError, match="not a whole safetensors file"):
             read(path)
     numpy.save_file({"steps": np.arange(3)}, path)
     with pytest.raises(CheckpointError, match="steps is of type I64"):

@@ -311,7 +311,7 @@ ROUNDED = Problem(ops.quantize(SHAPE, 2), jnp.zeros(SHAPE))
             lambda: Fitted(guidance=Moment()),
         ),
         bad("init has shape", init=jnp.zeros((4, 4, 3))),
-        bad("init is 'pinv'", init="noise"),
+        bad("init must be 'pinv'", init="noise"),
         bad(
             "measurement that is a picture",
             Problem(ops.grayscale(SHAPE), jnp.zeros((8, 8, 1))),

@@ -39,7 +39,7 @@ from pigdm_jax.samplers import (
     ddim_coefficients,
     parse,
 )
-from pigdm_jax.samplers.conjugate import coefficients
+from pigdm_jax.samplers.conjugate import step_factors
 
 SHAPE = (4, 4, 1)
 N = 16
@@ -341,7 +341,7 @@ def test_conjugate_coefficients_solve_their_equation(
         pull = (1 + s**2) / s * q * (known - (u - s * eps))
         return eps - pull + p * np.sqrt(1 + s**2) * network
 
-    found = coefficients(
+    found = step_factors(
         *map(jnp.float32, (s_t, s_s, value, noise_std, w, lam)), adaptive
     )
     cases = {

@@ -22,7 +22,7 @@ from pigdm_jax.networks import UNet
 from pigdm_jax.samplers import DDIM
 from pigdm_jax.training.checkpoints import Checkpoints
 from pigdm_jax.training.config import TrainConfig
-from pigdm_jax.training.crops import batches
+from pigdm_jax.training.crops import crop_batches
 from pigdm_jax.training.loop import averaged_prior, train
 from pigdm_jax.training.photos import load_photos
 from pigdm_jax.training.step import (
@@ -101,6 +101,16 @@ def test_a_run_that_was_cut_off_ends_as_one_that_was_not(photos, whole_run, tmp_
         for run in (whole_run, tmp_path)
     ]
     np.testing.assert_array_equal(*pictures)
+
+
+def test_a_preempted_run_saves_its_step_and_writes_no_prior(
+    photos, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(Checkpoints, "reached_preemption", lambda self, step: step == 1)
+    config = dataclasses.replace(TINY, crop=(8, 4), crop_shares=(0.5, 0.5))
+    assert train(photos, tmp_path, config) is None
+    assert not (tmp_path / "prior").exists()
+    assert averaged_prior(tmp_path)[1] == 1
 
 
 def test_the_result_is_a_prior(whole_run):
@@ -196,10 +206,10 @@ def test_batches_depend_on_the_step_alone(photos):
     config = dataclasses.replace(TINY, crop=(8, 16), crop_shares=(0.5, 0.5))
     small, large = config.phases()
     assert (small.batch, large.batch, large.offset) == (8, 2, 24)
-    from_start = list(batches(data.train, small, 0, seed=0))
+    from_start = list(crop_batches(data.train, small, 0, seed=0))
     assert len(from_start) == 3
-    later = list(batches(data.train, small, 2, seed=0))
-    halves = [list(batches(data.train, small, 0, 0, p, 2)) for p in (0, 1)]
+    later = list(crop_batches(data.train, small, 2, seed=0))
+    halves = [list(crop_batches(data.train, small, 0, 0, p, 2)) for p in (0, 1)]
     for name in ("image", "label", "index"):
         np.testing.assert_array_equal(from_start[2][name], later[0][name])
         for step, batch in enumerate(from_start):
@@ -208,9 +218,9 @@ def test_batches_depend_on_the_step_alone(photos):
     assert from_start[0]["image"].shape == (8, 8, 8, 3)
     assert np.abs(from_start[0]["image"]).max() <= 1
     assert list(from_start[1]["index"]) == list(range(8, 16))
-    other = next(batches(data.train, small, 0, seed=1))
+    other = next(crop_batches(data.train, small, 0, seed=1))
     assert np.abs(other["image"] - from_start[0]["image"]).max() > 0.1
-    first_large = next(batches(data.train, large, large.first, seed=0))
+    first_large = next(crop_batches(data.train, large, large.first, seed=0))
     assert first_large["image"].shape == (2, 16, 16, 3)
     assert list(first_large["index"]) == [24, 25]
 
@@ -335,7 +345,7 @@ def test_folders_that_do_not_fit_are_refused(photos, whole_run, tmp_path):
         train(photos, tmp_path, dataclasses.replace(TINY, batch=16))
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(ValueError, match="holds no photos"):
+    with pytest.raises(ValueError, match="contains no photos"):
         load_photos(empty, 8, 0.1, False)
     with pytest.raises(ValueError, match="neither a folder nor a"):
         load_photos(tmp_path / "config.json", 8, 0.1, False)

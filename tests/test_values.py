@@ -161,7 +161,7 @@ def test_steps_and_guidance_are_set_beside_the_text():
         ("ddim:eta=nan", "eta must be from 0 to 1, got nan"),
         ("ddim:eta=0.1,eta=0.2", "eta is given twice"),
         ("ddim:spacing=log", "spacing must be one of uniform, quadratic; got 'log'"),
-        ("ddim:start=0", "start is a part of the schedule's noise levels"),
+        ("ddim:start=0", "start is a fraction of the schedule's noise levels"),
         ("ddim:guidance=(moment", "a parenthesis is missing"),
         ("ddim:guidance=(best)", "no guidance 'best'; there are pseudoinverse"),
         ("ddim:guidance=(moment:products=0)", "products must be a whole number"),
@@ -199,7 +199,7 @@ def test_a_wrong_request_is_answered_before_anything_runs(
 
 
 def test_an_init_that_is_none_is_answered(smooth_prior):
-    with pytest.raises(ValueError, match="init is 'pinv', 'upsample' or an image"):
+    with pytest.raises(ValueError, match="init must be 'pinv', 'upsample' or an image"):
         pj.restore(smooth_prior, inpainting(), KEY, init="nothing")
 
 

@@ -36,8 +36,8 @@ def _devices() -> Table:
 
 
 def _priors() -> Table:
+    from pigdm_jax.weights.metadata import read_metadata
     from pigdm_jax.weights.names import SHIPPED, shipped_priors
-    from pigdm_jax.weights.store import read_metadata
 
     table = Table("prior", "what it is", title="Priors", title_justify="left")
     for name in shipped_priors():

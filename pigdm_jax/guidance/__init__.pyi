@@ -1,4 +1,10 @@
-from .base import Denoised, GradientGuidance, Guidance, Guided
+from .base import (
+    Denoised,
+    GradientGuidance,
+    Guidance,
+    Guided,
+    WeightedGuidance,
+)
 from .moment import Calibrated, Moment
 from .pseudoinverse import Pseudoinverse
 from .reconstruction import Reconstruction
@@ -14,5 +20,6 @@ __all__ = [
     "Moment",
     "Pseudoinverse",
     "Reconstruction",
+    "WeightedGuidance",
     "parse",
 ]

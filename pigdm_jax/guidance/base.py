@@ -1,4 +1,4 @@
-"""What a guidance is: one evaluation of the prior, and its prediction pulled to y."""
+"""What a guidance is, and the one evaluation of the prior that it is based on."""
 
 import abc
 from collections.abc import Callable
@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from pigdm_jax.core.checks import check_choice, check_number
+from pigdm_jax.core.pytree import pytree_class, static_field
 from pigdm_jax.core.text_form import TextForm
 from pigdm_jax.core.types import Image, Scalar
 from pigdm_jax.guidance.weights import WEIGHTS
@@ -17,12 +18,17 @@ from pigdm_jax.problem import Needs, Problem, measurement_residual
 
 
 class Denoised(NamedTuple):
-    """What the prior makes of a noisy sample.
+    """The prior's prediction for a noisy sample.
 
     Attributes:
-      x0: the predicted clean image.
-      eps: the predicted noise.
-      vjp: v -> v^T d x0 / d x_t, one backward pass through the network.
+      x0: the predicted clean image, (H, W, C).
+      eps: the predicted noise, (H, W, C).
+      vjp: v -> v^T d x0 / d x_t for an image v, one backward pass through the network.
+
+    Examples:
+      >>> import pigdm_jax as pj
+      >>> pj.guidance.Denoised._fields
+      ('x0', 'eps', 'vjp')
     """
 
     x0: Image
@@ -31,14 +37,15 @@ class Denoised(NamedTuple):
 
 
 def denoise(prior: Prior, x_t: Image, step: Step, clip: bool = False) -> Denoised:
-    """Evaluate the prior once: the clean image that the predicted noise implies.
+    """Evaluate the prior once: x0 = (x_t - sqrt(1 - a_t) eps) / sqrt(a_t).
 
     Args:
       prior: the diffusion model.
-      x_t: the noisy sample.
-      step: the numbers of this step.
-      clip: clip x0 to [-1, 1], with the eps that belongs to it. The clip is outside of
-        the vector-Jacobian product, which would vanish where x0 leaves the range.
+      x_t: the noisy sample, (H, W, C).
+      step: the coefficients of this step.
+      clip: clip x0 to [-1, 1] and return the eps that corresponds to the clipped x0.
+        The vector-Jacobian product is that of the unclipped x0, because the clipped
+        one's vanishes outside of the range.
     """
 
     def predict(x: Image) -> tuple[Image, Image]:
@@ -53,14 +60,19 @@ def denoise(prior: Prior, x_t: Image, step: Step, clip: bool = False) -> Denoise
 
 
 class Guided(NamedTuple):
-    """One evaluation of the prior, before and after guidance.
+    """The prior's prediction before and after guidance.
 
     Attributes:
-      x0: the predicted clean image.
-      eps: the predicted noise.
-      guided_x0: x0 + k g.
-      guided_eps: eps + m g.
-      residual: root mean square of y - h(x0).
+      x0: the predicted clean image, (H, W, C).
+      eps: the predicted noise, (H, W, C).
+      guided_x0: the guided clean image, x0 + k g.
+      guided_eps: the guided noise, eps + m g.
+      residual: root mean square of y - h(x0), in the measurement's units.
+
+    Examples:
+      >>> import pigdm_jax as pj
+      >>> pj.Guided._fields
+      ('x0', 'eps', 'guided_x0', 'guided_eps', 'residual')
     """
 
     x0: Image
@@ -71,13 +83,29 @@ class Guided(NamedTuple):
 
 
 class Guidance(TextForm):
-    """How a prediction is pulled towards the measurement; a frozen pytree.
+    """A rule that moves the prior's prediction towards the measurement.
 
-    A guidance knows neither eta nor the next noise level's coefficients: a sampler
-    makes its own step from the guided pair.
+    A guidance is a frozen pytree, called as
+    `guidance(prior, problem, x_t, step) -> Guided`. It depends neither on eta nor on
+    the coefficients of the next noise level: the sampler makes its own step from the
+    guided pair, so every guidance works with every guided sampler. To write one,
+    inherit and implement `__call__`, or inherit from `GradientGuidance` and implement
+    `gradient`.
 
     Attributes:
-      needs: what it asks of a problem.
+      needs: what it requires of a problem.
+
+    Examples:
+      >>> import numpy as np
+      >>> import pigdm_jax as pj
+      >>> prior = pj.gaussian_prior(np.zeros((4, 4, 1)), np.eye(16))
+      >>> operator = pj.operators.super_resolution((4, 4, 1), 2)
+      >>> problem = pj.measure(operator, np.ones((4, 4, 1)))
+      >>> x_t = np.zeros((4, 4, 1), np.float32)
+      >>> step = pj.priors.schedule.step_at(prior.schedule, 500)
+      >>> guided = pj.guidance.Pseudoinverse()(prior, problem, x_t, step)
+      >>> guided.x0.shape, round(float(guided.residual), 3)
+      ((4, 4, 1), 1.0)
     """
 
     needs: Needs = Needs()
@@ -86,24 +114,34 @@ class Guidance(TextForm):
     def __call__(
         self, prior: Prior, problem: Problem, x_t: Image, step: Step
     ) -> Guided:
-        """Evaluate the prior once, and guide its prediction.
+        """Evaluate the prior once and guide its prediction.
 
         Args:
           prior: the diffusion model.
-          problem: what was measured.
-          x_t: the noisy sample.
-          step: the numbers of this step.
+          problem: the measurement.
+          x_t: the noisy sample, (H, W, C).
+          step: the coefficients of this step.
         """
 
 
 class GradientGuidance(Guidance):
-    """Guidance by g = v^T d x0 / d x_t, for some pull v, times a weight.
+    """Guidance by a gradient g: guided_x0 = x0 + k g, guided_eps = eps + m g.
+
+    The gradient is g = v^T d x0 / d x_t, one vector-Jacobian product for an image v
+    that each subclass chooses. The weights k and m are those of
+    `pigdm_jax.guidance.weights`; in DDIM's step g then has the weight
+    w = sqrt(a_s) k + c2 m. Subclasses give these attributes as fields or constants.
 
     Attributes:
-      weight: one of `WEIGHTS`, which says what k and m are.
-      scale: multiplies k and m.
-      data_variance: d in r_t^2 = sigma_t^2 d / (sigma_t^2 + d).
+      weight: a name in `pigdm_jax.guidance.weights.WEIGHTS`.
+      scale: at least 0; multiplies k and m.
+      data_variance: d > 0 in r_t^2 = sigma_t^2 d / (sigma_t^2 + d).
       clip: whether x0 is clipped to [-1, 1], outside of the gradient.
+
+    Examples:
+      >>> import pigdm_jax as pj
+      >>> pj.guidance.Moment().weight, pj.guidance.Pseudoinverse().weight
+      ('posterior', 'adaptive')
     """
 
     weight: str
@@ -112,19 +150,25 @@ class GradientGuidance(Guidance):
     clip: bool
 
     def __post_init__(self) -> None:
-        """Refuse what is known to make no sense."""
+        """Check the ranges of the fields."""
         check_choice("weight", self.weight, WEIGHTS)
         check_number("scale", self.scale, 0)
         check_number("data_variance", self.data_variance, 1e-30)
 
     @abc.abstractmethod
     def gradient(self, problem: Problem, denoised: Denoised, step: Step) -> Image:
-        """The gradient g, which holds the factor r_t^2 of equation 10 of the paper."""
+        """The gradient g, which includes the factor r_t^2 of the paper's equation 10.
+
+        Args:
+          problem: the measurement.
+          denoised: the prior's prediction, with its vector-Jacobian product.
+          step: the coefficients of this step.
+        """
 
     def __call__(
         self, prior: Prior, problem: Problem, x_t: Image, step: Step
     ) -> Guided:
-        """The pair (x0 + k g, eps + m g)."""
+        """The guided pair (x0 + k g, eps + m g); see `Guidance.__call__`."""
         denoised = denoise(prior, x_t, step, self.clip)
         g = self.gradient(problem, denoised, step)
         k, m = WEIGHTS[self.weight](step, self.scale, self.data_variance)
@@ -135,3 +179,36 @@ class GradientGuidance(Guidance):
             denoised.eps + m * g,
             measurement_residual(problem, denoised.x0),
         )
+
+
+@pytree_class
+class WeightedGuidance(GradientGuidance):
+    """A `GradientGuidance` whose weight users choose.
+
+    Attributes:
+      weight: "adaptive" (the paper's), "algorithm1" (its Algorithm 1 as printed), "vdm"
+        (of Ho et al. 2022) or "posterior" (the conditional score).
+      scale: at least 0; multiplies k and m. w_r of "vdm".
+      data_variance: d > 0 in r_t^2 = sigma_t^2 d / (sigma_t^2 + d).
+      clip: whether x0 is clipped to [-1, 1], outside of the gradient.
+
+    Examples:
+      Guidance with v = h+(y) - x0, a pull towards the pseudoinverse:
+
+      >>> import jax, numpy as np, pigdm_jax as pj
+      >>> @pj.pytree_class
+      ... class TowardsPinv(pj.guidance.WeightedGuidance):
+      ...     def gradient(self, problem, denoised, step):
+      ...         return denoised.vjp(problem.operator.pinv(problem.y) - denoised.x0)
+      >>> prior = pj.gaussian_prior(np.zeros((4, 4, 1)), np.eye(16))
+      >>> operator = pj.operators.super_resolution((4, 4, 1), 2)
+      >>> problem = pj.measure(operator, np.ones((4, 4, 1)))
+      >>> sampler = pj.samplers.DDIM(steps=3, guidance=TowardsPinv(scale=0.5))
+      >>> pj.restore(prior, problem, jax.random.key(0), sampler).shape
+      (4, 4, 1)
+    """
+
+    weight: str = static_field(default="adaptive")
+    scale: Any = 1.0
+    data_variance: Any = 1.0
+    clip: bool = static_field(default=False)

@@ -1,4 +1,4 @@
-"""Guidances by the names of the command line."""
+"""Guidances by their names on the command line."""
 
 from typing import TYPE_CHECKING
 
@@ -16,13 +16,21 @@ GUIDANCES: LazyMapping[type["pigdm_jax.guidance.base.Guidance"]] = LazyMapping(
         "moment": "pigdm_jax.guidance.moment:Moment",
     }
 )
-"""By the names of the command line."""
+"""By their names on the command line; each class is imported when it is looked up."""
 
 
 def parse(text: str) -> "pigdm_jax.guidance.base.Guidance":
-    """The guidance that a text such as "moment:products=5" names.
+    """The guidance that a text names.
+
+    Args:
+      text: NAME or NAME:KEY=VALUE,KEY=VALUE.
 
     Raises:
-      ValueError: if a name is unknown, or a parameter is superfluous or out of range.
+      ValueError: if the name or a parameter is unknown, or a value is out of range.
+
+    Examples:
+      >>> import pigdm_jax as pj
+      >>> pj.guidance.parse("moment:products=5")
+      Moment(products=5, scale=1.0, clip=False)
     """
     return parse_object(text, "guidance", GUIDANCES)

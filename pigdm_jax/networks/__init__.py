@@ -1,7 +1,8 @@
 """The architectures of networks, in flax.linen.
 
-To add one, write its folder (module, configuration, recognition, key map) and name it
-in `pigdm_jax.networks.registry`; nothing else asks which architecture a prior has.
+To add one, write its folder (module, configuration, recognition, key map) and add a
+line in `pigdm_jax.networks.registry`. No other part of the package depends on the
+architecture of a prior.
 """
 
 import lazy_loader

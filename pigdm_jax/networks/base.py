@@ -1,8 +1,4 @@
-"""What the rest of the package needs to know of a network, whatever its architecture.
-
-A network is a flax.linen module called as `network(x, t, label, image)` on a batch. Its
-`apply` is stateless, which is what a pure prior wants.
-"""
+"""The interface between networks and the rest of the package."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -19,11 +15,11 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 class Network(nn.Module):
-    """A network that predicts the noise in a batch of images.
+    """A flax.linen module that predicts the noise in a batch of images.
 
-    A subclass has the fields `config` (a frozen dataclass of JSON values), `dtype` (of
-    convolutions and matrix products) and `remat` (recompute blocks in the backward
-    pass), and a `__call__(x, t, label=None, image=None)`.
+    A subclass has the fields `config` (a frozen dataclass of JSON values), `dtype` (the
+    type of convolutions and matrix products) and `remat` (whether blocks are recomputed
+    in the backward pass), and a method `__call__(x, t, label=None, image=None)`.
     """
 
     @property
@@ -33,7 +29,7 @@ class Network(nn.Module):
 
     @property
     def image_size(self) -> int | None:
-        """Side of the images it is made for; None for any size."""
+        """Side in pixels of its images; None for any size."""
         return None
 
     @property
@@ -43,7 +39,7 @@ class Network(nn.Module):
 
     @property
     def num_classes(self) -> int | None:
-        """Number of class labels; None if it takes none."""
+        """Number of classes; None if it takes no label."""
         return None
 
     @property
@@ -52,20 +48,20 @@ class Network(nn.Module):
         return False
 
     def memory(self, image_shape: ImageShape) -> int:
-        """Bytes that one evaluation of such an image needs at least."""
+        """Least number of bytes that one evaluation takes for such an image."""
         del image_shape
         return 0
 
 
 class Recognised(NamedTuple):
-    """What a checkpoint is.
+    """A network recognised in a checkpoint.
 
     Attributes:
       network: the module.
       schedule: "linear" or "cosine".
       names: the public checkpoints that have these shapes; none if unknown.
-      assumptions: settings that neither shapes nor flags determine, in phrases.
-      overrides: flags that differ from what is known of `names`, in phrases.
+      assumptions: settings that neither shapes nor flags determine, as phrases.
+      overrides: flags that differ from the settings of `names`, as phrases.
     """
 
     network: Network
@@ -76,10 +72,10 @@ class Recognised(NamedTuple):
 
 
 class Architecture(NamedTuple):
-    """How networks of a kind are rebuilt: from a saved prior, from a checkpoint.
+    """An architecture: how its networks are built and converted.
 
     Attributes:
-      network: the module; its first field is the configuration.
+      network: the module's class; its first field is the configuration.
       config: the configuration's class, a frozen dataclass of JSON values.
       recognise: (shapes by name, flags) -> `Recognised`; raises
         `pigdm_convert.CheckpointError` for another architecture's tensors.
@@ -95,13 +91,13 @@ class Architecture(NamedTuple):
     to_params: Callable[[Iterable[tuple[str, np.ndarray]]], Any]
 
     def build(self, settings: Mapping[str, Any]) -> Network:
-        """The network that a configuration, as JSON values, describes."""
+        """The network with a configuration, given as JSON values."""
         build: Any = self.network
         return build(self.config(**settings))
 
 
 def parameter_shapes(network: Network) -> Any:
-    """Shapes of the network's parameters, as a pytree; nothing is computed."""
+    """A pytree of the shapes of the network's parameters; computes nothing."""
     side = network.multiple
     x = jax.ShapeDtypeStruct((1, side, side, network.image_channels), jnp.float32)
     t = jax.ShapeDtypeStruct((1,), jnp.float32)

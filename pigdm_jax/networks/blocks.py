@@ -1,6 +1,6 @@
-"""Layers that several architectures share: norms, convolutions, resampling.
+"""Layers that several architectures use: norms, convolutions, resampling.
 
-A change for one accelerator is made here once.
+Changes for a particular accelerator belong here.
 """
 
 import math
@@ -17,10 +17,10 @@ from pigdm_jax.networks.kernels.normalisation import normalise
 
 
 class Norm(nn.Module):
-    """Group norm as the original has it: 32 groups, epsilon 1e-5, in float32.
+    """Group norm as in ADM: 32 groups, epsilon 1e-5, computed in float32.
 
     Attributes:
-      silu: whether SiLU follows.
+      silu: whether SiLU is applied to the result.
     """
 
     silu: bool = False
@@ -31,7 +31,7 @@ class Norm(nn.Module):
         x: Float[Array, "b *n c"],
         film: tuple[Float[Array, "b c"], Float[Array, "b c"]] | None = None,
     ) -> Float[Array, "b *n c"]:
-        """The normalised input; `film` scales by 1 + film[0] and shifts by film[1]."""
+        """The normalised input; `film` scales it by 1 + film[0] and adds film[1]."""
         batch, *_, channels = x.shape
         scale = self.param("scale", nn.initializers.ones, (channels,))
         shift = self.param("bias", nn.initializers.zeros, (channels,))
@@ -47,7 +47,7 @@ class Norm(nn.Module):
 
 
 def conv(channels: int, size: int, dtype: Any, name: str) -> nn.Conv:
-    """A convolution by size x size taps that keeps the image's size."""
+    """A convolution with size x size taps that keeps the image's size."""
     return nn.Conv(
         channels,
         (size, size),
@@ -61,13 +61,13 @@ def conv(channels: int, size: int, dtype: Any, name: str) -> nn.Conv:
 def _convolve(
     x: Array, kernel: Array, strides: Any, padding: Any, **kwargs: Any
 ) -> Array:
-    """`convolve` under the signature that `nn.Conv` calls; the rest are defaults."""
+    """`convolve` with the signature that `nn.Conv` expects; it uses the defaults."""
     del strides, padding, kwargs
     return convolve(x, kernel)
 
 
 def timestep_embedding(t: Float[Array, " b"], width: int) -> Float[Array, "b width"]:
-    """Cosines and sines of t at `width / 2` frequencies from 1 down to 1e-4."""
+    """Cosines and sines of t at `width // 2` frequencies from 1 to 1e-4."""
     half = width // 2
     frequencies = jnp.exp(-math.log(10000) * jnp.arange(half, dtype=jnp.float32) / half)
     angles = t.astype(jnp.float32)[:, None] * frequencies
@@ -81,7 +81,7 @@ def halve(x: Float[Array, "b h w c"]) -> Float[Array, "b h/2 w/2 c"]:
 
 
 def double(x: Float[Array, "b h w c"]) -> Float[Array, "b 2*h 2*w c"]:
-    """Every pixel repeated 2 x 2 times."""
+    """Each pixel repeated 2 x 2 times."""
     return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
 
 
@@ -89,12 +89,12 @@ def double(x: Float[Array, "b h w c"]) -> Float[Array, "b 2*h 2*w c"]:
 def joined(
     x: Float[Array, "b h w c"], skip: Float[Array, "b h w c2"]
 ) -> Float[Array, "b h w c+c2"]:
-    """The channels of both."""
+    """The concatenated channels of both."""
     return jnp.concatenate([x, skip], axis=-1)
 
 
 @joined.defjvp
 def _joined_tangent(primals: Sequence[Array], tangents: Sequence[Array]) -> Any:
-    # On the way back the skip's part waits for most of the network to be used. Without
-    # the barrier XLA would keep all that it is the sum of, eight times as much.
+    # In the backward pass the skip's cotangent is used much later. Without this barrier
+    # XLA keeps every term of its sum alive, eight times as much memory.
     return joined(*primals), joined(*jax.lax.optimization_barrier(tangents))

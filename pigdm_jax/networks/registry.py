@@ -1,4 +1,4 @@
-"""Architectures by the names that saved priors give."""
+"""Architectures by their names in saved priors."""
 
 from typing import TYPE_CHECKING
 

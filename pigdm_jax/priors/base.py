@@ -1,8 +1,4 @@
-"""What a prior is: a diffusion model of single images.
-
-A prior is a pytree called as `prior(x_t, t) -> eps` for one image: the noise that a
-diffusion model sees in x_t at network step t. It carries the schedule it was made for.
-"""
+"""The base class of priors: diffusion models of single images."""
 
 import abc
 from typing import Any
@@ -13,25 +9,44 @@ from pigdm_jax.core.types import AnyArray, Image, ImageShape, Number
 from pigdm_jax.priors.schedule import Schedule
 
 Timestep = Number
-# What it may see of the measurement besides x_t; see `Prior.sees`.
+# The images that a prior may take besides x_t; see `Prior.sees`.
 SEEN = ("pinv", "upsample")
 
 
 class Prior(abc.ABC):
     """A diffusion model of single images; a frozen pytree.
 
-    What is abstract must be written; everything else has a default.
+    A prior is called as `prior(x_t, t) -> eps` for one image and predicts the noise in
+    x_t = sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) eps at network step t. A subclass
+    implements `__call__` and has a `schedule`; everything else has a default, which a
+    field or a property overrides.
 
     Attributes:
-      schedule: the noise schedule of its steps; abstract.
-      image_shape: the (height, width, channels) it is made for; None for any size.
+      schedule: the noise schedule that it was trained with.
+      image_shape: (height, width, channels) of its images; None for any size.
       multiple: height and width must be multiples of this.
-      smallest: height and width must be at least this.
-      trained_size: side of the images it was trained on, where it is known.
-      sees: the image besides x_t that it was trained with, in the words of `restore`'s
-        `init`: "pinv" or "upsample" of the measurement; None for none.
-      seen: that image, where `condition` has given one. `restore` gives it otherwise.
+      smallest: smallest height and width.
+      trained_size: side in pixels of the images it was trained on; None if unknown.
+      sees: the image that it takes besides x_t: "pinv" or "upsample" of the
+        measurement, as in `restore`'s `init`; None if it takes none.
+      seen: that image, (H, W, C), if `condition` has set it; otherwise `restore` does.
+
+    Examples:
+      A prior of white images, eps = sqrt(1 - alpha_bar) x_t:
+
+      >>> import jax.numpy as jnp, numpy as np, pigdm_jax as pj
+      >>> @pj.pytree_class
+      ... class White(pj.Prior):
+      ...     schedule: pj.Schedule = pj.static_field(default=pj.Schedule.linear())
+      ...     def __call__(self, x_t, t):
+      ...         _, b_t = pj.priors.schedule.alpha_bar_at(self.schedule, t)
+      ...         return jnp.sqrt(b_t) * x_t
+      >>> White()(np.ones((4, 4, 1), np.float32), 999).shape
+      (4, 4, 1)
     """
+
+    # Not abstract properties: a dataclass field without a default cannot override a
+    # property, because the property has no setter.
 
     schedule: Schedule
     image_shape: ImageShape | None = None
@@ -43,24 +58,36 @@ class Prior(abc.ABC):
 
     @abc.abstractmethod
     def __call__(self, x_t: Image, t: Timestep) -> Image:
-        """The noise eps in x_t at network step t, 0 .. T - 1 (a float is allowed)."""
+        """Predict the noise in a noisy image.
+
+        Args:
+          x_t: the noisy image, (H, W, C).
+          t: the network's step, 0 .. T - 1; may be a fraction.
+
+        Returns:
+          eps, (H, W, C), of unit variance.
+        """
 
     def memory(self, image_shape: ImageShape) -> int:
-        """Bytes that one evaluation for such an image takes at the least."""
+        """Least number of bytes that one evaluation takes for such an image."""
         del image_shape
         return 0
 
     def rematerialised(self) -> "Prior":
-        """The prior recomputing activations in the backward pass, where it can."""
+        """This prior, but recomputing activations in the backward pass if it can."""
         return self
 
     def condition(
         self, *, label: Int[AnyArray, ""] | int | None = None, image: Any = None
     ) -> "Prior":
-        """The prior given a class label, or an image that it sees besides x_t.
+        """This prior with a class label, or with an image that it takes besides x_t.
+
+        Args:
+          label: class index, from 0.
+          image: (H, W, C) in [-1, 1].
 
         Raises:
-          ValueError: if it takes no such condition.
+          ValueError: if it takes no such condition, or the label is out of range.
         """
         for name, value in (("class label", label), ("image besides x_t", image)):
             if value is not None:

@@ -1,4 +1,4 @@
-"""Priors from networks that predict the noise, the clean image or a velocity."""
+"""Priors from models that predict the noise, the clean image or a velocity."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,14 +10,22 @@ from pigdm_jax.core.types import Image, ImageShape
 from pigdm_jax.priors.base import Prior, Timestep
 from pigdm_jax.priors.schedule import Schedule, alpha_bar_at, as_schedule
 
-# What a network may have been trained to predict.
+# What a network may be trained to predict.
 PREDICTIONS = ("eps", "x0", "v")
 
 
 def as_eps(
     predicts: str, output: Image, x_t: Image, t: Timestep, schedule: Schedule
 ) -> Image:
-    """The eps that corresponds to a network's prediction of one of PREDICTIONS."""
+    """Convert a network's prediction to eps.
+
+    Args:
+      predicts: what the network predicts, one of PREDICTIONS.
+      output: the prediction, (H, W, C).
+      x_t: the noisy image, (H, W, C).
+      t: the network's step.
+      schedule: the schedule that it was trained with.
+    """
     if predicts == "eps":
         return output
     alpha_bar, one_minus = alpha_bar_at(schedule, t)
@@ -27,7 +35,7 @@ def as_eps(
 
 @pytree_class
 class ConvertedPrior(Prior):
-    """A network that predicts something other than eps; see `from_denoiser`."""
+    """A model that predicts eps, x0, v or a flow; made by `from_eps` and the others."""
 
     model: Any
     predicts: str = static_field()
@@ -41,8 +49,8 @@ class ConvertedPrior(Prior):
             return as_eps(self.predicts, self.model(x_t, t), x_t, t, self.schedule)
         alpha_bar, one_minus = alpha_bar_at(self.schedule, t)
         a, s = jnp.sqrt(alpha_bar), jnp.sqrt(one_minus)
-        # Rectified flow lives at (1 - tau) x0 + tau z, which is x_t over (a + s) at
-        # tau = s / (a + s), and its velocity is z - x0.
+        # The flow's sample at tau = s / (a + s) is (1 - tau) x0 + tau z, which equals
+        # x_t / (a + s), and its velocity is z - x0.
         flow, tau = x_t / (a + s), s / (a + s)
         return flow + (1 - tau) * self.model(flow, tau)
 
@@ -57,10 +65,17 @@ def from_eps(
     """A prior from a function that predicts the noise: eps(x_t, t) -> eps.
 
     Args:
-      eps: a callable pytree (a function wrapped in `jax.tree_util.Partial`).
-      schedule: the schedule that relates t to the noise in x_t.
-      image_shape: the shape it is made for, or None for any.
+      eps: a function, or a callable pytree such as `jax.tree_util.Partial`, whose
+        leaves are the prior's.
+      schedule: a schedule, or "linear" or "cosine".
+      image_shape: (height, width, channels) of its images; None for any size.
       multiple: height and width must be multiples of this.
+
+    Examples:
+      >>> import numpy as np, pigdm_jax as pj
+      >>> prior = pj.from_eps(lambda x_t, t: 0.5 * x_t)
+      >>> float(prior(np.ones((4, 4, 1), np.float32), 10).mean())
+      0.5
     """
     return ConvertedPrior(
         as_pytree(eps), "eps", as_schedule(schedule), image_shape, multiple
@@ -76,11 +91,20 @@ def from_denoiser(
 ) -> ConvertedPrior:
     """A prior from a model that predicts the clean image: denoiser(x_t, t) -> x0.
 
+    Its noise is eps = (x_t - sqrt(alpha_bar) x0) / sqrt(1 - alpha_bar).
+
     Args:
-      denoiser: a callable pytree (a function wrapped in `jax.tree_util.Partial`).
-      schedule: the schedule that relates t to the noise in x_t.
-      image_shape: the shape it is made for, or None for any.
+      denoiser: a function, or a callable pytree such as `jax.tree_util.Partial`, whose
+        leaves are the prior's.
+      schedule: a schedule, or "linear" or "cosine".
+      image_shape: (height, width, channels) of its images; None for any size.
       multiple: height and width must be multiples of this.
+
+    Examples:
+      >>> import numpy as np, pigdm_jax as pj
+      >>> prior = pj.from_denoiser(lambda x_t, t: 0.0 * x_t)
+      >>> round(float(prior(np.ones((4, 4, 1), np.float32), 999).mean()), 3)
+      1.0
     """
     return ConvertedPrior(
         as_pytree(denoiser), "x0", as_schedule(schedule), image_shape, multiple
@@ -98,14 +122,23 @@ def from_velocity(
     """A prior from a model that predicts a velocity.
 
     Args:
-      velocity: a callable pytree. With `flow=False` velocity(x_t, t) is v-prediction,
-        sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0 (Salimans and Ho 2022). With
-        `flow=True` velocity(x_tau, tau) is a rectified flow's z - x0 at
-        x_tau = (1 - tau) x0 + tau z, tau in [0, 1] with 1 pure noise (Liu et al. 2023).
-      schedule: the schedule that relates t to the noise in x_t.
-      flow: which of the two.
-      image_shape: the shape it is made for, or None for any.
+      velocity: a function, or a callable pytree such as `jax.tree_util.Partial`, whose
+        leaves are the prior's. With `flow=False` it is called as velocity(x_t, t) and
+        predicts v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0. With `flow=True` it
+        is called as velocity(x_tau, tau) and predicts z - x0 of a rectified flow, where
+        x_tau = (1 - tau) x0 + tau z and tau is in [0, 1], 1 for pure noise.
+      schedule: a schedule, or "linear" or "cosine".
+      flow: whether the model is a rectified flow.
+      image_shape: (height, width, channels) of its images; None for any size.
       multiple: height and width must be multiples of this.
+
+    References: Salimans and Ho 2022 (v); Liu et al. 2023 (rectified flow).
+
+    Examples:
+      >>> import numpy as np, pigdm_jax as pj
+      >>> prior = pj.from_velocity(lambda x_tau, tau: 0.0 * x_tau, flow=True)
+      >>> prior(np.ones((4, 4, 1), np.float32), 999).shape
+      (4, 4, 1)
     """
     predicts = "flow" if flow else "v"
     return ConvertedPrior(

@@ -1,4 +1,4 @@
-"""Gaussian and mixture priors, whose eps is exact."""
+"""Gaussian and Gaussian-mixture priors, with the exact eps."""
 
 from typing import Any
 
@@ -16,14 +16,23 @@ from pigdm_jax.priors.schedule import Schedule, alpha_bar_at, as_schedule
 
 @pytree_class
 class MixturePrior(Prior):
-    """A Gaussian mixture; made by `mixture_prior` or `gaussian_prior`."""
+    """A Gaussian mixture; made by `mixture_prior` or `gaussian_prior`.
 
-    log_weights: Any  # K
-    means: Any  # K x n
-    # Covariances as eigenvectors (columns) and eigenvalues: every noise level then
-    # costs two matrix products instead of a factorisation.
-    eigenvectors: Any  # K x n x n
-    eigenvalues: Any  # K x n
+    Attributes:
+      log_weights: logarithms of the K weights.
+      means: (K, n), with n = H W C.
+      eigenvectors: of the covariances, in columns, (K, n, n). With eigenvectors and
+        eigenvalues each noise level takes two matrix products and no factorisation.
+      eigenvalues: of the covariances, (K, n).
+      schedule: the noise schedule.
+      image_shape: (height, width, channels).
+      multiple: 1.
+    """
+
+    log_weights: Any
+    means: Any
+    eigenvectors: Any
+    eigenvalues: Any
     schedule: Schedule = static_field()
     image_shape: ImageShape = static_field()
     multiple: int = static_field(default=1)
@@ -46,7 +55,7 @@ class MixturePrior(Prior):
 
     @property
     def mean(self) -> Image:
-        """The mean image."""
+        """The mean, (H, W, C)."""
         return (jnp.exp(self.log_weights) @ self.means).reshape(self.image_shape)
 
     @property
@@ -61,12 +70,12 @@ class MixturePrior(Prior):
         return within + between
 
     def sample(self, key: PRNGKey) -> Image:
-        """One image drawn from the mixture; `jax.vmap` over keys for more."""
+        """Draw one image, (H, W, C), from the mixture; use `jax.vmap` for more."""
         which_key, key = jax.random.split(key)
         k = jax.random.categorical(which_key, self.log_weights)
         z = jax.random.normal(key, self.eigenvalues[k].shape)
-        spread = self.eigenvectors[k] @ (jnp.sqrt(self.eigenvalues[k]) * z)
-        return (self.means[k] + spread).reshape(self.image_shape)
+        deviation = self.eigenvectors[k] @ (jnp.sqrt(self.eigenvalues[k]) * z)
+        return (self.means[k] + deviation).reshape(self.image_shape)
 
 
 def mixture_prior(
@@ -86,6 +95,14 @@ def mixture_prior(
     Raises:
       ValueError: if shapes disagree, a weight is not positive or a covariance has a
         negative eigenvalue.
+
+    Examples:
+      >>> import numpy as np, pigdm_jax as pj
+      >>> means = np.stack([np.zeros((4, 4, 1)), np.ones((4, 4, 1))])
+      >>> covariances = 0.01 * np.stack([np.eye(16), np.eye(16)])
+      >>> prior = pj.mixture_prior([1, 3], means, covariances)
+      >>> round(float(prior.mean[0, 0, 0]), 4)
+      0.75
     """
     weights, means, covariances = (
         np.asarray(a, np.float64) for a in (weights, means, covariances)
@@ -127,6 +144,12 @@ def gaussian_prior(
 
     Raises:
       ValueError: if shapes disagree or the covariance has a negative eigenvalue.
+
+    Examples:
+      >>> import jax, numpy as np, pigdm_jax as pj
+      >>> prior = pj.gaussian_prior(np.zeros((4, 4, 1)), np.eye(16))
+      >>> prior.sample(jax.random.key(0)).shape
+      (4, 4, 1)
     """
     return mixture_prior(
         np.ones(1), np.asarray(mean)[None], np.asarray(covariance)[None], schedule

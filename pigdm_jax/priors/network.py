@@ -17,17 +17,29 @@ from pigdm_jax.priors.schedule import Schedule, as_schedule
 
 @pytree_class
 class NetworkPrior(Prior):
-    """A network as a prior; made by `network_prior`."""
+    """A network as a prior; made by `network_prior`.
+
+    Attributes:
+      params: the network's parameters.
+      label: class index as an array, or None.
+      network: the Flax module.
+      schedule: the schedule that it was trained with.
+      image_shape: (height, width, channels) of its images; None for any size.
+      predicts: "eps", "x0" or "v".
+      sees: see `Prior.sees`.
+      trained_size: see `Prior.trained_size`.
+      seen: the image that it takes besides x_t, or None.
+    """
 
     params: Any
-    label: Any  # a whole number, or None
+    label: Any
     network: Network = static_field()
     schedule: Schedule = static_field()
     image_shape: ImageShape | None = static_field()
     predicts: str = static_field(default="eps")
     sees: str | None = static_field(default=None)
     trained_size: int | None = static_field(default=None)
-    seen: Any = None  # an image, or None
+    seen: Any = None
 
     @property
     def multiple(self) -> int:  # type: ignore[override]
@@ -35,11 +47,11 @@ class NetworkPrior(Prior):
         return self.network.multiple
 
     def memory(self, image_shape: ImageShape) -> int:
-        """Bytes of the largest attention map and its softmax."""
+        """Least number of bytes that one evaluation takes; see `Network.memory`."""
         return self.network.memory(image_shape)
 
     def rematerialised(self) -> "NetworkPrior":
-        """The prior recomputing its blocks in the backward pass."""
+        """This prior, but recomputing its blocks in the backward pass."""
         if self.network.remat:
             return self
         return dataclasses.replace(self, network=self.network.clone(remat=True))
@@ -47,9 +59,11 @@ class NetworkPrior(Prior):
     def condition(
         self, *, label: Int[AnyArray, ""] | int | None = None, image: Any = None
     ) -> "NetworkPrior":
-        """The prior with another class label, or another image besides x_t.
+        """This prior with another class label, or another image besides x_t.
 
-        The image may be smaller than x_t; the network enlarges it linearly.
+        Args:
+          label: class index, from 0; may be traced.
+          image: (h, w, C) in [-1, 1]; the network enlarges a small one linearly.
 
         Raises:
           ValueError: if it takes no such condition, or the label is out of range.
@@ -67,13 +81,14 @@ class NetworkPrior(Prior):
         """The noise eps in x_t; a learned variance is dropped.
 
         Raises:
-          ValueError: if x_t has other channels or no multiple of `multiple` pixels, or
-            the image is missing that the network sees besides it.
+          ValueError: if the channels of x_t are not the network's, its sides are not
+            multiples of `multiple`, or the image that the network takes besides x_t is
+            missing.
         """
         if self.sees is not None and self.seen is None:
             raise ValueError(
-                "this network sees an image besides x_t; give it one by "
-                "prior.condition(image=...), as `restore` does by itself"
+                "this network takes an image besides x_t; set it with "
+                "prior.condition(image=...), as `restore` does"
             )
         height, width, channels = x_t.shape
         expected = self.network.image_channels
@@ -108,21 +123,36 @@ def network_prior(
 
     Args:
       network: the Flax module, for instance `UNet(config)`.
-      params: its parameters, as `network.init` lays them out.
-      schedule: the schedule it was trained with, or "linear" or "cosine".
-      label: class index, if and only if the network has classes; a leaf, so a vmapped
-        batch may hold different labels.
+      params: its parameters, in the structure of `network.init(...)["params"]`.
+      schedule: the schedule that it was trained with, or "linear" or "cosine".
+      label: class index, for networks with classes and only for them. It is a leaf of
+        the pytree, so a vmapped batch may have different labels.
       predicts: what the network was trained to predict: "eps", "x0", or "v", which is
         sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0 (Salimans and Ho 2022).
-      sees: what a network that takes an image besides x_t was trained to see: the
-        measurement's "pinv", or "upsample", the small picture enlarged linearly, as
-        the super-resolution networks of Dhariwal and Nichol 2021. `restore` gives it
-        the image; `condition` gives another.
-      trained_size: side of the images it was trained on, for `Prior.trained_size`.
+      sees: for a network that takes an image besides x_t, the image it was trained
+        with: "pinv", the pseudoinverse of the measurement, or "upsample", the small
+        picture enlarged linearly (the super-resolution networks of Dhariwal and Nichol
+        2021). `restore` computes it; `condition` sets another.
+      trained_size: side in pixels of the images it was trained on; None if unknown.
 
     Raises:
       ValueError: if a label or `sees` is missing, superfluous or out of range, or
-        `predicts` is none of these.
+        `predicts` is none of the above.
+
+    Examples:
+      >>> import jax, jax.numpy as jnp, pigdm_jax as pj
+      >>> config = pj.UNetConfig(
+      ...     model_channels=32,
+      ...     channel_mult=(1,),
+      ...     num_res_blocks=1,
+      ...     attention_resolutions=(),
+      ... )
+      >>> network = pj.UNet(config)
+      >>> x_t = jnp.zeros((8, 8, 3))
+      >>> variables = network.init(jax.random.key(0), x_t[None], jnp.zeros(1))
+      >>> prior = pj.network_prior(network, variables["params"], "linear")
+      >>> prior(x_t, 500).shape
+      (8, 8, 3)
     """
     if predicts not in PREDICTIONS:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""The posterior where it is known exactly: Gaussian mixtures, linear measurements."""
+"""The exact posterior of Gaussian-mixture priors and linear measurements."""
 
 import jax
 import jax.numpy as jnp
@@ -11,56 +11,67 @@ from pigdm_jax.operators.base import Operator
 from pigdm_jax.priors.mixture import MixturePrior, mixture_prior
 from pigdm_jax.problem import Problem
 
-# Singular values of an operator's matrix, which is float32, below this count as 0.
+# Singular values below this fraction of the largest count as 0; matrices are float32.
 RANK_TOLERANCE = 1e-5
 
 
 def exact_posterior(prior: MixturePrior, problem: Problem) -> MixturePrior:
     """The distribution of x given y = H x + noise, for a Gaussian or a mixture prior.
 
-    It is a mixture again, so it has a `mean`, a `covariance` and a `sample`; as a prior
-    of its own, sampled without guidance, it gives what guidance aims at.
-
-    Computed in float64 with dense matrices, so for images of up to a few thousand
-    values; not to be jitted.
+    The posterior is a mixture too, with a `mean`, a `covariance` and a `sample`. Used
+    as a prior, without guidance, it gives the distribution that guidance approximates.
+    It is computed in float64 with dense matrices: use it for images of at most a few
+    thousand values, and not under `jit`.
 
     Args:
       prior: made by `gaussian_prior` or `mixture_prior`.
-      problem: with a linear operator. What no image can measure (the pixels a mask
-        hides) is ignored.
+      problem: with a linear operator. Components of y outside the operator's range (the
+        pixels that a mask hides) are ignored.
 
     Raises:
-      ValueError: if the operator is not linear or noise_std is negative, or if without
-        noise the components of a mixture have no density to be weighed by.
+      ValueError: if the operator is not linear, noise_std is negative, or a component
+        of a mixture has no variance along a measured direction while y is exact (its
+        posterior weight is then undefined).
+
+    Examples:
+      >>> import numpy as np, pigdm_jax as pj
+      >>> prior = pj.gaussian_prior(np.zeros((4, 4, 1)), np.eye(16))
+      >>> operator = pj.operators.identity((4, 4, 1))
+      >>> problem = pj.Problem(operator, np.ones((4, 4, 1)), noise_std=1.0)
+      >>> posterior = pj.exact_posterior(prior, problem)
+      >>> round(float(posterior.mean[0, 0, 0]), 4)
+      0.5
     """
     operator, y = problem.operator, problem.y
     noise_std = 0.0 if problem.noise_std is None else float(problem.noise_std)
     if not operator.linear:
-        raise ValueError("the exact posterior is known for linear operators alone")
+        raise ValueError("the exact posterior is known only for linear operators")
     if noise_std < 0:
         raise ValueError(f"noise_std must be at least 0, got {noise_std}")
     matrix, values = _independent_rows(operator, y)
     log_weights, means, covariances = [], [], []
     for log_weight, mean, covariance in zip(*_components(prior), strict=True):
-        spread = matrix @ covariance @ matrix.T + noise_std**2 * np.eye(len(matrix))
-        eigenvalues, vectors = np.linalg.eigh(spread)
+        evidence = matrix @ covariance @ matrix.T + noise_std**2 * np.eye(len(matrix))
+        eigenvalues, vectors = np.linalg.eigh(evidence)
         kept = eigenvalues > 1e-12 * eigenvalues.max(initial=0)
         if len(prior.log_weights) > 1 and not kept.all():
             raise ValueError(
-                "a component has no variance along what is measured, so it has no "
-                "density there; give a noise_std above 0"
+                "a component has no variance along a measured direction, so its weight "
+                "is undefined; give a noise_std above 0"
             )
         eigenvalues, vectors = eigenvalues[kept], vectors[:, kept]
         difference = vectors.T @ (values - matrix @ mean)
         gain = covariance @ matrix.T @ vectors / eigenvalues
-        # Joseph's form, which cannot leave the positive semi-definite matrices.
-        left = np.eye(len(mean)) - gain @ vectors.T @ matrix
+        # Joseph's form, which stays positive semi-definite in floating point.
+        complement = np.eye(len(mean)) - gain @ vectors.T @ matrix
         log_weights.append(
             log_weight - 0.5 * np.sum(difference**2 / eigenvalues + np.log(eigenvalues))
         )
         means.append(mean + gain @ difference)
-        covariances.append(left @ covariance @ left.T + noise_std**2 * gain @ gain.T)
-    # The smallest positive float stands for weights that are 0 in floating point.
+        covariances.append(
+            complement @ covariance @ complement.T + noise_std**2 * gain @ gain.T
+        )
+    # Weights that underflow to 0 become the smallest positive float32.
     weights = np.exp(np.array(log_weights) - max(log_weights))
     return mixture_prior(
         np.maximum(weights, np.finfo(np.float32).tiny),
@@ -71,7 +82,7 @@ def exact_posterior(prior: MixturePrior, problem: Problem) -> MixturePrior:
 
 
 def _components(prior: MixturePrior) -> tuple[Float[np.ndarray, "..."], ...]:
-    """Logarithms of the weights, means (K, n) and covariances (K, n, n)."""
+    """Log weights (K,), means (K, n) and covariances (K, n, n), in float64."""
     vectors, values = (
         np.asarray(a, np.float64) for a in (prior.eigenvectors, prior.eigenvalues)
     )
@@ -85,16 +96,14 @@ def _components(prior: MixturePrior) -> tuple[Float[np.ndarray, "..."], ...]:
 def _independent_rows(
     operator: Operator, y: Measurement
 ) -> tuple[Float[np.ndarray, "r n"], Float[np.ndarray, " r"]]:
-    """A matrix and measurement that tell the same, with linearly independent rows.
+    """An equivalent matrix with linearly independent rows, and its measurement.
 
-    Rotated by the left singular vectors, so that white noise stays white.
+    Both are multiplied by the left singular vectors, which keeps white noise white.
     """
     n = int(np.prod(operator.image_shape))
     units = jnp.eye(n).reshape(n, *operator.image_shape)
     rows = jax.vmap(lambda x: ravel_pytree(operator.apply(x))[0])(units)
-    left, singular, right = np.linalg.svd(
-        np.asarray(rows, np.float64).T, full_matrices=False
-    )
+    u, singular, vt = np.linalg.svd(np.asarray(rows, np.float64).T, full_matrices=False)
     kept = singular > RANK_TOLERANCE * singular.max(initial=0)
     values = np.asarray(ravel_pytree(y)[0], np.float64)
-    return singular[kept, None] * right[kept], left[:, kept].T @ values
+    return singular[kept, None] * vt[kept], u[:, kept].T @ values

@@ -1,4 +1,4 @@
-"""Noise schedules: alpha_bar over the network's steps, and which steps to visit."""
+"""Noise schedules: alpha_bar at the network's steps, and the steps to visit."""
 
 import dataclasses
 import functools
@@ -20,12 +20,21 @@ SPACINGS = ("uniform", "quadratic")
 class Schedule:
     """A variance-preserving schedule, x_t = sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) z.
 
-    Noise *levels* run from 0 (clean, alpha_bar exactly 1) to T; level v > 0 is the
-    network's step v - 1. A schedule is configuration: hashable, no pytree leaf, kept
-    in float64, because 1 - alpha_bar loses four digits in float32 at the last steps.
+    Noise *levels* are numbered from 0 (clean, alpha_bar exactly 1) to T; level v > 0 is
+    the network's step v - 1. A schedule is static configuration: hashable, and no
+    pytree. It is computed in float64, because 1 - alpha_bar loses four digits in
+    float32 at low noise.
 
     Attributes:
       betas: the T noise variances beta_1 .. beta_T, each in (0, 1).
+
+    Examples:
+      >>> import pigdm_jax as pj
+      >>> schedule = pj.Schedule.linear()
+      >>> schedule.num_steps, round(float(schedule.alpha_bar[0]), 6)
+      (1000, 0.9999)
+      >>> schedule.levels(4)
+      array([   0,  250,  500,  750, 1000])
     """
 
     betas: tuple[float, ...]
@@ -35,7 +44,7 @@ class Schedule:
         """A schedule with given beta_1 .. beta_T.
 
         Raises:
-          ValueError: if there is none, or one is not between 0 and 1.
+          ValueError: if there are none, or one is not between 0 and 1.
         """
         values = tuple(float(b) for b in np.asarray(betas, np.float64).ravel())
         if not values or not all(0 < b < 1 for b in values):
@@ -44,7 +53,10 @@ class Schedule:
 
     @classmethod
     def linear(cls, num_steps: int = 1000) -> "Schedule":
-        """Betas linear from 1e-4 to 0.02 at 1000 steps, scaled by 1000 / num_steps.
+        """Betas linear from 1e-4 to 0.02 for T = 1000, scaled by 1000 / T for others.
+
+        Args:
+          num_steps: T.
 
         Reference: Ho et al. 2020; the default of ADM (Dhariwal and Nichol 2021).
         """
@@ -53,7 +65,10 @@ class Schedule:
 
     @classmethod
     def cosine(cls, num_steps: int = 1000) -> "Schedule":
-        """alpha_bar(u) = cos^2(pi/2 (u + 0.008) / 1.008), betas capped at 0.999.
+        """alpha_bar(u) = cos^2(pi/2 (u + 0.008) / 1.008), with betas of at most 0.999.
+
+        Args:
+          num_steps: T; u = 0, 1 / T, .. 1.
 
         Reference: Nichol and Dhariwal 2021, equation 17.
         """
@@ -63,19 +78,19 @@ class Schedule:
 
     @classmethod
     def named(cls, name: str, num_steps: int = 1000) -> "Schedule":
-        """The schedule called "linear" or "cosine".
+        """The schedule with a name, "linear" or "cosine".
 
         Raises:
-          ValueError: if it is called anything else.
+          ValueError: for any other name.
         """
         makers = {"linear": cls.linear, "cosine": cls.cosine}
         if name not in makers:
-            raise ValueError(f"a schedule is linear or cosine, got {name!r}")
+            raise ValueError(f"schedule must be linear or cosine, got {name!r}")
         return makers[name](num_steps)
 
     @property
     def num_steps(self) -> int:
-        """T, the number of steps the network was trained on."""
+        """T, the number of noise levels that the network was trained on."""
         return len(self.betas)
 
     @functools.cached_property
@@ -96,8 +111,8 @@ class Schedule:
     def r2(self, data_variance: float = 1.0) -> Float[np.ndarray, " T"]:
         """r_t^2 = sigma_t^2 d / (sigma_t^2 + d) at the network's steps.
 
-        The variance that the paper gives to x0 around its prediction (appendix A.3,
-        with data variance d = 1: then 1 - alpha_bar).
+        This is the variance of x0 given x_t if x0 has variance d and mean 0; it is
+        1 - alpha_bar for d = 1 (appendix A.3 of the paper).
         """
         variance = self.sigma**2
         return variance * data_variance / (variance + data_variance)
@@ -109,12 +124,12 @@ class Schedule:
 
         Args:
           n: number of evaluations, 1 .. start.
-          start: the noisiest level, 1 .. T; T when None.
-          spacing: "uniform", v_i = round(i start / n); or "quadratic", (i / n)^2
-            instead of i / n, denser at low noise.
+          start: the noisiest level, 1 .. T; None is T.
+          spacing: "uniform", v_i = round(start i / n), or "quadratic",
+            v_i = max(i, round(start (i / n)^2)), denser at low noise.
 
         Raises:
-          ValueError: if n, start or spacing is none of these.
+          ValueError: if n, start or spacing is out of range.
         """
         start = self.num_steps if start is None else start
         if not 1 <= start <= self.num_steps:
@@ -129,24 +144,31 @@ class Schedule:
         if spacing == "uniform":
             return np.rint(i * start / n).astype(int)
         if spacing == "quadratic":
-            # Where the square would repeat a level, the next free one is taken.
+            # The maximum keeps levels distinct where the square would repeat one.
             return np.maximum(np.rint((i / n) ** 2 * start).astype(int), i)
-        raise ValueError(f"spacing is 'uniform' or 'quadratic', got {spacing!r}")
+        raise ValueError(f"spacing must be 'uniform' or 'quadratic', got {spacing!r}")
 
 
 class Step(NamedTuple):
-    """The numbers of one step t -> s, or of many, noisiest first.
+    """The coefficients of a step from noise level t to s, or of many, noisiest first.
 
-    They come from the schedule alone; `b` stands for 1 - alpha_bar, kept exact.
+    They depend on the schedule alone. Differences such as 1 - alpha_bar are computed in
+    float64 and then rounded to float32.
 
     Attributes:
-      index: 1 .. n, what the step's noise is keyed by.
-      t: the network's step.
+      index: 1 .. n; the step's key is `fold_in(key, index)`.
+      t: the network's step, 0 .. T - 1.
       a_t, b_t: alpha_bar and 1 - alpha_bar at t.
       a_s, b_s: the same at s; 1 and 0 in the last step.
-      fresh: (1 - a_t / a_s) / (1 - a_t), the part of the noise variance after the step
-        that is fresh at eta = 1.
-      kept: 1 - fresh, which float32 could not tell from 0 at large steps.
+      fresh: (1 - a_t / a_s) / (1 - a_t), the fraction of the noise variance at s that
+        is fresh if eta = 1.
+      kept: 1 - fresh.
+
+    Examples:
+      >>> import pigdm_jax as pj
+      >>> step = pj.priors.schedule.step_at(pj.Schedule.linear(), 500)
+      >>> float(step.t), float(step.a_s), float(step.b_s)
+      (499.0, 1.0, 0.0)
     """
 
     index: Int[Array, "..."]  # type: ignore[assignment]  # not tuple.index
@@ -160,14 +182,15 @@ class Step(NamedTuple):
 
 
 def step_rows(schedule: Schedule, levels: Int[np.ndarray, " n_plus_1"]) -> Step:
-    """The steps that visit noise levels from last to first, computed in float64.
+    """The steps between consecutive noise levels, from the last level to the first.
 
     Args:
       schedule: of the prior.
-      levels: rising; levels[0] is where the last step arrives, 0 for the clean image.
+      levels: n + 1 increasing noise levels; the last step ends at levels[0], which is 0
+        for the clean image.
 
     Returns:
-      A row for each step, as NumPy arrays in float32.
+      A `Step` of NumPy arrays of length n: float32, and int32 for `index`.
     """
     alpha_bar = schedule.alpha_bar_at_level[levels][::-1]
     a_t, a_s = alpha_bar[:-1], alpha_bar[1:]
@@ -185,18 +208,21 @@ def step_table(schedule: Schedule, levels: Int[np.ndarray, " n_plus_1"]) -> Step
 
 
 def step_at(schedule: Schedule, level: int, following: int = 0) -> Step:
-    """The step from one noise level, 1 .. T, to a lower one; its index is 1."""
+    """The step from one noise level, 1 .. T, to a lower one; its index is 1.
+
+    For samplers that evaluate the prior at levels other than those they visit.
+    """
     table = step_table(schedule, np.array([following, level]))
     return jax.tree.map(lambda column: column[0], table)
 
 
 def r2(step: Step, data_variance: Number = 1.0) -> jax.Array:
-    """r_t^2 = sigma_t^2 d / (sigma_t^2 + d), the variance given to x0 at t."""
+    """r_t^2 = sigma_t^2 d / (sigma_t^2 + d) at t; see `Schedule.r2`."""
     return step.b_t * data_variance / (step.a_t * data_variance + step.b_t)
 
 
 def alpha_bar_at(schedule: Schedule, t: Number) -> Float[Array, " 2"]:
-    """(alpha_bar, 1 - alpha_bar) at step t, between steps by linear interpolation."""
+    """(alpha_bar, 1 - alpha_bar) at step t, linearly interpolated between steps."""
     table = np.stack([schedule.alpha_bar, 1 - schedule.alpha_bar], axis=-1)
     steps = jnp.arange(schedule.num_steps, dtype=jnp.float32)
     at = jnp.asarray(t, jnp.float32)
@@ -206,5 +232,5 @@ def alpha_bar_at(schedule: Schedule, t: Number) -> Float[Array, " 2"]:
 
 
 def as_schedule(schedule: Schedule | str) -> Schedule:
-    """A schedule, or the one that a name stands for."""
+    """The schedule itself, or the one with this name."""
     return Schedule.named(schedule) if isinstance(schedule, str) else schedule

@@ -1,4 +1,4 @@
-"""A prior for large images, made of a prior for small ones."""
+"""A prior for large images from a prior for small ones."""
 
 import dataclasses
 from functools import partial
@@ -14,23 +14,31 @@ from pigdm_jax.core.types import AnyArray, Image, ImageShape
 from pigdm_jax.priors.base import Prior, Timestep
 from pigdm_jax.priors.schedule import Schedule
 
-# Neighbouring windows share this part of their side.
+# The overlap of windows that `fit_prior` chooses is the tile divided by this.
 OVERLAP = 4
 
 
 @pytree_class
 class TiledPrior(Prior):
-    """A prior evaluated on overlapping windows; made by `tiled`."""
+    """A prior evaluated on overlapping windows; made by `tiled`.
+
+    Attributes:
+      prior: the prior for the windows.
+      tile: side of the windows in pixels.
+      overlap: least number of pixels that neighbouring windows have in common.
+      chunk: number of windows evaluated together.
+      seen: the image that the prior takes besides x_t, for the whole image, or None.
+    """
 
     prior: Any
     tile: int = static_field()
     overlap: int = static_field()
     chunk: int = static_field()
-    seen: Any = None  # an image of the whole, or None
+    seen: Any = None
 
     @property
     def schedule(self) -> Schedule:  # type: ignore[override]
-        """That of the prior inside."""
+        """The schedule of the windows' prior."""
         return self.prior.schedule
 
     @property
@@ -40,42 +48,42 @@ class TiledPrior(Prior):
 
     @property
     def trained_size(self) -> int | None:  # type: ignore[override]
-        """That of the prior inside."""
+        """The trained size of the windows' prior."""
         return self.prior.trained_size
 
     @property
     def sees(self) -> str | None:  # type: ignore[override]
-        """What the prior inside sees besides x_t."""
+        """The image that the windows' prior takes besides x_t."""
         return self.prior.sees
 
     @property
     def smallest(self) -> int:  # type: ignore[override]
-        """Height and width must be at least this."""
+        """Smallest height and width."""
         return self.tile if self.prior.image_shape is not None else 1
 
     def memory(self, image_shape: ImageShape) -> int:
-        """Bytes of the windows that are evaluated together."""
+        """Least number of bytes for the windows that are evaluated together."""
         window = (*self._window(image_shape), image_shape[2])
         return self.chunk * self.prior.memory(window)
 
     def condition(
         self, *, label: Int[AnyArray, ""] | int | None = None, image: Any = None
     ) -> "TiledPrior":
-        """The prior inside given a class label; an image is cut into windows too.
+        """This prior with a class label, or an image besides x_t, cut into windows.
 
         Raises:
-          ValueError: if the prior inside takes no such condition.
+          ValueError: if the windows' prior takes no such condition.
         """
         inside = self.prior.condition(label=label, image=image)
         seen = self.seen if image is None else jnp.asarray(image, jnp.float32)
         return dataclasses.replace(self, prior=inside, seen=seen)
 
     def _window(self, shape: ImageShape) -> tuple[int, int]:
-        """Height and width of the windows: the tile, or a smaller image's own."""
+        """Height and width of the windows: those of the tile, or of a smaller image."""
         return min(self.tile, shape[0]), min(self.tile, shape[1])
 
     def __call__(self, x_t: Image, t: Timestep) -> Image:
-        """The noise eps in x_t: the windows' own, blended where they overlap."""
+        """The noise eps in x_t, averaged where windows overlap."""
         height, width = self._window(x_t.shape)
         tops = window_starts(x_t.shape[0], height, self.overlap)
         lefts = window_starts(x_t.shape[1], width, self.overlap)
@@ -84,8 +92,9 @@ class TiledPrior(Prior):
         columns = places[:, 1:] + np.arange(width)
         at = (rows[:, :, None], columns[:, None, :])
 
-        # Rematerialised, so that the backward pass holds one chunk's activations. In a
-        # loop nothing can be merged with the forward pass, so no barrier is needed.
+        # Rematerialised, so that the backward pass stores the activations of one chunk
+        # only. `prevent_cse` is not needed in a loop, which XLA cannot merge with the
+        # forward pass.
         @partial(jax.checkpoint, prevent_cse=False)
         def evaluate(windows: tuple[Image, Image | None]) -> Image:
             window, seen = windows
@@ -100,33 +109,39 @@ class TiledPrior(Prior):
         weight = np.outer(ramp(height, self.overlap), ramp(width, self.overlap))
         total = np.zeros(x_t.shape[:2])
         np.add.at(total, at, weight)
-        shares = (weight / total[at])[..., None].astype(np.float32)
-        return jnp.zeros(x_t.shape).at[at].add(shares * eps)
+        weight = (weight / total[at])[..., None].astype(np.float32)
+        return jnp.zeros(x_t.shape).at[at].add(weight * eps)
 
 
 def tiled(prior: Prior, tile: int, overlap: int, *, chunk: int = 4) -> TiledPrior:
     """A prior for images of any size, from one for images of a fixed or small size.
 
-    The image is covered by windows of tile x tile pixels; where they overlap, their
-    eps are averaged with weights that fall linearly towards each window's border. The
-    result is differentiable. Time grows with the number of pixels, and memory holds
-    `chunk` windows at once, also in the backward pass. What a prior would know from
-    beyond a window's border is lost.
+    The image is covered by windows of tile x tile pixels. Where they overlap, their eps
+    are averaged with weights that fall linearly towards each window's border. Time is
+    proportional to the number of windows, and memory to `chunk`, also in the backward
+    pass. The prior cannot use context from outside of a window.
 
     Args:
       prior: the prior for the windows.
-      tile: side of the windows in pixels; the prior's own size, if it has one. An
-        image smaller than that is a window of its own.
-      overlap: how many pixels neighbouring windows share, at least; 0 .. tile - 1. A
-        quarter of the tile hides the borders.
-      chunk: windows evaluated together.
+      tile: side of the windows in pixels; that of the prior's images if it has a fixed
+        size. A smaller image is a single window.
+      overlap: least number of pixels that neighbouring windows have in common,
+        0 .. tile - 1. With a quarter of the tile the borders are not visible.
+      chunk: number of windows evaluated together, at least 1.
 
     Raises:
-      ValueError: if tile, overlap or chunk make no sense for the prior.
+      ValueError: if tile, overlap or chunk is out of range for the prior.
+
+    Examples:
+      >>> import numpy as np, pigdm_jax as pj
+      >>> small = pj.gaussian_prior(np.zeros((4, 4, 1)), np.eye(16))
+      >>> prior = pj.tiled(small, tile=4, overlap=1)
+      >>> prior(np.ones((10, 7, 1), np.float32), 500).shape
+      (10, 7, 1)
     """
     own = prior.image_shape
     if own is not None and (own[0] != tile or own[1] != tile):
-        raise ValueError(f"this prior is for {own[0]} x {own[1]}, so that is the tile")
+        raise ValueError(f"tile must be {own[0]}, the size of this prior, got {tile}")
     multiple = prior.multiple
     if tile < 1 or tile % multiple:
         raise ValueError(
@@ -140,22 +155,22 @@ def tiled(prior: Prior, tile: int, overlap: int, *, chunk: int = 4) -> TiledPrio
 
 
 def window_starts(length: int, window: int, overlap: int) -> Int[np.ndarray, " n"]:
-    """Where windows begin along an axis, spread evenly from border to border."""
+    """First pixels of the windows along an axis, evenly spaced."""
     count = -(-(length - overlap) // (window - overlap)) if length > window else 1
     return np.rint(np.linspace(0, length - window, count)).astype(int)
 
 
 def ramp(window: int, overlap: int) -> Float[np.ndarray, " n"]:
-    """Weights along an axis of a window: 1 inside, falling over the overlap."""
+    """Weights along an axis of a window: 1 inside, linear in the overlap."""
     from_border = np.minimum(np.arange(window), np.arange(window)[::-1])
     return np.minimum((from_border + 1) / (overlap + 1), 1.0)
 
 
 def fit_prior(prior: Prior, image_shape: ImageShape, tile: int | None) -> Prior:
-    """A prior that takes the image: itself, or tiled if it is asked for or has to be.
+    """The prior for an image: tiled if a tile is given or the image is too large.
 
     Raises:
-      ValueError: if the tile does not suit the prior.
+      ValueError: if the tile does not fit the prior.
     """
     own = prior.image_shape
     if tile is None and own is not None and max(image_shape[:2]) > own[0]:

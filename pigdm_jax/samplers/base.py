@@ -1,4 +1,4 @@
-"""What a sampler is, and the loop over noise levels that most of them are."""
+"""The base classes of samplers."""
 
 import abc
 from typing import Any
@@ -17,15 +17,24 @@ from pigdm_jax.samplers.stepping import Start, State, run, run_by_steps
 
 
 class Sampler(TextForm):
-    """A way to sample the image behind a measurement; a frozen pytree.
+    """A method that samples an image given a measurement; a frozen pytree.
 
-    A sampler receives a prior and a problem and owns neither. Numbers are leaves; names
-    and counts are static fields.
+    A sampler holds its own parameters and receives prior and problem as arguments.
+    Real numbers are leaves of the pytree; names and counts are static fields. Its text
+    form, `str(sampler)`, is what the command takes and `parse` reads. To write one,
+    inherit from `Stepwise`, or from here if it does not visit noise levels in turn.
 
     Attributes:
       needs: what it requires of a problem.
-      project: whether `restore` ends with the projection where y is exact.
-      default_init: what `init` is if not given: "pinv", or None for pure noise.
+      project: whether `restore` projects the result onto the measurement if y is exact.
+      default_init: the value of `init` if none is given: "pinv", or None for pure
+        noise.
+
+    Examples:
+      >>> import pigdm_jax as pj
+      >>> sampler = pj.samplers.parse("dps:steps=50,scale=0.3")
+      >>> sampler.evaluations, str(sampler)
+      (50, 'dps:steps=50,scale=0.3')
     """
 
     needs: Needs = Needs()
@@ -35,7 +44,7 @@ class Sampler(TextForm):
     @property
     @abc.abstractmethod
     def evaluations(self) -> int:
-        """Evaluations of the prior in all (NFE)."""
+        """Number of evaluations of the prior (NFE)."""
 
     @abc.abstractmethod
     def sample(
@@ -46,45 +55,91 @@ class Sampler(TextForm):
         init: Image | None = None,
         on_step: OnStep | None = None,
     ) -> tuple[Image, Trace]:
-        """One sample.
+        """Draw one sample. `restore` calls this after it has checked the request.
 
         Args:
           prior: the diffusion model, which takes images of the problem's size.
-          problem: a valid one, which meets `needs`.
-          key: the image's own key.
-          init: an image to begin from, with the first level's noise added.
+          problem: the measurement; valid, and such that it meets `needs`.
+          key: a `jax.random` key, used for this image alone.
+          init: image to start from, (H, W, C) in [-1, 1]; the noise of the first level
+            is added to it. None is `default_init`.
           on_step: called after each step with its number, 1 .. n, and its `Info`.
+
+        Returns:
+          The image, (H, W, C), and the trace of the run.
         """
 
 
 class Stepwise(Sampler):
-    """A sampler that visits noise levels one by one, in one `jax.lax.scan`.
+    """A sampler that visits noise levels in turn, in one `jax.lax.scan`.
 
-    What is abstract is the method; `sample` runs it.
+    A subclass implements `levels`, `begin`, `step` and `image`; `sample` runs them. The
+    state that they pass on may be any pytree whose shapes and types are the same in all
+    steps.
+
+    Examples:
+      A sampler that projects the prediction onto the measurement, and adds noise:
+
+      >>> import jax, numpy as np, pigdm_jax as pj
+      >>> import jax.numpy as jnp
+      >>> @pj.pytree_class
+      ... class Projected(pj.samplers.Spaced):
+      ...     steps: int = pj.static_field(default=10)
+      ...     start: float | None = pj.static_field(default=None)
+      ...     spacing: str = pj.static_field(default="uniform")
+      ...     def step(self, prior, problem, state, step, key):
+      ...         eps = prior(state, step.t)
+      ...         x0 = (state - jnp.sqrt(step.b_t) * eps) / jnp.sqrt(step.a_t)
+      ...         fitted = problem.operator.nearest(x0, problem.y)
+      ...         z = jax.random.normal(key, state.shape)
+      ...         x_s = jnp.sqrt(step.a_s) * fitted + jnp.sqrt(step.b_s) * z
+      ...         residual = pj.measurement_residual(problem, x0)
+      ...         return x_s, pj.Info(x0, residual, fitted - x0)
+      >>> prior = pj.gaussian_prior(np.zeros((4, 4, 1)), np.eye(16))
+      >>> operator = pj.operators.super_resolution((4, 4, 1), 2)
+      >>> problem = pj.measure(operator, np.ones((4, 4, 1)))
+      >>> pj.restore(prior, problem, jax.random.key(0), Projected(steps=5)).shape
+      (4, 4, 1)
     """
 
     @abc.abstractmethod
     def levels(self, schedule: Schedule) -> Int[np.ndarray, " n_plus_1"]:
-        """The noise levels 0 = v_0 < ... < v_n, visited from last to first."""
+        """The noise levels 0 = v_0 < ... < v_n, visited from the last to the first."""
 
     @abc.abstractmethod
     def begin(
         self, prior: Prior, problem: Problem, x: Image, step: Step, key: PRNGKey
     ) -> State:
-        """The state from the noisy sample x at the first level."""
+        """The state at the first noise level.
+
+        Args:
+          prior: the diffusion model.
+          problem: the measurement.
+          x: a noisy sample at that level, (H, W, C).
+          step: the coefficients of the first step.
+          key: a `jax.random` key, used for this call alone.
+        """
 
     @abc.abstractmethod
     def step(
         self, prior: Prior, problem: Problem, state: State, step: Step, key: PRNGKey
     ) -> tuple[State, Info]:
-        """From the state at one noise level to the next, with the step's own key."""
+        """One step: the state at the next noise level, and the report of the step.
+
+        Args:
+          prior: the diffusion model.
+          problem: the measurement.
+          state: the state at step t.
+          step: the coefficients of the step from t to s.
+          key: a `jax.random` key, used for this step alone.
+        """
 
     @abc.abstractmethod
     def image(self, state: State) -> Image:
-        """The restored image in the last state."""
+        """The restored image, (H, W, C), from the last state."""
 
     def estimate(self, state: State) -> PyTree | None:
-        """What a blind sampler estimated of the measurement."""
+        """What a blind sampler estimated of the measurement; None for others."""
         del state
         return None
 
@@ -116,14 +171,20 @@ class Stepwise(Sampler):
 
 
 class Spaced(Stepwise):
-    """A `Stepwise` sampler whose number and spacing of steps users choose.
+    """A `Stepwise` sampler with a given number and spacing of steps.
 
     Attributes:
-      steps: evaluations of the prior (NFE).
+      steps: number of steps, each with one evaluation of the prior (NFE).
       start: fraction of the schedule's noise levels to start at, in (0, 1], from `init`
-        with that level's noise added (CCDF, appendix B of the paper); None is 1, from
-        pure noise.
+        with that level's noise added (CCDF, appendix B of the paper). None starts at
+        the last level from pure noise.
       spacing: of the noise levels, "uniform" or "quadratic" (denser at low noise).
+
+    Examples:
+      >>> import pigdm_jax as pj
+      >>> sampler = pj.samplers.DDIM(steps=4, start=0.5)
+      >>> sampler.levels(pj.Schedule.linear())
+      array([  0, 125, 250, 375, 500])
     """
 
     steps: int
@@ -131,7 +192,7 @@ class Spaced(Stepwise):
     spacing: str
 
     def __post_init__(self) -> None:
-        """Refuse what is known to make no sense."""
+        """Check the ranges of the fields."""
         check_count("steps", self.steps)
         check_choice("spacing", self.spacing, SPACINGS)
         if self.start is not None and not 0 < self.start <= 1:
@@ -139,22 +200,22 @@ class Spaced(Stepwise):
                 "start is a fraction of the schedule's noise levels, above 0 and at "
                 f"most 1; got {self.start}"
             )
-        # Not every sampler has them.
+        # Not every sampler has these fields.
         check_number("eta", vars(self).get("eta"), 0, 1)
         check_number("scale", vars(self).get("scale"), 0)
 
     @property
     def evaluations(self) -> int:
-        """Evaluations of the prior in all (NFE)."""
+        """Number of evaluations of the prior (NFE)."""
         return self.steps
 
     @property
     def default_init(self) -> str | None:  # type: ignore[override]
-        """The pseudoinverse, where the sampler does not start from pure noise."""
+        """The pseudoinverse if `start` is given, else None."""
         return None if self.start is None else "pinv"
 
     def levels(self, schedule: Schedule) -> Int[np.ndarray, " n_plus_1"]:
-        """The noise levels to visit."""
+        """The noise levels that `steps`, `start` and `spacing` give."""
         start = None
         if self.start is not None:
             start = max(round(self.start * schedule.num_steps), self.steps)

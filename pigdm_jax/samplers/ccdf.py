@@ -1,8 +1,4 @@
-"""CCDF: unconditional steps from a first guess, each followed by a projection.
-
-Reference: Chung, Sim, Ye, "Come-closer-diffuse-faster", CVPR 2022, equations 11 to 13;
-without the late start it is ILVR (Choi et al. 2021).
-"""
+"""CCDF: unconditional steps from an initial image, each followed by a projection."""
 
 from typing import Any
 
@@ -15,7 +11,7 @@ from pigdm_jax.priors.base import Prior
 from pigdm_jax.priors.schedule import Step
 from pigdm_jax.problem import Needs, Problem
 from pigdm_jax.samplers.base import Spaced
-from pigdm_jax.samplers.ddim_step import ddim, evaluate
+from pigdm_jax.samplers.ddim_step import ddim_update, evaluate
 from pigdm_jax.samplers.records import Info
 
 
@@ -23,11 +19,33 @@ from pigdm_jax.samplers.records import Info
 class CCDF(Spaced):
     """Come-closer-diffuse-faster; linear operators.
 
+    Each step makes an unconditional DDIM step x' and replaces its component in the
+    operator's row space by that of a noisy measurement,
+
+        x_s = x' + H+ (sqrt(a_s) y - H x' + sqrt(1 - a_s) H z),
+
+    with fresh noise z. It starts late, from the pseudoinverse with noise added. Started
+    from pure noise it is ILVR (Choi et al. 2021).
+
     Attributes:
-      steps: evaluations of the prior (NFE).
-      start: begin at this part of the noise levels, from the pseudoinverse.
+      steps: number of steps, each with one evaluation of the prior (NFE).
+      start: fraction of the noise levels to start at, in (0, 1], from the
+        pseudoinverse; None starts from pure noise.
       spacing: of the noise levels, "uniform" or "quadratic" (denser at low noise).
-      eta: 0 (deterministic) to 1, how much of a step's noise is fresh.
+      eta: fresh noise in each step, from 0 (none) to 1 (as much as DDPM).
+
+    Reference: Chung, Sim, Ye, "Come-closer-diffuse-faster", CVPR 2022, equations 11 to
+    13.
+
+    Examples:
+      >>> import jax, numpy as np, pigdm_jax as pj
+      >>> prior = pj.gaussian_prior(np.zeros((4, 4, 1)), np.eye(16))
+      >>> operator = pj.operators.super_resolution((4, 4, 1), 2)
+      >>> problem = pj.measure(operator, np.ones((4, 4, 1)))
+      >>> sampler = pj.samplers.CCDF(steps=5)
+      >>> image = pj.restore(prior, problem, jax.random.key(0), sampler)
+      >>> round(float(pj.measurement_residual(problem, image)), 4)
+      0.0
     """
 
     steps: int = static_field(default=100)
@@ -40,9 +58,9 @@ class CCDF(Spaced):
     def step(
         self, prior: Prior, problem: Problem, state: Image, step: Step, key: PRNGKey
     ) -> tuple[Image, Info]:
-        """Put H^+ y_s in the place of H^+ H x', y_s as noisy as x'."""
+        """A DDIM step, then the noisy measurement in the operator's row space."""
         denoised, residual = evaluate(prior, problem, state, step)
-        x_s = ddim(denoised.x0, denoised.eps, step, self.eta, key)
+        x_s = ddim_update(denoised.x0, denoised.eps, step, self.eta, key)
         noise = jax.random.normal(jax.random.fold_in(key, 1), state.shape)
         operator = problem.operator
         known = jnp.sqrt(step.a_s) * operator.pinv(problem.y)

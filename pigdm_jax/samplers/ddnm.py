@@ -1,11 +1,4 @@
-"""DDNM and DDNM+: the prediction is replaced by its projection onto the measurement.
-
-Without noise any operator does, linear or not. With noise (DDNM+) the coefficient of
-each singular value takes as much of the measurement as the level's noise covers.
-
-Reference: Wang, Yu, Zhang, "Zero-shot image restoration using denoising diffusion
-null-space model", ICLR 2023, equations 13, 14 and appendix I.
-"""
+"""DDNM and DDNM+: the prediction is projected onto the measurement in every step."""
 
 from typing import Any
 
@@ -28,11 +21,36 @@ from pigdm_jax.samplers.spectral import Coordinates, join, noise_in_spectrum, sp
 class DDNM(Spaced):
     """The denoising diffusion null-space model, for any operator.
 
+    Each step projects the prediction onto the measurement and adds noise,
+
+        x0' = x0 + H+ (y - H x0)
+        x_s = sqrt(a_s) x0' + sqrt(1 - a_s) (eta z + sqrt(1 - eta^2) eps).
+
+    With noise in y (DDNM+), x0' moves towards the measurement only partly, for each
+    singular value as far as the noise that this brings into x_s is at most the noise of
+    the level, and less fresh noise is added there. If the singular values are unknown,
+    or each value of y has its own noise level, the proximal step of `DiffPIR` replaces
+    this projection.
+
     Attributes:
-      steps: evaluations of the prior (NFE).
-      start: begin at this part of the noise levels, in (0, 1]; None from pure noise.
+      steps: number of steps, each with one evaluation of the prior (NFE).
+      start: fraction of the noise levels to start at, in (0, 1]; None starts from pure
+        noise.
       spacing: of the noise levels, "uniform" or "quadratic" (denser at low noise).
-      eta: 0 to 1, how much of the noise is fresh in every step.
+      eta: fresh noise in each step, from 0 (none) to 1 (all of the noise).
+
+    Reference: Wang, Yu, Zhang, "Zero-shot image restoration using denoising diffusion
+    null-space model", ICLR 2023, equations 13, 14 and appendix I.
+
+    Examples:
+      >>> import jax, numpy as np, pigdm_jax as pj
+      >>> prior = pj.gaussian_prior(np.zeros((4, 4, 1)), np.eye(16))
+      >>> operator = pj.operators.super_resolution((4, 4, 1), 2)
+      >>> problem = pj.measure(operator, np.ones((4, 4, 1)))
+      >>> sampler = pj.samplers.DDNM(steps=5)
+      >>> image = pj.restore(prior, problem, jax.random.key(0), sampler)
+      >>> round(float(pj.measurement_residual(problem, image)), 4)
+      0.0
     """
 
     steps: int = static_field(default=100)
@@ -43,7 +61,7 @@ class DDNM(Spaced):
     def step(
         self, prior: Prior, problem: Problem, state: Image, step: Step, key: PRNGKey
     ) -> tuple[Image, Info]:
-        """A DDIM step from the fitted prediction, with the predicted noise as it is."""
+        """A DDIM step from the fitted prediction and the unchanged predicted noise."""
         denoised, residual = evaluate(prior, problem, state, step)
         z = jax.random.normal(key, state.shape)
         x_s, x0 = fit_and_noise(
@@ -63,18 +81,15 @@ def fit_and_noise(
 ) -> tuple[Image, Image]:
     """The sample at s from a prediction, and the prediction fitted to the measurement.
 
-    Where the operator's singular values are not known, or every measured value has
-    noise of its own, noise is met by the proximal step of DiffPIR instead.
-
     Args:
-      problem: what is to be restored.
-      x0: the predicted clean image.
-      eps: the predicted noise.
-      z: fresh noise.
-      step: the numbers of the step.
-      eta: how much of the noise is fresh.
-      seen_eta: what eta is for coefficients that the measurement shows with noise. The
-        part of their noise that is not fresh is the measurement's own.
+      problem: the measurement.
+      x0: the predicted clean image, (H, W, C).
+      eps: the predicted noise, (H, W, C).
+      z: fresh noise, (H, W, C).
+      step: the coefficients of the step.
+      eta: fresh noise, from 0 (none) to 1 (all of the noise).
+      seen_eta: eta for coefficients measured with more noise than the level has. The
+        rest of their noise is the measurement's.
     """
     spectrum = None if problem.noise_per_value else problem.operator.spectrum
     c1, c2 = _fresh_and_kept(step, eta)
@@ -83,14 +98,14 @@ def fit_and_noise(
         return jnp.sqrt(step.a_s) * fitted + c1 * z + c2 * eps, fitted
     known = spectrum.analyse(problem.operator.pinv(problem.y))
     parts, eps_parts, z_parts = (split(spectrum, image) for image in (x0, eps, z))
-    # The noise that a coefficient of H^+ y brings into x_s.
+    # Standard deviation of the noise that each coefficient of H+ y has in x_s.
     inherited = jnp.sqrt(step.a_s) * noise_in_spectrum(spectrum, problem.sigma)
     covered = inherited**2 <= step.b_s
     seen_fresh, seen_kept = _fresh_and_kept(step, seen_eta)
     weight = jnp.where(covered, 1.0, seen_kept / jnp.where(covered, 1.0, inherited))
     measured = parts.measured + weight * (known - parts.measured)
     rest = root(step.b_s - inherited**2)
-    # The measured coefficients of noise-free data are as free as the hidden ones.
+    # Coefficients that are exact, or not measured, get the noise of the null space.
     free = (problem.sigma == 0) | jnp.isinf(inherited)
     fresh = jnp.where(free, c1, jnp.where(covered, rest, seen_fresh))
     kept = jnp.where(free, c2, 0.0)
@@ -103,6 +118,6 @@ def fit_and_noise(
 
 
 def _fresh_and_kept(step: Step, eta: Number) -> tuple[Scalar, Scalar]:
-    """Standard deviations of the noise at s: of the fresh, and of the rest."""
+    """Standard deviations at s of the fresh noise and of the kept noise."""
     sigma = root(step.b_s)
     return sigma * eta, sigma * root(1 - eta**2)

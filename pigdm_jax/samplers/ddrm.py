@@ -1,8 +1,4 @@
-"""DDRM: each singular value's coefficient is restored by its own rule.
-
-Reference: Kawar, Elad, Ermon, Song, "Denoising diffusion restoration models", NeurIPS
-2022, equations 7 and 8, with eta_b = 1.
-"""
+"""DDRM: a separate rule for the coefficient of each singular value."""
 
 from typing import Any
 
@@ -25,11 +21,35 @@ from pigdm_jax.samplers.spectral import Coordinates, join, noise_in_spectrum, sp
 class DDRM(Spaced):
     """Denoising diffusion restoration; operators with known singular values.
 
+    With sigma = sqrt((1 - a_s) / a_s) and x = x_s / sqrt(a_s), each coefficient of x is
+    sampled by one of three rules. A coefficient that y measures with noise
+    sigma_y / d, for the singular value d, below sigma is drawn around the measurement,
+    N(H+ y, sigma^2 - sigma_y^2 / d^2). A noisier one is drawn around the prediction,
+
+        x0 + sqrt(1 - eta^2) sigma (H+ y - x0) d / sigma_y + eta sigma z,
+
+    and one that is not measured follows DDIM,
+    x0 + sqrt(1 - eta^2) sigma eps + eta sigma z.
+
     Attributes:
-      steps: evaluations of the prior (NFE).
-      start: begin at this part of the noise levels, in (0, 1]; None from pure noise.
+      steps: number of steps, each with one evaluation of the prior (NFE).
+      start: fraction of the noise levels to start at, in (0, 1]; None starts from pure
+        noise.
       spacing: of the noise levels, "uniform" or "quadratic" (denser at low noise).
-      eta: 0 to 1, how much of the noise is fresh in every step.
+      eta: fresh noise in each step, from 0 (none) to 1 (all of the noise).
+
+    Reference: Kawar, Elad, Ermon, Song, "Denoising diffusion restoration models",
+    NeurIPS 2022, equations 7 and 8, with eta_b = 1.
+
+    Examples:
+      >>> import jax, numpy as np, pigdm_jax as pj
+      >>> prior = pj.gaussian_prior(np.zeros((4, 4, 1)), np.eye(16))
+      >>> operator = pj.operators.super_resolution((4, 4, 1), 2)
+      >>> problem = pj.measure(operator, np.ones((4, 4, 1)))
+      >>> sampler = pj.samplers.DDRM(steps=5)
+      >>> image = pj.restore(prior, problem, jax.random.key(0), sampler)
+      >>> round(float(pj.measurement_residual(problem, image)), 4)
+      0.0
     """
 
     steps: int = static_field(default=100)
@@ -42,7 +62,7 @@ class DDRM(Spaced):
     def begin(
         self, prior: Prior, problem: Problem, x: Image, step: Step, key: PRNGKey
     ) -> Image:
-        """What is measured starts at its measurement, with the rest of the noise."""
+        """Measured coefficients start at the measurement, with noise added."""
         del prior, key
         spectrum = problem.operator.spectrum
         sigma = jnp.sqrt(step.b_t / step.a_t)
@@ -58,7 +78,7 @@ class DDRM(Spaced):
     def step(
         self, prior: Prior, problem: Problem, state: Image, step: Step, key: PRNGKey
     ) -> tuple[Image, Info]:
-        """The paper's step from sigma_t to sigma_s, x being x_t / sqrt(alpha_bar)."""
+        """The paper's step, with x = x_t / sqrt(a_t) in place of its x_t."""
         denoised, residual = evaluate(prior, problem, state, step)
         spectrum, eta = problem.operator.spectrum, self.eta
         sigma = root(step.b_s / step.a_s)
@@ -67,7 +87,7 @@ class DDRM(Spaced):
         x0, eps = split(spectrum, denoised.x0), split(spectrum, denoised.eps)
         z = split(spectrum, jax.random.normal(key, state.shape))
         carried = root(1 - eta**2) * sigma
-        # Of H^+ y what exceeds the level's own noise counts as noise already there.
+        # The deviation of H+ y from the prediction, as noise of unit variance.
         error = (known - x0.measured) / jnp.where(noise > 0, noise, 1)
         noisier = x0.measured + carried * error + eta * sigma * z.measured
         hidden = x0.measured + carried * eps.measured + eta * sigma * z.measured

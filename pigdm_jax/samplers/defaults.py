@@ -8,15 +8,24 @@ from pigdm_jax.samplers.fitted import Fitted
 
 
 def default(prior: Prior, problem: Problem, steps: int | None = None) -> Sampler:
-    """The sampler that `restore`, the command and the folder job use if none is given.
+    """The sampler that `restore` and the command use if none is given.
 
-    It is `Fitted` but for denoising, where nothing is hidden that guidance could find:
-    there DDNM at its steps and the eta that was the best on photos.
+    It is `Fitted`, except for denoising, that is a noise level and an operator without a
+    null space in which guidance could act. There it is `DDNM`, with the eta that was
+    best on photos.
 
     Args:
       prior: the diffusion model.
-      problem: what was measured.
-      steps: evaluations of the prior; 10 if not given.
+      problem: the measurement.
+      steps: number of evaluations of the prior; None is 10.
+
+    Examples:
+      >>> import numpy as np, pigdm_jax as pj
+      >>> prior = pj.gaussian_prior(np.zeros((4, 4, 1)), np.eye(16))
+      >>> operator = pj.operators.super_resolution((4, 4, 1), 2)
+      >>> problem = pj.measure(operator, np.ones((4, 4, 1)))
+      >>> str(pj.samplers.default(prior, problem, steps=20))
+      'fitted:steps=20'
     """
     del prior
     steps = 10 if steps is None else steps

@@ -1,11 +1,4 @@
-"""Second-order steps: the guided prediction is extrapolated from the last two.
-
-DDIM holds x0 constant over a step. Here it is linear in lambda = log(alpha / sigma), as
-the step before shows it, which costs no further evaluation.
-
-Reference: Lu et al., "DPM-Solver++", 2022, algorithm 2 (2M), for eta = 0, and its SDE
-form for eta = 1; here with the guidance in the prediction.
-"""
+"""Second-order steps: the guided prediction is extrapolated from the last two."""
 
 from typing import Any, NamedTuple
 
@@ -18,17 +11,17 @@ from pigdm_jax.priors.base import Prior
 from pigdm_jax.priors.schedule import Step
 from pigdm_jax.problem import Needs, Problem
 from pigdm_jax.samplers.base import Spaced
-from pigdm_jax.samplers.ddim_step import correction_of, ddim, ddim_coefficients
+from pigdm_jax.samplers.ddim_step import correction_of, ddim_coefficients, ddim_update
 from pigdm_jax.samplers.records import Info
 
 
 class MultistepState(NamedTuple):
-    """The sample, and the step before.
+    """The sample, and the prediction of the previous step.
 
     Attributes:
-      x: the noisy sample.
-      x0: the guided prediction of the step before.
-      width: its width in lambda; 0 before the first step.
+      x: the noisy sample, (H, W, C).
+      x0: the guided prediction of the previous step, (H, W, C).
+      width: width of the previous step in lambda; 0 before the first step.
     """
 
     x: Image
@@ -40,12 +33,38 @@ class MultistepState(NamedTuple):
 class Multistep(Spaced):
     """DPM-Solver++ (2M) with guidance in its prediction.
 
+    DDIM treats the prediction x0 as constant during a step. Here it is linear in
+    lambda = log(sqrt(a) / sqrt(1 - a)), with the slope between the previous prediction
+    and this one, so the step is second-order without another evaluation: DDIM's step is
+    made from
+
+        x0 + h / (2 h_prev) (x0 - x0_prev),
+
+    where h is the width of the step in lambda. The last step, which ends at
+    lambda = infinity, uses x0 itself. The result is not projected onto the measurement.
+
     Attributes:
-      steps: evaluations of the prior (NFE), each with one vector-Jacobian product.
-      start: begin at this part of the noise levels, in (0, 1]; None from pure noise.
+      steps: number of steps, each with one evaluation of the prior (NFE) and one
+        vector-Jacobian product.
+      start: fraction of the noise levels to start at, in (0, 1]; None starts from pure
+        noise.
       spacing: of the noise levels, "uniform" or "quadratic" (denser at low noise).
-      eta: 0 (an ODE's solver) to 1 (an SDE's).
-      guidance: how the prediction is pulled towards the measurement.
+      eta: fresh noise in each step, from 0 (solves the probability flow ODE) to 1
+        (solves the SDE).
+      guidance: a `pigdm_jax.Guidance`.
+
+    Reference: Lu et al., "DPM-Solver++: fast solver for guided sampling of diffusion
+    probabilistic models", 2022, algorithm 2 (2M), and its SDE form for eta = 1.
+
+    Examples:
+      >>> import jax, numpy as np, pigdm_jax as pj
+      >>> prior = pj.gaussian_prior(np.zeros((4, 4, 1)), np.eye(16))
+      >>> operator = pj.operators.super_resolution((4, 4, 1), 2)
+      >>> problem = pj.measure(operator, np.ones((4, 4, 1)))
+      >>> sampler = pj.samplers.Multistep(steps=5)
+      >>> image = pj.restore(prior, problem, jax.random.key(0), sampler)
+      >>> image.shape
+      (4, 4, 1)
     """
 
     steps: int = static_field(default=20)
@@ -58,13 +77,13 @@ class Multistep(Spaced):
 
     @property
     def needs(self) -> Needs:  # type: ignore[override]
-        """What the guidance needs."""
+        """Those of the guidance."""
         return self.guidance.needs
 
     def begin(
         self, prior: Prior, problem: Problem, x: Image, step: Step, key: PRNGKey
     ) -> MultistepState:
-        """The noisy sample, without a step before."""
+        """The noisy sample, without a previous step."""
         del prior, problem, step, key
         return MultistepState(x, jnp.zeros_like(x), jnp.float32(0))
 
@@ -76,14 +95,14 @@ class Multistep(Spaced):
         step: Step,
         key: PRNGKey,
     ) -> tuple[MultistepState, Info]:
-        """DDIM's step from the prediction extrapolated to the middle of it."""
+        """DDIM's step from the prediction extrapolated to the middle of the step."""
         guided = self.guidance(prior, problem, state.x, step)
         correction = correction_of(guided, step, self.eta)
-        # The x0 from which DDIM without guidance would make the guided step.
+        # The x0 from which an unguided DDIM step arrives where the guided one does.
         _, c2 = ddim_coefficients(step, self.eta)
         weight = jnp.sqrt(step.a_s) - c2 * jnp.sqrt(step.a_t / step.b_t)
         x0 = guided.x0 + correction / weight
-        # To the clean image lambda is infinite, and nothing is left to extrapolate to.
+        # Lambda is infinite at the clean image, so the last step is not extrapolated.
         last = step.b_s <= 0
         b_s = jnp.where(last, 1.0, step.b_s)
         width = 0.5 * (jnp.log(step.a_s / b_s) - jnp.log(step.a_t / step.b_t))
@@ -94,10 +113,10 @@ class Multistep(Spaced):
         )
         ahead = x0 + slope * (x0 - state.x0)
         eps = (state.x - jnp.sqrt(step.a_t) * ahead) / jnp.sqrt(step.b_t)
-        x_s = ddim(ahead, eps, step, self.eta, key)
+        x_s = ddim_update(ahead, eps, step, self.eta, key)
         info = Info(guided.x0, guided.residual, correction)
         return MultistepState(x_s, x0, width), info
 
     def image(self, state: MultistepState) -> Image:
-        """The sample."""
+        """The sample itself."""
         return state.x

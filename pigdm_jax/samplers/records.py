@@ -1,4 +1,4 @@
-"""What samplers report: each step's `Info`, and the `Trace` of a whole run."""
+"""Reports of samplers: an `Info` for each step and a `Trace` for a run."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,9 +12,23 @@ class Info(NamedTuple):
     """The report of one step.
 
     Attributes:
-      x0: the prior's prediction of the clean image.
-      residual: root mean square of y - h(x0), in the measurement's own units.
-      correction: what the measurement added to the sample or its prediction.
+      x0: the prior's prediction of the clean image, (H, W, C).
+      residual: root mean square of y - h(x0), in the measurement's units.
+      correction: what the measurement added to the sample or to the prediction,
+        (H, W, C).
+
+    Examples:
+      >>> import jax, numpy as np, pigdm_jax as pj
+      >>> prior = pj.gaussian_prior(np.zeros((4, 4, 1)), np.eye(16))
+      >>> operator = pj.operators.super_resolution((4, 4, 1), 2)
+      >>> problem = pj.measure(operator, np.ones((4, 4, 1)))
+      >>> residuals = []
+      >>> def on_step(i, info):
+      ...     residuals.append(float(info.residual))
+      >>> sampler, key = pj.samplers.DDIM(steps=3), jax.random.key(0)
+      >>> image = pj.restore(prior, problem, key, sampler, on_step=on_step)
+      >>> len(residuals)
+      3
     """
 
     x0: Image
@@ -26,17 +40,30 @@ OnStep = Callable[[int, Info], None]
 
 
 class Trace(NamedTuple):
-    """The report of n steps, noisiest first.
+    """The report of a run of n steps, noisiest first.
 
     Attributes:
-      t: the network's step.
-      residual: root mean square of y - h(x0_hat), in the measurement's own units.
-      x0_norm: root mean square of x0_hat.
-      guidance_norm: root mean square of what the measurement added.
-      consistency: one number, root mean square of h(h+(y)) - y. Above rounding error,
-        the pseudoinverse is approximate (a chain with non-linear parts, conjugate
-        gradients that did not converge) or no image has the measurement y (noise).
+      t: the network's step, 0 .. T - 1.
+      residual: root mean square of y - h(x0), in the measurement's units.
+      x0_norm: root mean square of the prediction x0.
+      guidance_norm: root mean square of `Info.correction`.
+      consistency: root mean square of h(h+(y)) - y, one number for the run. If it is
+        above rounding error, the pseudoinverse is approximate (a chain with non-linear
+        parts, conjugate gradients that did not converge) or no image measures y (y is
+        noisy).
       estimate: what a blind sampler estimated of the measurement.
+
+    Examples:
+      >>> import jax, numpy as np, pigdm_jax as pj
+      >>> prior = pj.gaussian_prior(np.zeros((4, 4, 1)), np.eye(16))
+      >>> operator = pj.operators.super_resolution((4, 4, 1), 2)
+      >>> problem = pj.measure(operator, np.ones((4, 4, 1)))
+      >>> sampler = pj.samplers.DDIM(steps=4)
+      >>> _, trace = pj.restore(
+      ...     prior, problem, jax.random.key(0), sampler, trace=True
+      ... )
+      >>> trace.t
+      Array([999., 749., 499., 249.], dtype=float32)
     """
 
     t: Float[Array, "*batch n"]

@@ -1,9 +1,4 @@
-"""RED-diff: variational inference of one image, by Adam over falling noise levels.
-
-Reference: Mardani, Song, Kautz, Vahdat, "A variational perspective on solving inverse
-problems with diffusion models", ICLR 2024, algorithm 1: lambda = 0.25, weights
-sigma_t / sqrt(alpha_bar), learning rate 0.1.
-"""
+"""RED-diff: one image optimised by Adam over falling noise levels."""
 
 from typing import Any, NamedTuple
 
@@ -25,7 +20,7 @@ OPTIMISER = optax.adam(0.1, b1=0.9, b2=0.99)
 
 
 class REDDiffState(NamedTuple):
-    """The image that is being improved, and Adam's memory of it."""
+    """The image mu, (H, W, C), and the state of Adam."""
 
     image: Image
     adam: optax.OptState
@@ -33,13 +28,33 @@ class REDDiffState(NamedTuple):
 
 @pytree_class
 class REDDiff(Spaced):
-    """RED-diff; measurements with a gradient.
+    """RED-diff: variational inference of one image; measurements with a gradient.
+
+    One step of Adam at each noise level, with fresh noise z, along
+
+        grad_mu ||y - h(mu)||^2 / 2 + lambda sqrt((1 - a_t) / a_t) (eps(x_t, t) - z)
+
+    where x_t = sqrt(a_t) mu + sqrt(1 - a_t) z. It starts at mu = h+(y). The learning
+    rate is 0.1, and b1 = 0.9, b2 = 0.99.
 
     Attributes:
-      steps: evaluations of the prior (NFE).
-      start: the part of the noise levels where it begins; None is 1.
+      steps: number of steps, each with one evaluation of the prior (NFE).
+      start: fraction of the noise levels to start at, in (0, 1]; None is 1.
       spacing: of the noise levels, "uniform" or "quadratic" (denser at low noise).
-      scale: the paper's lambda over 0.25.
+      scale: lambda / 0.25, at least 0; 0.25 is the paper's value.
+
+    Reference: Mardani, Song, Kautz, Vahdat, "A variational perspective on solving
+    inverse problems with diffusion models", ICLR 2024, algorithm 1.
+
+    Examples:
+      >>> import jax, numpy as np, pigdm_jax as pj
+      >>> prior = pj.gaussian_prior(np.zeros((4, 4, 1)), np.eye(16))
+      >>> operator = pj.operators.super_resolution((4, 4, 1), 2)
+      >>> problem = pj.measure(operator, np.ones((4, 4, 1)))
+      >>> sampler = pj.samplers.REDDiff(steps=5)
+      >>> image = pj.restore(prior, problem, jax.random.key(0), sampler)
+      >>> round(float(pj.measurement_residual(problem, image)), 4)
+      0.0
     """
 
     steps: int = static_field(default=100)
@@ -66,7 +81,7 @@ class REDDiff(Spaced):
         step: Step,
         key: PRNGKey,
     ) -> tuple[REDDiffState, Info]:
-        """One step of Adam on the misfit and the score-matching loss at this level."""
+        """One step of Adam on the data term and the score-matching loss."""
         z = jax.random.normal(key, state.image.shape)
         noisy = jnp.sqrt(step.a_t) * state.image + jnp.sqrt(step.b_t) * z
         denoised, residual = evaluate(prior, problem, noisy, step)
@@ -79,5 +94,5 @@ class REDDiff(Spaced):
         return REDDiffState(moved, adam), Info(denoised.x0, residual, update)
 
     def image(self, state: REDDiffState) -> Image:
-        """The image that was improved."""
+        """The image mu."""
         return state.image

@@ -1,4 +1,4 @@
-"""Samplers by the names of the command line."""
+"""Samplers by their names on the command line."""
 
 import dataclasses
 from typing import TYPE_CHECKING, Any
@@ -26,22 +26,28 @@ SAMPLERS: LazyMapping[type["pigdm_jax.samplers.base.Sampler"]] = LazyMapping(
         "ccdf": "pigdm_jax.samplers.ccdf:CCDF",
     }
 )
-"""By the names of the command line."""
+"""By their names on the command line; each class is imported when it is looked up."""
 
 
 def parse(
     text: str, *, steps: int | None = None, guidance: str | None = None
 ) -> "pigdm_jax.samplers.base.Sampler":
-    """The sampler that a text such as "ddim:eta=0.5" names.
+    """The sampler that a text names.
 
     Args:
       text: NAME or NAME:KEY=VALUE,KEY=VALUE; a guidance is written in parentheses,
         "ddim:guidance=(moment:products=5)".
-      steps: its `steps`, if they are not in the text.
-      guidance: its guidance, as `pigdm_jax.guidance.parse` takes it.
+      steps: replaces its `steps`.
+      guidance: replaces its guidance; as `pigdm_jax.guidance.parse` takes it.
 
     Raises:
-      ValueError: if a name is unknown, or a parameter is superfluous or out of range.
+      ValueError: if the name or a parameter is unknown, or a value is out of range.
+
+    Examples:
+      >>> import pigdm_jax as pj
+      >>> sampler = pj.samplers.parse("ddim:eta=0.5", steps=20, guidance="moment")
+      >>> str(sampler)
+      'ddim:steps=20,eta=0.5,guidance=(moment)'
     """
     sampler = parse_object(text, "sampler", SAMPLERS, _parse_inner)
     changes = {

@@ -1,11 +1,4 @@
-"""SNIPS: Langevin dynamics of the posterior, coefficient by coefficient.
-
-One Langevin step at each noise level, so it needs hundreds of them. What comes out is
-the last prediction, with the measured coefficients where y is noise-free.
-
-Reference: Kawar, Vaksman, Elad, "SNIPS: solving noisy inverse problems stochastically",
-NeurIPS 2021, algorithm 1.
-"""
+"""SNIPS: Langevin dynamics of the posterior in the operator's spectrum."""
 
 from typing import Any, NamedTuple
 
@@ -27,7 +20,7 @@ SIZE = 0.23
 
 
 class SNIPSState(NamedTuple):
-    """The sample over sqrt(alpha_bar), and the clean image predicted from it."""
+    """The sample divided by sqrt(a_t), and the clean image predicted from it."""
 
     x: Image
     x0: Image
@@ -37,11 +30,34 @@ class SNIPSState(NamedTuple):
 class SNIPS(Spaced):
     """Langevin dynamics; operators with known singular values.
 
+    At each noise level it makes one Langevin step of x = x_t / sqrt(a_t), for each
+    coefficient in the operator's spectrum,
+
+        x <- x + c A score + sqrt(2 c A) z,
+
+    with a step size A that depends on the noise of the level and of the coefficient.
+    Because there is one step at each level, it needs hundreds of levels. The result is
+    the last prediction, with the measured coefficients where y is exact.
+
     Attributes:
-      steps: evaluations of the prior (NFE).
-      start: begin at this part of the noise levels, in (0, 1]; None from pure noise.
+      steps: number of steps, each with one evaluation of the prior (NFE).
+      start: fraction of the noise levels to start at, in (0, 1]; None starts from pure
+        noise.
       spacing: of the noise levels, "uniform" or "quadratic" (denser at low noise).
-      scale: the paper's step size c over 0.23.
+      scale: c / 0.23, at least 0; 0.23 is the paper's value.
+
+    Reference: Kawar, Vaksman, Elad, "SNIPS: solving noisy inverse problems
+    stochastically", NeurIPS 2021, algorithm 1.
+
+    Examples:
+      >>> import jax, numpy as np, pigdm_jax as pj
+      >>> prior = pj.gaussian_prior(np.zeros((4, 4, 1)), np.eye(16))
+      >>> operator = pj.operators.super_resolution((4, 4, 1), 2)
+      >>> problem = pj.measure(operator, np.ones((4, 4, 1)))
+      >>> sampler = pj.samplers.SNIPS(steps=5)
+      >>> image = pj.restore(prior, problem, jax.random.key(0), sampler)
+      >>> round(float(pj.measurement_residual(problem, image)), 4)
+      0.0
     """
 
     steps: int = static_field(default=200)
@@ -54,7 +70,7 @@ class SNIPS(Spaced):
     def begin(
         self, prior: Prior, problem: Problem, x: Image, step: Step, key: PRNGKey
     ) -> SNIPSState:
-        """Pure noise."""
+        """The noisy sample, also in place of a first prediction."""
         del prior, problem, key
         x = x / jnp.sqrt(step.a_t)
         return SNIPSState(x, x)
@@ -67,7 +83,7 @@ class SNIPS(Spaced):
         step: Step,
         key: PRNGKey,
     ) -> tuple[SNIPSState, Info]:
-        """Add c A score + sqrt(2 c A) z, with a step size A for each coefficient."""
+        """One Langevin step."""
         variance = step.b_t / step.a_t
         x_t = jnp.sqrt(step.a_t) * state.x
         denoised, residual = evaluate(prior, problem, x_t, step)
@@ -76,9 +92,10 @@ class SNIPS(Spaced):
         known = spectrum.analyse(problem.operator.pinv(problem.y))
         x, x0 = split(spectrum, state.x), split(spectrum, denoised.x0)
         z = split(spectrum, jax.random.normal(key, state.x.shape))
-        # Levels noisier than the measurement see it through the noise they add to it;
-        # at the others it is one more, independent, source. Each formula gets a finite
-        # value where the other holds, for the sake of the gradients.
+        # At levels with more noise than the measurement, x is the measurement plus the
+        # rest of the noise. At other levels the two are independent sources. Each
+        # formula gets a finite value where the other applies, because the gradient of
+        # `where` would be NaN otherwise.
         unseen = jnp.isinf(noise)
         sees = noise < variance
         covered = jnp.where(sees, noise, 0)
@@ -100,5 +117,5 @@ class SNIPS(Spaced):
         )
 
     def image(self, state: SNIPSState) -> Image:
-        """The last prediction."""
+        """The last prediction, fitted to the measurement."""
         return state.x0

@@ -1,4 +1,4 @@
-"""Images in the spectrum of an operator."""
+"""Images in the coordinates of an operator's right singular vectors."""
 
 from typing import Any, NamedTuple
 
@@ -10,11 +10,11 @@ from pigdm_jax.operators.base import Spectrum
 
 
 class Coordinates(NamedTuple):
-    """An image in an operator's spectrum, with what is left out of it.
+    """An image in the coordinates of an operator's right singular vectors.
 
     Attributes:
-      measured: the coefficients.
-      rest: the image without them.
+      measured: the coefficients of the singular vectors.
+      rest: the component of the image orthogonal to all of them, (H, W, C).
     """
 
     measured: Any
@@ -22,17 +22,17 @@ class Coordinates(NamedTuple):
 
 
 def split(spectrum: Spectrum, x: Image) -> Coordinates:
-    """The coefficients of an image, and the part of it that has none."""
+    """The coordinates of an image."""
     measured = spectrum.analyse(x)
     return Coordinates(measured, x - spectrum.synthesise(measured))
 
 
 def join(spectrum: Spectrum, parts: Coordinates) -> Image:
-    """The image of such coordinates."""
+    """The image with the given coordinates; inverts `split`."""
     return spectrum.synthesise(parts.measured) + parts.rest
 
 
 def noise_in_spectrum(spectrum: Spectrum, noise_std: Scalar) -> jax.Array:
-    """sigma_y / s, the noise of each coefficient that H^+ y tells; inf where s is 0."""
+    """sigma_y / d, the noise of each coefficient of H+ y; inf where d = 0."""
     seen = spectrum.values > 0
     return jnp.where(seen, noise_std / jnp.where(seen, spectrum.values, 1), jnp.inf)

@@ -1,4 +1,4 @@
-"""The image or noise that a sampler starts from."""
+"""The image and the noisy sample that a sampler starts from."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from pigdm_jax.problem import Problem
 def starting_sample(
     key: PRNGKey, shape: ImageShape, alpha_bar: Number, init: Image | None
 ) -> Image:
-    """Pure noise, or an image with the noise of its level added (CCDF, appendix B)."""
+    """Pure noise z, or sqrt(alpha_bar) init + sqrt(1 - alpha_bar) z."""
     z = jax.random.normal(jax.random.fold_in(key, 0), shape)
     if init is None:
         return z
@@ -19,20 +19,24 @@ def starting_sample(
 
 
 def starting_image(problem: Problem, init: str | Image) -> Image:
-    """The image that `init` stands for.
+    """The image that `init` names.
 
     Args:
-      problem: what was measured.
-      init: "pinv", "upsample" (the measurement enlarged linearly) or an image.
+      problem: the measurement.
+      init: "pinv" (the pseudoinverse), "upsample" (the measurement enlarged linearly)
+        or an image, (H, W, C).
+
+    Returns:
+      An image, (H, W, C).
 
     Raises:
-      ValueError: if it is none of these, or does not suit the problem.
+      ValueError: if `init` is none of these, or does not fit the problem.
     """
     operator, y = problem.operator, problem.y
     if not isinstance(init, str):
         if jnp.shape(init) != operator.image_shape:
             raise ValueError(
-                f"init has shape {jnp.shape(init)}, the operator's images are "
+                f"init has shape {jnp.shape(init)}, but the operator's images are "
                 f"{operator.image_shape}"
             )
         return jnp.asarray(init, jnp.float32)
@@ -42,8 +46,8 @@ def starting_image(problem: Problem, init: str | Image) -> Image:
         shape, channels = operator.measurement_shape, operator.image_shape[2]
         if len(jax.tree.leaves(y)) != 1 or len(shape) != 3 or shape[2] != channels:
             raise ValueError(
-                "init='upsample' needs a measurement that is a picture with as many "
-                f"channels as the image; this one has shape {shape}"
+                "init='upsample' needs a measurement that is a picture of "
+                f"{channels} channels; this one has shape {shape}"
             )
         return jax.image.resize(y, operator.image_shape, "linear")
-    raise ValueError(f"init is 'pinv', 'upsample' or an image, got {init!r}")
+    raise ValueError(f"init must be 'pinv', 'upsample' or an image, got {init!r}")

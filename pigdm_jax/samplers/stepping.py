@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     import pigdm_jax.samplers.base
 
 State = Any
-"""What a sampler hands from step to step: a pytree, mostly the noisy sample itself."""
+"""What a sampler passes from step to step: any pytree, often the noisy sample."""
 
 
 class Start(NamedTuple):
-    """Where a sampler begins.
+    """Where a sampler starts.
 
     Attributes:
-      index: what the first sample's key is folded with.
-      alpha_bar: at the first level.
-      init: an image, or None for the sampler's own beginning.
+      index: the number that is folded into the key for `Stepwise.begin`.
+      alpha_bar: at the first noise level.
+      init: an image, (H, W, C), or None for the sampler's `default_init`.
     """
 
     index: Int[Array, ""] | np.integer  # type: ignore[assignment]
@@ -70,7 +70,7 @@ def run(
     start: Start,
     table: Step,
 ) -> tuple[Image, Trace]:
-    """All steps of a table, noisiest first."""
+    """Run all steps of a table, noisiest first, in one program."""
 
     def body(state: State, step: Step) -> tuple[State, Trace]:
         state, _, row = _take_step(sampler, prior, problem, state, key, step)
@@ -89,7 +89,7 @@ def _take_step(
     key: PRNGKey,
     step: Step,
 ) -> tuple[State, Info, Trace]:
-    """One step with its own key, and its row of the trace."""
+    """One step with its own key, and its entry in the trace."""
     own = jax.random.fold_in(key, step.index)
     state, info = sampler.step(prior, problem, state, step, own)
     rms = [root_mean_square(a) for a in (info.x0, info.correction)]
@@ -116,9 +116,10 @@ def run_by_steps(
     table: Step,
     on_step: OnStep,
 ) -> tuple[Image, Trace]:
-    """The same steps, one call each, of one program.
+    """Run the same steps by separate calls of one compiled step.
 
-    A callback inside the program would keep it out of JAX's compilation cache.
+    JAX does not cache compiled programs that contain a Python callback, so `on_step`
+    cannot be called within one.
 
     Raises:
       ValueError: under `jit` or `vmap`.

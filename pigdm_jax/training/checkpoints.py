@@ -1,4 +1,4 @@
-"""Checkpoints of a run, from which it continues exactly."""
+"""Checkpoints of a training run, from which it continues exactly."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ KEPT = 2
 
 
 class Checkpoints:
-    """The latest states of a run, in a folder; leaving the context waits for writes."""
+    """The latest states of a run in a folder; a context manager that closes it."""
 
     def __init__(self, folder: Path) -> None:
         options = ocp.CheckpointManagerOptions(
@@ -26,20 +26,22 @@ class Checkpoints:
         self._manager.close()
 
     def reached_preemption(self, step: int) -> bool:
-        """Whether the hosts of a run of several processes are about to be taken away.
+        """Whether to save and stop, because the hosts of the processes are preempted.
 
-        The same at every process, so that all of them save the same step.
+        JAX's coordination service distributes the notice (SIGTERM at any process), so
+        that it is True at the same step of every process. Always False for a single
+        process; see `stop_signals`.
         """
         return jax.process_count() > 1 and self._manager.reached_preemption(step)
 
     def save(self, state: TrainState) -> None:
-        """Write a state, then delete the oldest."""
+        """Save a state, and delete all but the latest ones."""
         step = int(state.step)
         if self._manager.latest_step() != step:
             self._manager.save(step, args=ocp.args.StandardSave(state))
 
     def restore(self, state: TrainState) -> TrainState:
-        """The latest state, placed as the given one; the given one if there is none."""
+        """The latest state, sharded as the given one, or that one if none is saved."""
         step = self._manager.latest_step()
         if step is None:
             return state

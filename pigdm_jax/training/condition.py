@@ -1,4 +1,4 @@
-"""The image that a network for one task sees besides the noisy one."""
+"""The image that a network for one task takes besides the noisy one."""
 
 from typing import Any
 
@@ -14,11 +14,11 @@ from pigdm_jax.pictures.task import Task
 def pseudoinverses(
     task: str, images: Float[AnyArray, "B H W C"]
 ) -> Float[np.ndarray, "B H W C"]:
-    """The pseudoinverse of each image's measurement, as a conditional network sees it.
+    """The pseudoinverses of the measurements of clean images.
 
     Args:
-      task: as `Task.parse` takes it.
-      images: clean ones, in [-1, 1].
+      task: as `Task.parse` takes it, for instance "super_resolution:4,box".
+      images: clean images in [-1, 1].
     """
     operator = Task.parse(task).operator(images.shape[1:], read_parameter)
     return np.asarray(_pseudoinverses(operator, images))

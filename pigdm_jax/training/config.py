@@ -1,4 +1,4 @@
-"""The flags of a training run, checked before any work."""
+"""The flags of a training run; imports no JAX."""
 
 import dataclasses
 import json
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Phase:
-    """A part of a run with crops of one size, and so one compilation.
+    """A part of a run with crops of one size, and therefore one compiled update.
 
     Attributes:
-      crop: side of the crops, in pixels.
-      batch: crops in a batch.
-      first, last: steps first .. last - 1.
-      offset: number of crops used before it.
+      crop: side of the crops in pixels.
+      batch: number of crops in a batch.
+      first, last: it has the steps first .. last - 1.
+      offset: number of crops used before this phase.
     """
 
     crop: int
@@ -131,7 +131,7 @@ class TrainConfig:
         return Schedule.named(self.schedule)
 
     def phases(self) -> list[Phase]:
-        """The parts of the run, one for each crop size."""
+        """The phases of the run, one for each crop size."""
         phases, first, offset, fraction = [], 0, 0, 0.0
         for crop, part in zip(self.crop, self.crop_shares, strict=True):
             fraction += part
@@ -144,10 +144,10 @@ class TrainConfig:
         return phases
 
     def check(self) -> None:
-        """Refuse flags that make no sense.
+        """Check the ranges of the flags.
 
         Raises:
-          ValueError: in one sentence.
+          ValueError: if one is out of range.
         """
         for name in ("steps", "batch", "log_every", "save_every", "sample_every"):
             if getattr(self, name) < 1:
@@ -179,10 +179,10 @@ class TrainConfig:
                 )
 
     def check_network(self, network: "pigdm_jax.networks.adm.unet.UNetConfig") -> None:
-        """Refuse flags that do not suit the network.
+        """Check that the network takes crops of these sizes.
 
         Raises:
-          ValueError: in one sentence.
+          ValueError: if a crop's side is not a multiple of the network's.
         """
         for crop in self.crop:
             if crop < network.multiple or crop % network.multiple:
@@ -206,17 +206,20 @@ class TrainConfig:
         return cls(**flags)
 
     def check_same(self, file: Path) -> None:
-        """Refuse to continue a run that was started with other flags.
+        """Check that a run to be continued was started with the same flags.
+
+        Args:
+          file: the config.json of the run.
 
         Raises:
-          ValueError: that names one.
+          ValueError: if a flag differs.
         """
         saved = json.loads(file.read_text())
-        mine = json.loads(self.to_json())
-        other = [name for name in mine if saved.get(name) != mine[name]]
-        if other:
-            name = other[0]
+        given = json.loads(self.to_json())
+        different = [name for name in given if saved.get(name) != given[name]]
+        if different:
+            name = different[0]
             raise ValueError(
                 f"{file.parent} was started with {name} {saved.get(name)}, not "
-                f"{mine[name]}; give the same flags to continue, or another --out"
+                f"{given[name]}; give the same flags to continue, or another --out"
             )

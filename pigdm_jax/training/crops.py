@@ -1,4 +1,4 @@
-"""Batches of crops, each a function of the seed and the crop's number alone."""
+"""Batches of crops; each crop depends on the seed and its number alone."""
 
 from collections.abc import Iterator
 
@@ -17,24 +17,29 @@ READY = 4
 
 
 def crop_of(photo: Photo, side: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """A crop of a photo at a scale, place and reflection that rng decides.
+    """A crop of a photo with a random scale, position and reflection.
+
+    Args:
+      photo: the photo.
+      side: of the crop, in pixels.
+      rng: the random numbers.
 
     Returns:
-      "image": (side, side, 3), in [-1, 1]; "label": the photo's class.
+      "image": (side, side, 3) in [-1, 1]; "label": the photo's class.
     """
     weights = np.array(SCALE_PROBABILITIES[: len(photo.scales)])
     fits = [min(pixels.shape[:2]) >= side for pixels in photo.scales]
     weights = np.where(fits, weights, 0)
     pixels = photo.scales[rng.choice(len(weights), p=weights / weights.sum())]
-    top, left = (int(rng.integers(n - side + 1)) for n in pixels.shape[:2])
-    crop = pixels[top : top + side, left : left + side]
+    row, column = (int(rng.integers(n - side + 1)) for n in pixels.shape[:2])
+    crop = pixels[row : row + side, column : column + side]
     if rng.random() < 0.5:
         crop = crop[:, ::-1]
     image: Float[np.ndarray, "side side 3"] = from_uint8(crop)
     return {"image": image, "label": np.asarray(photo.label, np.int32)}
 
 
-def batches(
+def crop_batches(
     photos: list[Photo],
     phase: Phase,
     step: int,
@@ -44,16 +49,16 @@ def batches(
 ) -> Iterator[dict[str, np.ndarray]]:
     """This process's part of the batches of a phase, from a step on.
 
-    Every photo is used once before any is used again. The position is the step:
-    nothing else has to be kept to continue.
+    Each photo is used once before any is used again. The step determines the batch, so
+    a run continues without a saved state of the loader.
 
     Args:
-      photos: to cut from.
-      phase: size of crops and batches.
-      step: where to begin, phase.first .. phase.last - 1.
-      seed: of the order and the crops.
-      process: which of the processes this is; it gets every `processes`-th crop.
-      processes: how many there are.
+      photos: the photos to crop.
+      phase: the phase, with the sizes of crops and batches.
+      step: the first step, phase.first .. phase.last - 1.
+      seed: determines the order of the photos and the crops.
+      process: index of this process, which gets every `processes`-th crop.
+      processes: number of processes.
 
     Yields:
       "image" (batch, crop, crop, 3), "label" and "index" (batch,), the crop's number.

@@ -1,4 +1,4 @@
-"""How good a run's averaged weights are: a held-out loss, and samples to look at."""
+"""Evaluation of a run's averaged weights: a held-out loss, and samples."""
 
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,15 @@ CROPS, SAMPLES, SAMPLE_STEPS = 64, 4, 50
 def held_out_loss(
     config: TrainConfig, net: UNet, state: TrainState, photos: Collection, crop: int
 ) -> float:
-    """The loss of the averaged weights on held-out crops, the same crops each time."""
+    """The loss of the averaged weights on CROPS held-out crops, always the same ones.
+
+    Args:
+      config: of the run.
+      net: the network.
+      state: of the run.
+      photos: the photos, of which those held out are used.
+      crop: side of the crops in pixels.
+    """
     records = [
         crop_of(
             photos.held_out[i % len(photos.held_out)], crop, np.random.default_rng(i)
@@ -52,15 +60,15 @@ def write_samples(
     crop: int,
     folder: Path,
 ) -> None:
-    """Write samples of the averaged weights as one picture.
+    """Write SAMPLES samples of the averaged weights as one picture.
 
     Args:
-      config: of the run, without a condition.
+      config: of a run without a condition.
       net: the network.
       state: of the run.
-      photos: with the names of the classes.
-      crop: side of the samples.
-      folder: where the picture goes, named after the step.
+      photos: the photos, for the names of the classes.
+      crop: side of the samples in pixels.
+      folder: where the picture is written; its name is the step.
     """
     images, shape = {}, (crop, crop, 3)
     hidden = inpaint(shape, np.zeros(shape[:2], np.float32))

@@ -1,4 +1,4 @@
-"""A run's figures: metrics.csv and TensorBoard's event files."""
+"""Logs of a run: metrics.csv and TensorBoard's event files."""
 
 import csv
 import os
@@ -10,9 +10,10 @@ COLUMNS = ("step", "loss", "grad_norm", "lr", "held_out_loss")
 
 
 class Logs:
-    """Writes a run's figures; drops rows after `step`, of a run that was cut off.
+    """Writer of a run's logs; a context manager.
 
-    Of several processes that train together, one writes.
+    If a run continues from `step`, rows after that step are deleted. Of several
+    processes that train together, one has `writes=True`.
     """
 
     def __init__(self, folder: Path, step: int, *, writes: bool = True) -> None:
@@ -40,7 +41,7 @@ class Logs:
             self._board.close()
 
     def row(self, step: int, **figures: float) -> None:
-        """One row; columns that are not given stay empty."""
+        """Write a row; columns that are not given stay empty."""
         if not self._writes:
             return
         line = {"step": step} | {name: f"{x:.6g}" for name, x in figures.items()}
@@ -50,6 +51,6 @@ class Logs:
             self._board.add_scalar(name, value, step)
 
     def speed(self, step: int, crops_per_second: float) -> None:
-        """The speed; on the board alone, because it differs from run to run."""
+        """Write the speed, only to TensorBoard: metrics.csv must be reproducible."""
         if self._writes:
             self._board.add_scalar("crops_per_second", crops_per_second, step)

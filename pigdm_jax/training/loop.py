@@ -1,4 +1,4 @@
-"""Training a prior: the whole run, from photos to a prior's folder."""
+"""Training a prior: a whole run, from photos to a saved prior."""
 
 from functools import partial
 from pathlib import Path
@@ -11,8 +11,8 @@ from pigdm_jax.priors.network import NetworkPrior, network_prior
 from pigdm_jax.training.checkpoints import Checkpoints
 from pigdm_jax.training.config import TrainConfig
 from pigdm_jax.training.logs import Logs
+from pigdm_jax.training.phases import Report, Run, initial_network, leads
 from pigdm_jax.training.photos import load_photos
-from pigdm_jax.training.run import Report, Run, initial_network, leads
 from pigdm_jax.training.step import TrainState, init_state
 from pigdm_jax.training.stopping import stop_signals
 from pigdm_jax.weights.store import save_prior
@@ -24,29 +24,31 @@ def train(
     config: TrainConfig,
     report: Report = lambda step, loss, crops_per_second: None,
 ) -> Path | None:
-    """Train a prior on photos, or continue a run that was cut off.
+    """Train a prior on photos, or continue a run that was interrupted.
 
-    A run continues from its last checkpoint; the result is that of a run that was never
-    cut off, bit for bit on the same devices.
+    A run continues from its last checkpoint. The result equals that of an uninterrupted
+    run, bit for bit on the same devices.
 
     Args:
       source: a folder of photos, with its sub-folders, or a .zip file of them.
-      out: the run's folder: config.json, metrics.csv, checkpoints/, samples/,
-        tensorboard/ and in the end prior/.
-      config: the rest.
-      report: called at every row of metrics.csv with the steps done, the loss and the
-        crops a second, for a progress bar.
+      out: the run's folder, with config.json, metrics.csv, checkpoints/, samples/,
+        tensorboard/ and at the end prior/.
+      config: all other flags.
+      report: called with step, loss and crops per second whenever metrics.csv gets a
+        row, for a progress bar.
 
     Returns:
-      The prior's folder, for `load_prior`; None if a signal ended the run early.
+      The prior's folder, for `load_prior`; None if a signal or a preemption stopped the
+      run early.
 
     Raises:
-      ValueError: if flags, photos and folder do not go together.
+      ValueError: if a flag is out of range, or does not fit the photos, the devices or
+        the run in the folder.
     """
     config.check()
     out = Path(out)
     if (out / "prior").exists():
-        raise ValueError(f"{out} is finished: its prior is {out / 'prior'}")
+        raise ValueError(f"the run {out} is finished; its prior is {out / 'prior'}")
     if (out / "config.json").exists():
         config.check_same(out / "config.json")
     _check_devices(config)
@@ -69,26 +71,26 @@ def train(
                         phase, state, checkpoints, logs, out, report, stopped
                     )
                     done = int(state.step)
-                if stopped():
+                if stopped() or done < phase.last:
                     return None
     return _write_prior(out, run, state)
 
 
 def averaged_prior(out: Path) -> tuple[NetworkPrior, int]:
-    """The averaged weights at a run's latest checkpoint, during the run or after it.
+    """A prior with the averaged weights of a run's latest checkpoint.
 
     Args:
-      out: the run's folder.
+      out: the run's folder; the run may be in progress or finished.
 
     Returns:
-      The prior, and the step that it is from.
+      The prior, and the step of the checkpoint.
 
     Raises:
       ValueError: if the run has no checkpoint yet, or trains classes or a condition.
     """
     config = TrainConfig.from_json((Path(out) / "config.json").read_text())
     if config.classes or config.condition:
-        raise ValueError(f"{out} trains a network with an input besides the image")
+        raise ValueError(f"{out} trains a network that takes a class or a condition")
     network, params = initial_network(config, None)
     shapes = jax.eval_shape(partial(init_state, config, network), params)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -112,15 +114,17 @@ def averaged_prior(out: Path) -> tuple[NetworkPrior, int]:
 
 
 def _check_devices(config: TrainConfig) -> None:
+    """Check that each batch can be divided among the devices."""
     for phase in config.phases():
         if phase.batch % jax.device_count():
             raise ValueError(
                 f"a batch of {phase.batch} crops of {phase.crop} pixels cannot be "
-                f"spread over {jax.device_count()} devices; choose another --batch"
+                f"divided among {jax.device_count()} devices; choose another --batch"
             )
 
 
 def _write_prior(out: Path, run: Run, state: TrainState) -> Path:
+    """Save the averaged weights as a prior."""
     config, photos = run.config, run.photos
     source = {
         "description": f"trained by `pigdm train` on {len(photos.train)} photos",

@@ -1,4 +1,4 @@
-"""The photos to train on: decoded once, kept in memory as bytes."""
+"""The photos to train on, decoded once and kept in memory as uint8."""
 
 import hashlib
 import io
@@ -22,9 +22,9 @@ class Photo(NamedTuple):
     """One photo at several scales.
 
     Attributes:
-      name: its path inside the folder or archive.
+      name: its path in the folder or archive.
       label: index of its class, or 0.
-      scales: whole, halved, quartered.
+      scales: its pixels at full, half and quarter size.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Photo(NamedTuple):
 
 
 class Collection(NamedTuple):
-    """Photos to train on, photos held out, and the names of the classes."""
+    """Training photos, held-out photos, and the names of the classes."""
 
     train: list[Photo]
     held_out: list[Photo]
@@ -49,23 +49,24 @@ def load_photos(
 
     Args:
       source: the folder or archive.
-      smallest: photos with a side below this are left out.
+      smallest: photos with a side below this number of pixels are skipped.
       held_out: the fraction to hold out, 0 to 0.5.
-      classes: take the first part of each path for a class.
+      classes: whether the first part of each path is a class.
 
     Raises:
-      ValueError: if there is no photo, one cannot be decoded, or a class is missing.
+      ValueError: if there is no photo, one cannot be decoded, or with `classes` one is
+        not in a sub-folder.
     """
     files = list(_files(Path(source)))
     if not files:
-        raise ValueError(f"{source} holds no photos ({', '.join(SUFFIXES)})")
+        raise ValueError(f"{source} contains no photos ({', '.join(SUFFIXES)})")
     names = None
     if classes:
         loose = [name for name, _ in files if "/" not in name]
         if loose:
             raise ValueError(
-                f"with classes every photo is in a sub-folder of {source}; {loose[0]} "
-                "is not"
+                f"with classes every photo must be in a sub-folder of {source}, but "
+                f"{loose[0]} is not"
             )
         names = tuple(sorted({name.split("/")[0] for name, _ in files}))
 
@@ -80,14 +81,16 @@ def load_photos(
     with ThreadPoolExecutor() as pool:
         photos = [photo for photo in pool.map(decode, files) if photo is not None]
     if not photos:
-        raise ValueError(f"{source} holds no photo of {smallest} pixels or more a side")
+        raise ValueError(
+            f"{source} contains no photo with sides of at least {smallest} pixels"
+        )
     held = [photo for photo in photos if _draw(photo.name) < held_out]
     train = [photo for photo in photos if _draw(photo.name) >= held_out]
     return Collection(train or held, held or train[:1], names)
 
 
 def _files(source: Path) -> Iterator[tuple[str, bytes | Path]]:
-    """Name and content, or place, of every picture, in the order of the names."""
+    """Name and content, or path, of every picture, sorted by name."""
     if source.is_dir():
         for path in sorted(source.rglob("*")):
             if path.suffix.lower() in SUFFIXES:
@@ -122,5 +125,5 @@ def _scales(pixels: Pixels, smallest: int) -> tuple[Pixels, ...]:
 
 
 def _draw(name: str) -> float:
-    """A number from 0 to 1 that the name alone decides."""
+    """A number in [0, 1) that depends on the name alone."""
     return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 2**32

@@ -1,4 +1,4 @@
-"""One update of the weights, as a pure function."""
+"""The update of the weights, as a pure function."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ from pigdm_jax.core.types import PRNGKey, Scalar
 from pigdm_jax.networks import UNet, UNetConfig
 from pigdm_jax.training.config import TrainConfig
 
-# Decay of the running means in metrics.csv.
+# Decay of the running means of loss and gradient norm in metrics.csv.
 METRIC_DECAY = 0.98
 # Intervals of noise levels whose losses are tracked, and the decay of their means.
 INTERVALS, INTERVAL_DECAY = 16, 0.99
@@ -24,12 +24,12 @@ Batch = dict[str, Any]
 
 
 class TrainState(NamedTuple):
-    """All that a run carries from step to step.
+    """The state of a run after some steps.
 
     Attributes:
-      step: updates done.
+      step: number of updates done.
       params: the weights, float32.
-      ema: their moving average, which becomes the prior.
+      ema: their moving average, the weights of the resulting prior.
       optimizer: optax's state.
       interval_loss: running mean of the loss in each interval of noise levels.
       loss, grad_norm: running means over about 50 steps.
@@ -47,9 +47,9 @@ class TrainState(NamedTuple):
 def make_optimizer(
     config: TrainConfig,
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
-    """The optimizer with clipped gradients, and its learning rate.
+    """The optimizer, with clipped gradients, and its learning rate.
 
-    The rate rises linearly, stays, and falls along a cosine at the end.
+    The learning rate rises linearly, is constant, and falls along a cosine at the end.
     """
     warmup = min(config.warmup, config.steps // 2)
     falling = min(round(config.decay * config.steps), config.steps - warmup)
@@ -62,8 +62,8 @@ def make_optimizer(
     boundaries = [warmup, config.steps - falling]
     rate = optax.join_schedules(parts, boundaries[: len(parts) - 1])
     if config.optimizer == "muon":
-        # At a root mean square of 0.2 its updates are as large as Adam's, so that one
-        # learning rate suits both (Liu et al. 2025, "Muon is scalable").
+        # With a root mean square of 0.2 its updates are as large as Adam's, so the same
+        # learning rate can be used (Liu et al. 2025, "Muon is scalable").
         update = optax.contrib.muon(
             rate,
             weight_decay=config.weight_decay,
@@ -77,9 +77,9 @@ def make_optimizer(
 
 
 def _as_matrices(params: Any) -> Any:
-    """Which axes of each kernel Muon takes for rows and columns; None for AdamW.
+    """The axes of each kernel that Muon treats as rows and columns; None for AdamW.
 
-    Thin kernels, such as those of the first and last layer, and vectors are AdamW's.
+    Vectors and kernels with few channels, as in the first and last layer, use AdamW.
     """
 
     def axes(leaf: Array) -> optax.contrib.MuonDimensionNumbers | None:
@@ -98,8 +98,8 @@ def init_state(
 
     Args:
       config: of the run.
-      network: of the network.
-      params: the weights to begin with; None for random ones, decided by the seed.
+      network: the configuration of the network.
+      params: the weights to start from; None for random ones, which depend on the seed.
     """
     if params is None:
         params = _random_params(config, network)
@@ -115,6 +115,7 @@ def init_state(
 
 
 def _random_params(config: TrainConfig, network: UNetConfig) -> Any:
+    """Random weights, where residual branches and the network start at 0."""
     side = network.multiple
     x = jnp.zeros((1, side, side, 3))
     key = jax.random.fold_in(jax.random.key(config.seed), 0)
@@ -129,20 +130,20 @@ def _random_params(config: TrainConfig, network: UNetConfig) -> Any:
 
 
 def _zero_where_last(path: tuple, leaf: Array) -> Array:
-    """0 for the kernels that end a residual branch or the network, as in ADM."""
+    """0 for the last kernel of a residual branch or of the network, as in ADM."""
     layer, kind = (entry.key for entry in path[-2:])
     ends = layer in ("out_2", "out_layers_3", "proj_out") and kind == "kernel"
     return jnp.zeros_like(leaf) if ends else leaf
 
 
 class Noisy(NamedTuple):
-    """Noisy images and the network's targets for them.
+    """A batch of noisy images with the network's targets.
 
     Attributes:
       x_t: sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) eps.
       t: the network's steps.
       target: eps, or v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0.
-      interval: of noise levels, 0 .. INTERVALS - 1; each is as likely as another.
+      interval: index of the interval of noise levels, 0 .. INTERVALS - 1; uniform.
     """
 
     x_t: Float[Array, "B H W 3"]
@@ -156,9 +157,17 @@ def noisy(
 ) -> Noisy:
     """Add noise to a batch of clean images.
 
-    A crop's noise is keyed by its number, so it does not depend on where in the batch,
-    or on which device, it is. The timesteps of a batch are spread evenly, from a random
-    start, which makes the loss less noisy than independent ones.
+    The key of a crop's noise is folded with the crop's number, so the noise does not
+    depend on the crop's position in the batch or its device. The timesteps of a batch
+    are evenly spaced with a random offset, which makes the loss less noisy than
+    independent timesteps.
+
+    Args:
+      batch: "image", (B, H, W, 3) in [-1, 1], and "index", (B,).
+      config: of the run.
+      key: of the run's noise.
+      step: number of updates done.
+      size: number of crops in the whole batch, over all processes.
     """
     schedule, index = config.noise_schedule(), batch["index"]
     level_key, noise_key = jax.random.split(key)
@@ -185,7 +194,13 @@ def noisy(
 def denoising_loss(
     params: Any, net: UNet, batch: Batch, noisy: Noisy
 ) -> Float[Array, " B"]:
-    """Mean squared error of each prediction.
+    """The mean squared error of the prediction for each image of a batch.
+
+    Args:
+      params: the weights.
+      net: the network.
+      batch: "label" and "condition", if the network takes them.
+      noisy: the noisy images and their targets.
 
     Reference: Ho et al. 2020, equation 14 (eps); Salimans and Ho 2022 (v).
     """
@@ -197,11 +212,14 @@ def denoising_loss(
 
 
 def interval_weights(interval_loss: Float[Array, " n"]) -> Float[Array, " n"]:
-    """Weights 1 / loss with mean 1, so that relative errors count alike.
+    """Weights 1 / loss, normalised to mean 1, so that relative errors count equally.
 
-    The irreducible part of the loss depends on the noise level, and where it is large
-    its gradient noise dominates that of all other levels. The uncertainty that Karras
-    et al. 2024 learn for each level leads to the same weights.
+    The irreducible loss depends on the noise level. Where it is large, its gradient
+    noise would dominate that of all other levels. The uncertainty that Karras et al.
+    2024 learn for each level gives the same weights.
+
+    Args:
+      interval_loss: running mean of the loss in each interval of noise levels.
     """
     inverse = 1 / jnp.maximum(interval_loss, 1e-4)
     return inverse / jnp.mean(inverse)
@@ -210,7 +228,13 @@ def interval_weights(interval_loss: Float[Array, " n"]) -> Float[Array, " n"]:
 def make_step(
     config: TrainConfig, net: UNet, size: int
 ) -> Callable[[TrainState, Batch], TrainState]:
-    """The update for batches of `size` crops; to be jitted."""
+    """The update for batches of `size` crops, without `jit`.
+
+    Args:
+      config: of the run.
+      net: the network.
+      size: number of crops in a batch, over all processes.
+    """
     optimizer, _ = make_optimizer(config)
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
 
@@ -231,7 +255,7 @@ def make_step(
         params = optax.apply_updates(state.params, updates)
         decay: Any = config.ema
         if config.init is None:
-            # The average forgets random weights sooner than its decay would.
+            # A faster decay at first, so that the average forgets the random weights.
             decay = jnp.minimum(decay, (1 + state.step) / (10 + state.step))
         mean = jnp.minimum(METRIC_DECAY, state.step / (1 + state.step))
         member = jax.nn.one_hot(inputs.interval, INTERVALS)

@@ -1,4 +1,4 @@
-"""When a run is to stop early: a signal, or a preemption notice of its hosts."""
+"""Signals that stop a run early."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -9,11 +9,14 @@ import jax
 
 @contextmanager
 def stop_signals() -> Iterator[Callable[[], bool]]:
-    """Gives a function that says whether SIGTERM or Ctrl-C has arrived.
+    """Catch SIGTERM and Ctrl-C.
 
-    A second Ctrl-C interrupts as usual. Where several processes train together, SIGTERM
-    is left to JAX's preemption notices, which reach all of them at the same step; see
+    A second Ctrl-C interrupts as usual. If several processes train together, SIGTERM is
+    handled by JAX instead, which stops all of them at the same step; see
     `Checkpoints.reached_preemption`.
+
+    Yields:
+      A function that returns whether a signal has arrived.
     """
     arrived = []
 

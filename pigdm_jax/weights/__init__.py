@@ -1,1 +1,1 @@
-"""Priors on disk: saving, loading, converting; `shipped/` holds those that ship."""
+"""Priors on disk: saving, loading, converting; `shipped/` has the shipped ones."""

@@ -1,4 +1,4 @@
-"""One checkpoint file to one prior's folder."""
+"""Conversion of a PyTorch checkpoint to a saved prior."""
 
 import dataclasses
 import hashlib
@@ -22,21 +22,21 @@ def convert(
     dtype: Literal["float32", "float16"] = "float32",
     description: str = "",
 ) -> list[str]:
-    """Convert a PyTorch checkpoint of an ADM UNet into a prior.
+    """Convert a PyTorch checkpoint of an ADM UNet to a saved prior.
 
     Args:
       file: a .pt, .pth or .safetensors file with a plain state dict.
-      out: the folder to make.
-      flags: what the tensors do not tell.
-      dtype: how to store the parameters, "float32" or "float16".
-      description: a line for `pigdm info`.
+      out: the folder to create.
+      flags: settings that the tensors do not determine.
+      dtype: type of the saved parameters, "float32" or "float16".
+      description: a line for `pigdm info`; by default the checkpoint's name.
 
     Returns:
-      What was found, assumed and written, line by line.
+      A report in lines: what was recognised, assumed and written.
 
     Raises:
-      CheckpointError: if the file is not such a checkpoint, or is not whole, or what it
-        is stays open. Then nothing is written.
+      CheckpointError: if the file is not such a checkpoint, is damaged, or leaves a
+        setting open. Nothing is written then.
     """
     file, out = Path(file), Path(out)
     if out.exists() or out.is_symlink():
@@ -53,17 +53,7 @@ def convert(
         )
     except (CheckpointError, Refused) as error:
         raise CheckpointError(f"{file} is not converted: {error}") from None
-    with file.open("rb") as stream:
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    source = {
-        "description": description or ", ".join(found.names),
-        "file": file.name,
-        "sha256": sha256,
-        "format": checkpoint.format,
-        "recognised": ", ".join(found.names),
-        "assumed": "; ".join(found.assumptions),
-        "overridden": "; ".join(found.overrides),
-    }
+    source = _source(file, checkpoint.format, found, description)
     try:
         save_prior(
             out,
@@ -76,22 +66,36 @@ def convert(
         )
     except OSError as error:
         raise CheckpointError(f"{out} cannot be written: {error.strerror}") from None
-    count = sum(math.prod(shape) for shape in shapes.values())
-    return [
-        f"{file}: {checkpoint.format} format, {len(shapes)} tensors, "
-        f"{count / 1e6:.2f} M parameters, sha256 {sha256}",
-        *_report(found),
-        f"wrote {out}",
-    ]
+    count = sum(math.prod(shape) for shape in shapes.values()) / 1e6
+    first = f"{file}: {checkpoint.format} format, {len(shapes)} tensors, {count:.2f} M "
+    first += f"parameters, sha256 {source['sha256']}"
+    return [first, *_report(found), f"wrote {out}"]
+
+
+def _source(
+    file: Path, file_format: str, found: Recognised, description: str
+) -> dict[str, str]:
+    """Where the weights are from, as `save_prior` takes it."""
+    with file.open("rb") as stream:
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    return {
+        "description": description or ", ".join(found.names),
+        "file": file.name,
+        "sha256": sha256,
+        "format": file_format,
+        "recognised": ", ".join(found.names),
+        "assumed": "; ".join(found.assumptions),
+        "overridden": "; ".join(found.overrides),
+    }
 
 
 def _recognise(
     shapes: dict[str, tuple[int, ...]], flags: CheckpointFlags
 ) -> tuple[str, Recognised]:
-    """The architecture that has such tensors, and what it recognises in them.
+    """The name of the architecture that has such tensors, and its network.
 
     Raises:
-      CheckpointError: the first architecture's, if none has.
+      CheckpointError: that of the first architecture, if none has such tensors.
     """
     errors = []
     for name, architecture in ARCHITECTURES.items():
@@ -103,6 +107,7 @@ def _recognise(
 
 
 def _report(found: Recognised) -> list[str]:
+    """The report's lines about the network."""
     settings = dataclasses.asdict(found.network.config) | {"schedule": found.schedule}
     lines = [
         "recognised by its tensors: " + " or ".join(found.names)
@@ -111,17 +116,21 @@ def _report(found: Recognised) -> list[str]:
         "network: " + ", ".join(f"{key} {value}" for key, value in settings.items()),
     ]
     if found.overrides:
-        lines.append("as the flags say: " + "; ".join(found.overrides))
+        lines.append("set by flags: " + "; ".join(found.overrides))
     if found.assumptions:
-        lines.append("assumed, for want of a flag: " + "; ".join(found.assumptions))
+        lines.append("assumed without a flag: " + "; ".join(found.assumptions))
     return lines
 
 
 def _read(name: str, tensor: Tensor, dtype: str) -> np.ndarray:
-    """A tensor in the type that it is stored in."""
+    """Read a tensor in the type in which it will be saved.
+
+    Raises:
+      CheckpointError: if it is not floating-point, or not finite in that type.
+    """
     if not (tensor.dtype.kind == "f" or tensor.dtype.name == "bfloat16"):
         raise CheckpointError(f"{name} is of type {tensor.dtype}, not floating-point")
-    # What overflows is no longer finite, and said to be below.
+    # Overflow is reported below, as values that are not finite.
     with np.errstate(over="ignore"):
         array = tensor.read().astype(dtype, copy=False)
     if not np.isfinite(array).all():

@@ -1,4 +1,4 @@
-"""SHA-256 digests of a saved prior's files and arrays."""
+"""SHA-256 digests of the files and arrays of a saved prior."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ import numpy as np
 
 
 def file_digests(folder: Path) -> dict[str, str]:
-    """The sha256 of every file in a folder, by its path there."""
+    """The SHA-256 of every file in a folder, by its path relative to the folder."""
     digests = {}
     for file in sorted(file for file in folder.rglob("*") if file.is_file()):
         with file.open("rb") as stream:
@@ -20,20 +20,24 @@ def file_digests(folder: Path) -> dict[str, str]:
 
 
 def check_files(folder: Path, expected: dict[str, str]) -> None:
-    """Refuse files that are not as they were saved, before Orbax reads them.
+    """Compare files with their digests, before Orbax reads them.
+
+    Args:
+      folder: the folder with the files.
+      expected: the digests of `file_digests` when the files were saved.
 
     Raises:
-      ValueError: that names the first.
+      ValueError: if one is missing or differs; names the first.
     """
-    there = file_digests(folder)
+    found = file_digests(folder)
     for name, digest in expected.items():
-        if there.get(name) != digest:
-            how = "damaged" if name in there else "missing"
+        if found.get(name) != digest:
+            how = "damaged" if name in found else "missing"
             raise ValueError(f"{folder / name} is {how}; copy or make the prior again")
 
 
 def array_digests(params: Any) -> dict[str, str]:
-    """The sha256 of every array's bytes, by its name."""
+    """The SHA-256 of the bytes of every array, by its path in the pytree."""
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): hashlib.sha256(
             np.ascontiguousarray(leaf).view(np.uint8).data
@@ -43,9 +47,11 @@ def array_digests(params: Any) -> dict[str, str]:
 
 
 def fits_digest(metadata: dict[str, Any]) -> str:
-    """A digest of a network's configuration and arrays, saved once they are checked.
+    """A digest of configuration and arrays, which says that they have been compared.
 
-    Checking again takes a trace of the network, which is half of the time of loading.
+    It is saved after the shapes of the arrays were compared with those of the network.
+    Comparing them again needs a trace of the network, half of the time that loading
+    takes.
     """
     checked = [metadata[name] for name in ("architecture", "config", "arrays")]
     return hashlib.sha256(json.dumps(checked).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Names of priors, and the folders that they stand for; does not import JAX."""
+"""Names of priors and their folders; imports no JAX."""
 
 from pathlib import Path
 
@@ -7,7 +7,13 @@ METADATA = "prior.json"
 
 
 def shipped_priors() -> list[str]:
-    """Names of the priors that come with the package."""
+    """Names of the priors that are part of the package.
+
+    Examples:
+      >>> import pigdm_jax as pj
+      >>> pj.shipped_priors()
+      ['photos-64']
+    """
     return sorted(p.parent.name for p in SHIPPED.glob(f"*/{METADATA}"))
 
 
@@ -15,7 +21,7 @@ def find_prior(name_or_path: str | Path) -> Path:
     """The folder of a shipped prior, or the given folder.
 
     Raises:
-      ValueError: if it is neither, with the list of names.
+      ValueError: if there is neither such a prior nor such a folder.
     """
     if str(name_or_path) in shipped_priors():
         return SHIPPED / str(name_or_path)

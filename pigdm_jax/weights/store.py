@@ -1,4 +1,4 @@
-"""Priors on disk: an Orbax checkpoint beside a readable `prior.json`."""
+"""Saved priors: an Orbax checkpoint and a readable `prior.json` in one folder."""
 
 import dataclasses
 import json
@@ -28,30 +28,25 @@ from pigdm_jax.weights.digests import (
     file_digests,
     fits_digest,
 )
+from pigdm_jax.weights.metadata import (
+    FORMAT_VERSION,
+    read_metadata,
+    schedule_from_json,
+    schedule_to_json,
+)
 from pigdm_jax.weights.names import METADATA, find_prior
 
-FORMAT_VERSION = 2
 PARAMS = "params"
-FIELDS = {
-    "architecture",
-    "config",
-    "schedule",
-    "predicts",
-    "sees",
-    "trained_size",
-    "source",
-    "arrays",
-    "files",
-}
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A temporary folder that becomes `path` if the block succeeds, else nothing.
-
-    Orbax writes what it saves itself atomically; here the digests of its files go into
-    `prior.json` beside them, so the two appear together.
-    """
+    """A temporary folder that becomes `path` if the block succeeds, else is deleted."""
+    # Orbax saves a checkpoint atomically, but `prior.json` contains the digests of its
+    # files, so it is written after them and both must appear together. Orbax's JSON
+    # handler fixes the name of its file and writes it with the arrays; its
+    # `AtomicRenameTemporaryPath` is asynchronous, adds a file and leaves the temporary
+    # folder behind after an error.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.mkdir(parents=True)
@@ -72,20 +67,41 @@ def save_prior(
     sees: str | None = None,
     trained_size: int | None = None,
 ) -> None:
-    """Write a prior; `path` appears complete or not at all.
+    """Save a prior in a folder, which appears complete or not at all.
 
     Args:
-      path: the folder to make.
+      path: the folder to create.
       network: the Flax module, of one of the `ARCHITECTURES`.
-      params: its parameters, float32 or float16 (they compute as float32 once loaded).
-      schedule: the schedule it was trained with.
+      params: its parameters, float32 or float16; `load_prior` returns float32.
+      schedule: the schedule that it was trained with, or "linear" or "cosine".
       source: where the weights are from, for people to read.
       predicts: what the network predicts; see `network_prior`.
-      sees: what it sees besides x_t; see `network_prior`.
-      trained_size: side of the images it was trained on, where it is known.
+      sees: the image that it takes besides x_t; see `network_prior`.
+      trained_size: side in pixels of the images it was trained on; None if unknown.
 
     Raises:
-      ValueError: if `path` exists.
+      ValueError: if `path` exists, the architecture is unknown, or the parameters do
+        not fit the network.
+      OSError: if the folder cannot be written.
+
+    Examples:
+      >>> import tempfile
+      >>> import jax, jax.numpy as jnp, pigdm_jax as pj
+      >>> config = pj.UNetConfig(
+      ...     model_channels=32,
+      ...     channel_mult=(1,),
+      ...     num_res_blocks=1,
+      ...     attention_resolutions=(),
+      ... )
+      >>> network = pj.UNet(config)
+      >>> x_t = jnp.zeros((8, 8, 3))
+      >>> variables = network.init(jax.random.key(0), x_t[None], jnp.zeros(1))
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     path = f"{folder}/prior"
+      ...     pj.save_prior(path, network, variables["params"], "linear", {})
+      ...     prior = pj.load_prior(path)
+      >>> prior(x_t, 500).shape
+      (8, 8, 3)
     """
     path = Path(path).absolute()
     if path.exists():
@@ -94,7 +110,7 @@ def save_prior(
         "format_version": FORMAT_VERSION,
         "architecture": architecture_of(network),
         "config": dataclasses.asdict(network.config),
-        "schedule": _schedule_to_json(as_schedule(schedule)),
+        "schedule": schedule_to_json(as_schedule(schedule)),
         "predicts": predicts,
         "sees": sees,
         "trained_size": trained_size,
@@ -103,8 +119,8 @@ def save_prior(
     }
     _check_params(params, network, path)
     metadata["fits"] = fits_digest(metadata)
-    # Orbax copies NumPy arrays before it writes, JAX's it does not: with these limits a
-    # checkpoint of 2.2 GB is written in less than 4 GB.
+    # Orbax copies NumPy arrays before it writes them, but not JAX arrays. With these
+    # limits a checkpoint of 2.2 GB is written in less than 4 GB of memory.
     on_cpu = jax.local_devices(backend="cpu")[0]
     params = jax.tree.map(lambda a: jax.device_put(a, on_cpu), params)
     handler = ocp.PyTreeCheckpointHandler(
@@ -125,18 +141,26 @@ def load_prior(
     dtype: Any = jnp.float32,
     remat: bool = False,
 ) -> NetworkPrior:
-    """Load a shipped prior by name, or a converted checkpoint by its folder.
+    """Load a shipped prior by its name, or a saved one by its folder.
 
     Args:
-      name_or_path: one of `shipped_priors()`, or a folder that `pigdm convert` made.
+      name_or_path: one of `shipped_priors()`, or a folder that `save_prior`,
+        `pigdm convert` or `pigdm train` wrote.
       label: class index, for a prior with classes.
-      dtype: of convolutions and matrix products; parameters, norms and softmax stay
-        float32.
-      remat: recompute blocks in the backward pass: less memory, more time.
+      dtype: type of convolutions and matrix products; parameters, norms and softmax
+        stay float32.
+      remat: recompute blocks in the backward pass, which takes less memory and more
+        time.
 
     Raises:
-      ValueError: if there is no such prior, or the folder holds something else, or an
-        array in it is damaged.
+      ValueError: if there is no such prior, the folder does not contain one, or a file
+        in it is damaged.
+
+    Examples:
+      >>> import pigdm_jax as pj
+      >>> prior = pj.load_prior("photos-64")
+      >>> prior.trained_size, prior.multiple
+      (64, 8)
     """
     saved = read_network(name_or_path)
     network = saved.network.clone(dtype=dtype, remat=remat)
@@ -152,7 +176,7 @@ def load_prior(
 
 
 class SavedNetwork(NamedTuple):
-    """The contents of a prior's folder."""
+    """The contents of a saved prior; for the fields see `save_prior`."""
 
     network: Network
     params: Any
@@ -163,11 +187,11 @@ class SavedNetwork(NamedTuple):
 
 
 def read_network(name_or_path: str | Path) -> SavedNetwork:
-    """The network of a shipped prior, or of one in a folder.
+    """Read a shipped prior or one in a folder, and check its digests.
 
     Raises:
-      ValueError: if there is no such prior, or the folder holds something else, or an
-        array in it is damaged.
+      ValueError: if there is no such prior, the folder does not contain one, or a file
+        in it is damaged.
     """
     path = find_prior(name_or_path)
     metadata = read_metadata(path)
@@ -176,7 +200,7 @@ def read_network(name_or_path: str | Path) -> SavedNetwork:
     params = _restore(path / PARAMS, metadata["arrays"])
     if metadata.get("fits") != fits_digest(metadata):
         _check_params(params, network, path)
-    schedule = _schedule_from_json(metadata["schedule"])
+    schedule = schedule_from_json(metadata["schedule"])
     return SavedNetwork(
         network,
         params,
@@ -187,42 +211,11 @@ def read_network(name_or_path: str | Path) -> SavedNetwork:
     )
 
 
-def read_metadata(path: Path) -> dict[str, Any]:
-    """The contents of `prior.json` in a prior's folder.
-
-    Raises:
-      ValueError: if there is none, or it is of another format.
-    """
-    try:
-        metadata = json.loads((path / METADATA).read_text())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError):
-        raise ValueError(
-            f"{path} is no prior: it has no readable {METADATA}; make one from a "
-            "PyTorch checkpoint with `pigdm convert FILE OUT`"
-        ) from None
-    version = metadata.get("format_version")
-    if version != FORMAT_VERSION:
-        raise ValueError(
-            f"{path} has format version {version}, and this version of pigdm_jax reads "
-            f"version {FORMAT_VERSION}; make it again from its checkpoint with `pigdm "
-            "convert`, or from its training run with `pigdm train`"
-        )
-    missing = FIELDS - metadata.keys()
-    if missing:
-        raise ValueError(f"{path / METADATA} lacks {', '.join(sorted(missing))}")
-    if metadata["architecture"] not in ARCHITECTURES:
-        raise ValueError(
-            f"{path} is of the architecture {metadata['architecture']!r}; this version "
-            f"of pigdm_jax knows {', '.join(ARCHITECTURES)}"
-        )
-    return metadata
-
-
 def _restore(path: Path, expected: dict[str, str]) -> Any:
     """The parameters as float32 arrays on the default device.
 
     Raises:
-      ValueError: if an array is not the one that was saved.
+      ValueError: if an array differs from the one that was saved.
     """
     with ocp.PyTreeCheckpointer() as checkpointer:
         saved = checkpointer.metadata(path).item_metadata.tree
@@ -242,7 +235,11 @@ def _restore(path: Path, expected: dict[str, str]) -> Any:
 
 
 def _check_params(params: Any, network: Network, path: Path) -> None:
-    """Refuse parameters that are not those of the configured network."""
+    """Compare the shapes of parameters with those of the network.
+
+    Raises:
+      ValueError: if they differ.
+    """
     expected = parameter_shapes(network)
     forms: list[Any] = [jax.tree.structure(expected), jax.tree.structure(params)]
     same = forms[0] == forms[1] and all(
@@ -251,16 +248,3 @@ def _check_params(params: Any, network: Network, path: Path) -> None:
     )
     if not same:
         raise ValueError(f"{path}: its parameters do not fit the network in {METADATA}")
-
-
-def _schedule_to_json(schedule: Schedule) -> dict[str, Any]:
-    for name in ("linear", "cosine"):
-        if schedule == Schedule.named(name):
-            return {"name": name}
-    return {"betas": list(schedule.betas)}
-
-
-def _schedule_from_json(saved: dict[str, Any]) -> Schedule:
-    if "betas" in saved:
-        return Schedule.from_betas(saved["betas"])
-    return Schedule.named(saved["name"])

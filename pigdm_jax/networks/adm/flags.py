@@ -1,4 +1,4 @@
-"""What the tensors of a checkpoint do not say about an ADM UNet; imports nothing."""
+"""Settings of an ADM UNet that its tensors do not determine; imports no JAX."""
 
 import dataclasses
 from typing import Literal
@@ -6,7 +6,7 @@ from typing import Literal
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointFlags:
-    """What shapes do not determine; None if not given. Named as ADM's own flags.
+    """Settings that shapes do not determine, named as ADM's flags; None if not given.
 
     Attributes:
       num_head_channels: width of an attention head; -1 if not given, as in ADM.

@@ -1,4 +1,4 @@
-"""What the names and shapes of an ADM UNet's tensors tell of its configuration."""
+"""The settings that the names and shapes of an ADM UNet's tensors determine."""
 
 import re
 from typing import Any
@@ -8,7 +8,7 @@ from pigdm_jax.networks.base import Shapes
 
 
 def infer(shapes: Shapes) -> dict[str, Any]:
-    """The arguments of `UNetConfig` that tensors decide.
+    """The arguments of `UNetConfig` that shapes determine.
 
     Raises:
       CheckpointError: if they are not an ADM UNet's.
@@ -34,12 +34,13 @@ def infer(shapes: Shapes) -> dict[str, Any]:
 
 
 def _infer(shapes: Shapes) -> dict[str, Any]:
-    """As `infer`; a KeyError names a tensor that it needs and does not find."""
+    """As `infer`; raises KeyError with the name of a missing tensor."""
     model_channels = shapes["time_embed.0.weight"][1]
     blocks = _positions(shapes, "input_blocks")
     out_blocks = _positions(shapes, "output_blocks")
-    # Each level but the last ends in a layer that doubles the image on the way up. One
-    # without a convolution has no tensors, but its twin on the way down has a number.
+    # On the way up each level but the last ends in a layer that doubles the image. If
+    # it has no convolution, it has no tensors; but then its counterpart on the way down
+    # leaves a gap in the numbers of the blocks.
     ups = [
         layer
         for _, position, layer in out_blocks
@@ -78,14 +79,14 @@ def _positions(shapes: Shapes, side: str) -> set[tuple[int, int, str]]:
     positions = {(int(m[1]), int(m[2]), m[3]) for m in found if m}
     if not positions:
         raise KeyError(f"{side}.0.0")
-    # A number out of range is a foreign tensor, and would cost memory.
+    # A number out of range is not ADM's, and would make the list of levels huge.
     if max(block for block, _, _ in positions) > len(shapes):
-        raise ValueError(f"the blocks of its {side} are not numbered through")
+        raise ValueError(f"the blocks of its {side} are not numbered consecutively")
     return positions
 
 
 def _multiple(channels: int, base: int) -> int | float:
-    """The multiple whose product with the base, rounded down, is the width."""
+    """The multiple of the base that, rounded down, gives the number of channels."""
     if channels % base == 0:
         return channels // base
     multiple = channels / base
@@ -105,5 +106,5 @@ def _check_widths(decided: dict[str, Any]) -> None:
     if decided["out_channels"] not in (image, 2 * image):
         raise CheckpointError(
             f"the network makes {decided['out_channels']} channels of "
-            f"{decided['in_channels']}, so it does not predict noise of an image"
+            f"{decided['in_channels']}, so it does not predict the noise in an image"
         )

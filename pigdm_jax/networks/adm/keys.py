@@ -1,4 +1,4 @@
-"""PyTorch's names and layouts to those of `pigdm_jax.networks.adm`, by rule."""
+"""Conversion of names and layouts from PyTorch to `pigdm_jax.networks.adm`."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -15,9 +15,10 @@ Path = tuple[str, ...]
 
 
 def flax_path(key: str, ndim: int) -> Path:
-    """Where a PyTorch tensor goes: numbers join the name before them.
+    """The path of a PyTorch tensor in the parameters.
 
-    `input_blocks.4.1.qkv.weight` is `input_blocks_4_1` / `qkv` / `kernel`.
+    Numbers are joined to the name before them: `input_blocks.4.1.qkv.weight` becomes
+    `input_blocks_4_1` / `qkv` / `kernel`.
     """
     *modules, leaf = key.split(".")
     path: list[str] = []
@@ -35,14 +36,14 @@ def flax_path(key: str, ndim: int) -> Path:
 
 
 def torch_key(path: Path) -> str:
-    """The name that PyTorch has for a parameter of the UNet: `flax_path` undone."""
+    """PyTorch's name of a parameter; inverts `flax_path`."""
     *modules, leaf = path
     names = [re.sub(r"_(?=\d)", ".", module) for module in modules]
     return ".".join([*names, "bias" if leaf == "bias" else "weight"])
 
 
 def flax_layout(path: Path, array: np.ndarray) -> np.ndarray:
-    """Output channels last: OIHW to HWIO, (out, in) and (out, in, 1) to (in, out)."""
+    """An array with output channels last: HWIO of OIHW, (in, out) of (out, in[, 1])."""
     if path[-1] != "kernel":
         return array
     if array.ndim == 4:
@@ -53,7 +54,7 @@ def flax_layout(path: Path, array: np.ndarray) -> np.ndarray:
 
 
 def check_names(shapes: Mapping[str, tuple[int, ...]], network: UNet) -> None:
-    """Compare a checkpoint's tensors with those that a network has.
+    """Compare the tensors of a checkpoint with those of a network.
 
     Raises:
       CheckpointError: that names every tensor that is missing, superfluous or of
@@ -85,7 +86,7 @@ def check_names(shapes: Mapping[str, tuple[int, ...]], network: UNet) -> None:
 def to_params(tensors: Iterable[tuple[str, np.ndarray]]) -> Any:
     """The parameters of a UNet on the CPU, from arrays by PyTorch's names.
 
-    Takes one array at a time and keeps none, so that a generator needs no second copy.
+    A generator of tensors is consumed one by one, so that one array is in memory twice.
     """
     cpu = jax.local_devices(backend="cpu")[0]
     params: dict[str, Any] = {}

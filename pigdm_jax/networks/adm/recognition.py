@@ -1,4 +1,4 @@
-"""The network's configuration, from the shapes of its tensors and from flags."""
+"""The configuration of an ADM UNet from the shapes of its tensors and from flags."""
 
 import dataclasses
 import functools
@@ -21,19 +21,19 @@ ASSUMED = {
 
 
 def digest(shapes: Shapes) -> str:
-    """What a checkpoint is recognised by: a hash of all names and shapes."""
+    """A hash of all names and shapes, by which public checkpoints are recognised."""
     listing = json.dumps(sorted((key, list(shape)) for key, shape in shapes.items()))
     return hashlib.sha256(listing.encode()).hexdigest()[:16]
 
 
 @functools.cache
 def known_checkpoints() -> dict[str, dict[str, Any]]:
-    """By digest: names of public checkpoints, and what their shapes do not tell."""
+    """Names and further settings of the public checkpoints, by digest."""
     return json.loads((Path(__file__).parent / "known.json").read_text())
 
 
 def recognise(shapes: Shapes, flags: CheckpointFlags) -> Recognised:
-    """The configuration that shapes, known checkpoints and flags give together.
+    """The configuration that follows from shapes, known checkpoints and flags.
 
     Raises:
       CheckpointError: if they are not an ADM UNet's, contradict each other, or leave
@@ -41,25 +41,25 @@ def recognise(shapes: Shapes, flags: CheckpointFlags) -> Recognised:
     """
     decided = infer(shapes)
     known = known_checkpoints().get(digest(shapes), {"names": [], "settings": {}})
-    said = _said(flags)
-    resolutions = said.pop("attention_resolutions", None)
+    given = _given(flags)
+    resolutions = given.pop("attention_resolutions", None)
     settings = known["settings"]
-    if not settings and not {"num_head_channels", "num_heads"} & said.keys():
+    if not settings and not {"num_head_channels", "num_heads"} & given.keys():
         raise CheckpointError(
-            "the tensors do not tell how wide attention heads are, and this is no "
-            "public checkpoint; say it by --num-head-channels or --num-heads"
+            "the tensors do not determine the width of attention heads, and this is "
+            "not a public checkpoint; give --num-head-channels or --num-heads"
         )
-    if "num_heads" in said and "num_head_channels" not in said:
-        # A number of heads means nothing beside a width: what is known gives way.
-        said["num_head_channels"] = -1
+    if "num_heads" in given and "num_head_channels" not in given:
+        # A number of heads has no effect beside a width, so the known width is dropped.
+        given["num_head_channels"] = -1
     overrides = [
         f"{_flag(key)} {value} instead of {settings[key]}"
-        for key, value in said.items()
+        for key, value in given.items()
         if key in settings and settings[key] != value
     ]
-    open_ = [key for key in ASSUMED if key not in settings and key not in said]
+    open_ = [key for key in ASSUMED if key not in settings and key not in given]
     assumptions = [f"{ASSUMED[key][1]} ({_flag(key)})" for key in open_]
-    settings = {key: ASSUMED[key][0] for key in open_} | settings | said
+    settings = {key: ASSUMED[key][0] for key in open_} | settings | given
     schedule = settings.pop("schedule")
     order = settings.pop("new_attention_order")
     config = UNetConfig(**decided, **settings, use_new_attention_order=order)
@@ -75,13 +75,13 @@ def recognise(shapes: Shapes, flags: CheckpointFlags) -> Recognised:
     )
 
 
-def _said(flags: CheckpointFlags) -> dict[str, Any]:
-    """The flags that say something; ADM's -1 says nothing about heads."""
-    said = {
+def _given(flags: CheckpointFlags) -> dict[str, Any]:
+    """The flags that are given; for heads, ADM's -1 means not given."""
+    given = {
         field.name: getattr(flags, field.name) for field in dataclasses.fields(flags)
     }
-    nothing = {key: -1 if "num_head" in key else None for key in said}
-    return {k: v for k, v in said.items() if v is not None and v != nothing[k]}
+    nothing = {key: -1 if "num_head" in key else None for key in given}
+    return {k: v for k, v in given.items() if v is not None and v != nothing[k]}
 
 
 def _flag(name: str) -> str:
@@ -99,8 +99,8 @@ def _check_settings(config: UNetConfig) -> None:
     width = config.num_head_channels
     if width != -1 and config.num_heads_upsample != -1:
         raise CheckpointError(
-            "--num-heads-upsample means nothing where heads have a fixed width; say "
-            "--num-heads with it"
+            "--num-heads-upsample has no effect where heads have a fixed width; give "
+            "--num-heads too"
         )
     last = len(config.channel_mult) - 1
     for level, multiple in enumerate(config.channel_mult):
@@ -121,7 +121,7 @@ def _check_settings(config: UNetConfig) -> None:
 
 
 def _check_resolutions(config: UNetConfig, text: str) -> None:
-    """Hold ADM's flag, in pixels, against the layers that have attention."""
+    """Compare ADM's flag, in pixels, with the layers that have attention."""
     side = config.image_size
     if side is None:
         raise CheckpointError(
@@ -132,7 +132,7 @@ def _check_resolutions(config: UNetConfig, text: str) -> None:
         raise CheckpointError(
             f"--attention-resolutions is a list like 32,16,8, got {text}"
         )
-    # As in ADM, a resolution that the network never comes to changes nothing.
+    # As in ADM, resolutions that the network does not have are ignored.
     factors = {2**level for level in range(len(config.channel_mult))}
     wanted = {side // int(part) for part in parts} & factors
     if wanted != set(config.attention_resolutions):

@@ -1,8 +1,8 @@
 """The ADM UNet (Dhariwal and Nichol 2021) in flax.linen, and its configuration.
 
-Layers bear the names of the public PyTorch checkpoints with dots turned into
-underscores (`input_blocks.4.1.qkv` is `input_blocks_4_1` / `qkv`), so that converting
-weights is a rule and not a table.
+Layers have the names of the public PyTorch checkpoints, with underscores before numbers
+(`input_blocks.4.1.qkv` is `input_blocks_4_1` / `qkv`), so that weights are converted by
+a rule instead of a table.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ from pigdm_jax.networks.blocks import (
 
 @dataclasses.dataclass(frozen=True)
 class UNetConfig:
-    """What the ADM UNet is built from; names and meanings are the original's.
+    """The configuration of the ADM UNet, with the original's names and meanings.
 
     Attributes:
       model_channels: base width; level l has channel_mult[l] times as many channels.
@@ -38,15 +38,26 @@ class UNetConfig:
       in_channels: 3; 6 for a super-resolution network, whose input is the noisy image
         and the enlarged low-resolution one.
       out_channels: 3, or 6 where the network also predicts a variance.
-      image_size: side of the training images, or None where it does not matter.
+      image_size: side in pixels of its images; None for any size.
       num_classes: size of the label embedding, or None.
-      num_heads: attention heads, where num_head_channels is -1.
+      num_heads: number of attention heads, if num_head_channels is -1.
       num_head_channels: width of a head, or -1.
-      num_heads_upsample: heads on the way up where they differ, or -1.
+      num_heads_upsample: number of heads on the way up, or -1 for num_heads.
       use_scale_shift_norm: the embedding scales and shifts a norm (else it is added).
       resblock_updown: residual blocks change the resolution (else plain layers do).
       conv_resample: plain resampling layers have a convolution.
       use_new_attention_order: split q, k, v before heads (else heads before q, k, v).
+
+    Examples:
+      >>> import pigdm_jax as pj
+      >>> config = pj.UNetConfig(
+      ...     model_channels=32,
+      ...     channel_mult=(1, 2),
+      ...     num_res_blocks=1,
+      ...     attention_resolutions=(2,),
+      ... )
+      >>> config.multiple, pj.UNet(config).image_channels
+      (2, 3)
     """
 
     model_channels: int
@@ -138,7 +149,7 @@ class AttentionBlock(nn.Module):
         else:
             qkv = qkv.reshape(b, height * width, heads, 3, c // heads)
             q, k, v = jnp.moveaxis(qkv, 3, 0)
-        # Every pixel's weight on every other is more to keep than to compute again.
+        # Recomputing the attention weights is cheaper than storing them.
         attention = jax.checkpoint(jax.nn.dot_product_attention)
         out = attention(q, k, v).reshape(tokens.shape)
         out = nn.Dense(c, dtype=self.dtype, name="proj_out")(out)
@@ -184,12 +195,15 @@ class Upsample(nn.Module):
 
 
 class UNet(Network):
-    """The network: noisy images and timesteps to eps (and a learned variance).
+    """The ADM UNet: from noisy images and timesteps to eps (and a learned variance).
 
     Attributes:
-      config: what to build.
-      dtype: of convolutions and matrix products; norms and softmax stay float32.
-      remat: recompute each block in the backward pass instead of storing it.
+      config: a `UNetConfig`.
+      dtype: type of convolutions and matrix products; norms and softmax use float32.
+      remat: whether blocks are recomputed in the backward pass instead of stored.
+
+    Reference: Dhariwal and Nichol, "Diffusion models beat GANs on image synthesis",
+    NeurIPS 2021.
     """
 
     config: UNetConfig
@@ -203,7 +217,7 @@ class UNet(Network):
 
     @property
     def image_size(self) -> int | None:
-        """Side of the training images, where it matters."""
+        """Side in pixels of its images; None for any size."""
         return self.config.image_size
 
     @property
@@ -218,7 +232,7 @@ class UNet(Network):
 
     @property
     def takes_image(self) -> bool:
-        """Whether it is a super-resolution network."""
+        """Whether it takes a low-resolution image (super-resolution)."""
         return self.config.in_channels != self.config.image_channels
 
     def memory(self, image_shape: ImageShape) -> int:

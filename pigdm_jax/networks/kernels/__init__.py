@@ -1,1 +1,1 @@
-"""Operations of the networks with lowerings of their own on CPUs."""
+"""Operations of the networks that have their own lowering on CPUs."""

@@ -1,12 +1,13 @@
-"""The UNet's convolutions, which CPUs do with fewer multiplications.
+"""The UNet's convolutions, with faster algorithms on CPUs.
 
-`convolve` is one bilinear primitive, so that its gradient is a convolution again, on
-every platform and in every loop. On CPUs large enough 3 x 3 convolutions are Winograd's
-F(2 x 2, 3 x 3): 16 matrix products of 4 x 4 windows' transforms in the place of 36,
-from 64 channels 1.3 to 1.5 times as fast (`benchmarks/convolution.py`), to the same
-rounding. The gradient needs the same transforms of the kernel in another order, and
-those of weights are taken once, outside of the sampler's loop. The gradients of smaller
-ones, and convolutions to few channels, are one matrix product for all taps.
+`convolve` is one bilinear primitive, whose gradient is the same primitive. On CPUs,
+large 3 x 3 convolutions use Winograd's F(2 x 2, 3 x 3): 16 matrix products for each 2 x
+2 pixels instead of 36, which is 1.3 to 1.5 times as fast from 64 channels on
+(`benchmarks/convolution.py`), with the same rounding error. The gradient uses the same
+transforms of the kernel in another order; XLA computes those of the weights once,
+outside of the sampler's loop. Gradients of smaller convolutions, and convolutions to
+few channels, are one matrix product for all taps. Other platforms use XLA's
+convolution.
 
 Reference: Lavin and Gray 2016, Fast Algorithms for Convolutional Neural Networks.
 """
@@ -24,17 +25,17 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
-# Fewer windows or channels do not make up for the transforms.
+# With fewer windows or channels the transforms take longer than they save.
 LEAST_WINDOWS, LEAST_CHANNELS = 256, 32
-# An image's own channels, and those of a learned variance.
+# At most this many: the channels of an image and of a learned variance.
 FEW_CHANNELS = 8
 
-# Of windows, of kernels and of products (Lavin and Gray, section 4.1).
+# Transforms of windows, of kernels and of products (Lavin and Gray, section 4.1).
 WINDOW = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]])
 KERNEL = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
 OUTPUT = np.array([[1, 1, 1, 0], [0, 1, -1, -1]])
-# A kernel turned round has the same transforms in this order.
-TURNED = [3, 1, 2, 0]
+# The transforms of a flipped kernel are those of the kernel in this order.
+FLIPPED = [3, 1, 2, 0]
 
 _convolve = Primitive("convolve")
 
@@ -42,57 +43,63 @@ _convolve = Primitive("convolve")
 def convolve(
     x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"]
 ) -> Float[Array, "b h w o"]:
-    """Convolution by an odd number of taps that keeps the image's size."""
-    return _convolve.bind(x, kernel, turned=False)
+    """Convolution with an odd number of taps and zero padding; keeps the size.
+
+    Args:
+      x: images.
+      kernel: k x k taps, k odd.
+    """
+    return _convolve.bind(x, kernel, flipped=False)
 
 
-def _plain(x: Array, kernel: Array, turned: bool) -> Array:
-    if turned:
+def _plain(x: Array, kernel: Array, flipped: bool) -> Array:
+    if flipped:
         kernel = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
     return jax.lax.conv_general_dilated(
         x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
 
 
-def _on_cpu(x: Array, kernel: Array, turned: bool) -> Array:
+def _on_cpu(x: Array, kernel: Array, flipped: bool) -> Array:
     batch, height, width, inner = x.shape
-    outer = kernel.shape[2 if turned else 3]
+    outer = kernel.shape[2 if flipped else 3]
     windows = batch * -(-height // 2) * -(-width // 2)
     if x.dtype != jnp.float32:
-        return _plain(x, kernel, turned)
+        return _plain(x, kernel, flipped)
     if (
         kernel.shape[:2] == (3, 3)
         and windows >= LEAST_WINDOWS
         and min(inner, outer) >= LEAST_CHANNELS
     ):
-        return winograd(x, kernel, turned)
-    # XLA would turn the kernel round anew in every step of a loop.
-    if outer <= FEW_CHANNELS or (turned and inner > FEW_CHANNELS):
-        return by_taps(x, kernel, turned)
-    return _plain(x, kernel, turned)
+        return winograd(x, kernel, flipped)
+    # XLA would flip the kernel again in every step of a loop.
+    if outer <= FEW_CHANNELS or (flipped and inner > FEW_CHANNELS):
+        return by_taps(x, kernel, flipped)
+    return _plain(x, kernel, flipped)
 
 
 def by_taps(
-    x: Float[Array, "b h w c"], kernel: Float[Array, "k k i o"], turned: bool
+    x: Float[Array, "b h w c"], kernel: Float[Array, "k k i o"], flipped: bool
 ) -> Float[Array, "b h w d"]:
-    """The convolution as one matrix product for all taps, shifted and added up after.
+    """The convolution as one matrix product for all taps, then shifts and sums.
 
-    Turned round, the kernel is used as it lies in memory.
+    A flipped kernel is used without a copy.
 
     Args:
-      x: the image; c is i and d is o, with `turned` the other way round.
+      x: images; c is i and d is o, or the reverse if `flipped`.
       kernel: the taps.
-      turned: convolve by the kernel turned round, from its outputs to its inputs.
+      flipped: convolve with the kernel flipped in both axes and with its input and
+        output channels exchanged, which is the transpose of the convolution.
     """
     size, _, inner, outer = kernel.shape
-    if turned:
+    if flipped:
         matrix = kernel.reshape(-1, outer).T
     else:
         matrix = kernel.transpose(2, 0, 1, 3).reshape(inner, -1)
     products = x.reshape(-1, x.shape[-1]) @ matrix
     products = products.reshape(*x.shape[:3], size, size, -1)
     offsets = [tap - size // 2 for tap in range(size)]
-    if turned:
+    if flipped:
         offsets = [-offset for offset in offsets]
     lines = [
         _total(_shifted(products[:, :, :, k, i], n, 2) for i, n in enumerate(offsets))
@@ -107,7 +114,7 @@ def _total(arrays: Iterable[Array]) -> Array:
 
 
 def _shifted(x: Array, offset: int, axis: int) -> Array:
-    """The image moved back by `offset` pixels, padded with zeros."""
+    """The image shifted by -`offset` pixels along an axis, padded with zeros."""
     size = x.shape[axis]
     x = jax.lax.slice_in_dim(x, max(offset, 0), size + min(offset, 0), axis=axis)
     pad = [(0, 0)] * x.ndim
@@ -116,14 +123,15 @@ def _shifted(x: Array, offset: int, axis: int) -> Array:
 
 
 def winograd(
-    x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 i o"], turned: bool
+    x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 i o"], flipped: bool
 ) -> Float[Array, "b h w d"]:
-    """Convolution by 3 x 3 taps that keeps the image's size, 2 x 2 pixels at a time.
+    """Winograd's convolution with 3 x 3 taps, 2 x 2 pixels at a time.
 
     Args:
-      x: the image; c is i and d is o, with `turned` the other way round.
+      x: images; c is i and d is o, or the reverse if `flipped`.
       kernel: the taps.
-      turned: convolve by the kernel turned round, from its outputs to its inputs.
+      flipped: convolve with the kernel flipped in both axes and with its input and
+        output channels exchanged, which is the transpose of the convolution.
     """
     batch, height, width, inner = x.shape
     rows, columns = -(-height // 2), -(-width // 2)
@@ -134,8 +142,8 @@ def winograd(
         for i in range(4)
     ]
     kernels = _transformed(KERNEL, [list(line) for line in kernel])
-    if turned:
-        kernels = [[kernels[p][q].T for q in TURNED] for p in TURNED]
+    if flipped:
+        kernels = [[kernels[p][q].T for q in FLIPPED] for p in FLIPPED]
     products = [
         [
             (window.reshape(-1, inner) @ taps).reshape(batch, rows, columns, -1)
@@ -149,7 +157,7 @@ def winograd(
 
 
 def _transformed(matrix: np.ndarray, parts: list[list[Array]]) -> list[list[Array]]:
-    """The matrix times the square of arrays times the matrix transposed."""
+    """The product M A M^T, where the entries of A are arrays."""
     lines = [
         [_sum(row, column) for column in zip(*parts, strict=True)] for row in matrix
     ]
@@ -157,7 +165,7 @@ def _transformed(matrix: np.ndarray, parts: list[list[Array]]) -> list[list[Arra
 
 
 def _sum(factors: np.ndarray, arrays: tuple[Array, ...] | list[Array]) -> Array:
-    """The arrays added up, each times its factor."""
+    """The weighted sum of the arrays; factors of 0 and 1 cost nothing."""
     return _total(
         array if factor == 1 else array * factor.astype(array.dtype)
         for factor, array in zip(factors, arrays, strict=True)
@@ -165,34 +173,34 @@ def _sum(factors: np.ndarray, arrays: tuple[Array, ...] | list[Array]) -> Array:
     )
 
 
-def _by_x(cotangent: Array, x: Any, kernel: Array, turned: bool) -> Array:
-    """The gradient by the image: a convolution by the kernel turned round."""
+def _by_x(cotangent: Array, x: Any, kernel: Array, flipped: bool) -> Array:
+    """The gradient with respect to the image: a convolution with the flipped kernel."""
     del x
-    return _convolve.bind(cotangent, kernel, turned=not turned)
+    return _convolve.bind(cotangent, kernel, flipped=not flipped)
 
 
-def _by_kernel(cotangent: Array, x: Array, kernel: Any, turned: bool) -> Array:
-    plain = partial(_plain, x, turned=turned)
+def _by_kernel(cotangent: Array, x: Array, kernel: Any, flipped: bool) -> Array:
+    plain = partial(_plain, x, flipped=flipped)
     (gradient,) = jax.linear_transpose(plain, kernel.aval)(cotangent)
     return gradient
 
 
 def _batched(
-    arguments: tuple[Array, Array], axes: tuple, turned: bool
+    arguments: tuple[Array, Array], axes: tuple, flipped: bool
 ) -> tuple[Array, int]:
-    """More images for one kernel, or kernel by kernel."""
+    """A larger batch if there is one kernel; else a convolution for each kernel."""
     x, kernel = arguments
     if axes[1] is not None:
-        return jax.vmap(partial(_plain, turned=turned), axes)(x, kernel), 0
+        return jax.vmap(partial(_plain, flipped=flipped), axes)(x, kernel), 0
     x = jnp.moveaxis(x, axes[0], 0)
-    out = _convolve.bind(x.reshape(-1, *x.shape[2:]), kernel, turned=turned)
+    out = _convolve.bind(x.reshape(-1, *x.shape[2:]), kernel, flipped=flipped)
     return out.reshape(*x.shape[:-1], -1), 0
 
 
-_convolve.def_impl(jax.jit(_convolve.bind, static_argnames="turned"))
+_convolve.def_impl(jax.jit(_convolve.bind, static_argnames="flipped"))
 _convolve.def_abstract_eval(
-    lambda x, kernel, turned: x.update(
-        shape=(*x.shape[:3], kernel.shape[2 if turned else 3])
+    lambda x, kernel, flipped: x.update(
+        shape=(*x.shape[:3], kernel.shape[2 if flipped else 3])
     )
 )
 ad.defbilinear(_convolve, _by_x, _by_kernel)

@@ -1,13 +1,13 @@
-"""Group norm, its scale and shift, and SiLU as one function with its own derivative.
+"""Group norm, scale and shift, and SiLU as one function with its own derivative.
 
-They are most of a UNet's time outside of its convolutions. What XLA's CPU backend makes
-of them written out is slow for two reasons, and two linear primitives, each the other's
-transpose, avoid them. It does not vectorise sums over rows: `pixel_sum` is a matrix
-product there. And it computes what belongs to a channel again for every pixel, along
-with the pixel's own arithmetic: `pixel_spread` has it finished before.
+Besides convolutions these take most of a UNet's time. Written in plain JAX they are
+slow on CPUs for two reasons, which two linear primitives, each the other's transpose,
+avoid. XLA does not vectorise sums over rows: `pixel_sum` is a matrix product on CPUs.
+And XLA fuses the arithmetic of a channel into that of its pixels and so repeats it for
+every pixel: `pixel_broadcast` has a barrier before the broadcast.
 
-Of an image's size only the input is kept for the derivative; the rest is computed again
-from each group's mean and variance, at no loss of time.
+For the derivative only the input and the statistics of each group are stored; the rest
+is recomputed, which takes no longer than reading it from memory.
 """
 
 from collections.abc import Callable
@@ -32,16 +32,18 @@ def normalise(
     shift: Float[Array, "b c"],
     silu: bool,
 ) -> Float[Array, "b n c"]:
-    """Every group of channels to mean 0 and variance 1, then scale, shift, SiLU.
+    """Group norm, x -> silu(scale (x - mean) / sqrt(variance + EPSILON) + shift).
+
+    Mean and variance are those of each group of channels, of which there are GROUPS.
 
     Args:
       x: images of n pixels.
-      scale: for every image and channel.
-      shift: likewise.
-      silu: whether SiLU follows.
+      scale: a factor for each image and channel.
+      shift: a summand for each image and channel.
+      silu: whether SiLU is applied.
 
     Returns:
-      The images in float32, which all is computed in.
+      The images in float32; everything is computed in float32.
     """
 
     def in_float32(x: Array, scale: Array, shift: Array) -> Array:
@@ -57,14 +59,14 @@ def _normalise(silu: bool, x: Array, scale: Array, shift: Array) -> Array:
 
 
 def _evaluated(x: Array, scale: Array, shift: Array, silu: bool) -> tuple[Array, ...]:
-    """The output, and what its derivative needs."""
+    """The output, and the arrays that its derivative needs."""
     pixels = x.shape[1]
     mean = checkpoint_name(_per_group(_mean(x)), _KEPT)
-    centred = x - pixel_spread(mean, pixels)
+    centred = x - pixel_broadcast(mean, pixels)
     variance = checkpoint_name(_per_group(_mean(jnp.square(centred))), _KEPT)
     inverse = jax.lax.rsqrt(variance + EPSILON)
-    factor = pixel_spread(inverse * scale, pixels)
-    before = centred * factor + pixel_spread(shift, pixels)
+    factor = pixel_broadcast(inverse * scale, pixels)
+    before = centred * factor + pixel_broadcast(shift, pixels)
     out = before * jax.nn.sigmoid(before) if silu else before
     return out, centred, inverse, factor, before
 
@@ -84,12 +86,12 @@ def _tangent(
     if by_x is not None:
         mean = _per_group(_mean(by_x))
         along = inverse**2 * _per_group(_mean(by_x * centred))
-        inner = by_x + pixel_spread(-mean, pixels)
-        tangent += factor * (inner + centred * pixel_spread(-along, pixels))
+        inner = by_x + pixel_broadcast(-mean, pixels)
+        tangent += factor * (inner + centred * pixel_broadcast(-along, pixels))
     if by_scale is not None:
-        tangent += centred * pixel_spread(inverse * by_scale, pixels)
+        tangent += centred * pixel_broadcast(inverse * by_scale, pixels)
     if by_shift is not None:
-        tangent += pixel_spread(by_shift, pixels)
+        tangent += pixel_broadcast(by_shift, pixels)
     if silu:
         sigmoid = jax.nn.sigmoid(before)
         tangent *= sigmoid * (1 + before * (1 - sigmoid))
@@ -102,7 +104,7 @@ def _mean(x: Float[Array, "b n c"]) -> Float[Array, "b c"]:
 
 
 def _per_group(values: Float[Array, "b c"]) -> Float[Array, "b c"]:
-    """The mean over each group's channels, for every channel."""
+    """The mean over the channels of each group, repeated for each channel."""
     size = values.shape[-1] // GROUPS
     if size == 1:
         return values
@@ -111,17 +113,17 @@ def _per_group(values: Float[Array, "b c"]) -> Float[Array, "b c"]:
     return product(product(values, member / size), member.T)
 
 
-_pixel_sum, _pixel_spread = Primitive("pixel_sum"), Primitive("pixel_spread")
+_pixel_sum, _pixel_broadcast = Primitive("pixel_sum"), Primitive("pixel_broadcast")
 
 
 def pixel_sum(x: Float[Array, "b n c"]) -> Float[Array, "b c"]:
-    """The sum over pixels."""
+    """The sum over pixels; the transpose of `pixel_broadcast`."""
     return _pixel_sum.bind(x)
 
 
-def pixel_spread(values: Float[Array, "b c"], pixels: int) -> Float[Array, "b n c"]:
-    """The same value for every pixel."""
-    return _pixel_spread.bind(values, pixels=pixels)
+def pixel_broadcast(values: Float[Array, "b c"], pixels: int) -> Float[Array, "b n c"]:
+    """The same values at each pixel; the transpose of `pixel_sum`."""
+    return _pixel_broadcast.bind(values, pixels=pixels)
 
 
 def _product(x: Array) -> Array:
@@ -145,7 +147,7 @@ def _define(
     lower: Callable[..., Array],
     lower_on_cpu: Callable[..., Array],
 ) -> None:
-    """Rules of a linear function of images, one image like the other."""
+    """Define the rules of a primitive that is linear and treats images alike."""
 
     def batched(arguments: tuple, axes: tuple, **how: int) -> tuple[Array, int]:
         x = jnp.moveaxis(arguments[0], axes[0], 0)
@@ -164,12 +166,12 @@ def _define(
 _define(
     _pixel_sum,
     lambda b, n, c: (b, c),
-    lambda cotangent, x: [pixel_spread(cotangent, x.aval.shape[1])],
+    lambda cotangent, x: [pixel_broadcast(cotangent, x.aval.shape[1])],
     partial(jnp.sum, axis=1),
     _product,
 )
 _define(
-    _pixel_spread,
+    _pixel_broadcast,
     lambda b, c, pixels: (b, pixels, c),
     lambda cotangent, values, pixels: [pixel_sum(cotangent)],
     _broadcast,

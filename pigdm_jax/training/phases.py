@@ -1,4 +1,4 @@
-"""The phases of a run: batches in, updates, checkpoints and figures out."""
+"""The phases of a run: the loop over batches, with logs and checkpoints."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -16,44 +16,57 @@ from pigdm_jax.networks import UNet, UNetConfig
 from pigdm_jax.training.checkpoints import Checkpoints
 from pigdm_jax.training.condition import pseudoinverses
 from pigdm_jax.training.config import Phase, TrainConfig
-from pigdm_jax.training.crops import batches
+from pigdm_jax.training.crops import crop_batches
 from pigdm_jax.training.evaluation import held_out_loss, write_samples
 from pigdm_jax.training.logs import Logs
 from pigdm_jax.training.photos import Collection
-from pigdm_jax.training.step import TrainState, init_state, make_optimizer, make_step
+from pigdm_jax.training.step import (
+    Batch,
+    TrainState,
+    init_state,
+    make_optimizer,
+    make_step,
+)
 from pigdm_jax.weights.store import read_network
 
-# Called with the steps done, the loss and crops a second, at every row of metrics.csv.
+# Called with step, loss and crops per second whenever metrics.csv gets a row.
 Report = Callable[[int, float, float], None]
 
 
 def leads() -> bool:
-    """Whether this process is the one that writes what is written once."""
+    """Whether this process writes the files that are written once."""
     return jax.process_index() == 0
 
 
 def initial_network(config: TrainConfig, classes: int | None) -> tuple[UNetConfig, Any]:
-    """The network, and the weights to start from; None for random ones.
+    """The network's configuration, and the weights to start from.
+
+    Args:
+      config: of the run.
+      classes: number of classes, or None.
+
+    Returns:
+      The configuration and the parameters, which are None for random ones.
 
     Raises:
-      ValueError: if the prior to start from was made in another way.
+      ValueError: if the prior to start from was trained with other flags.
     """
     if config.init is None:
         return config.network(classes), None
     saved = read_network(config.init)
-    for name, given, there in (
+    for name, given, required in (
         ("predicts", config.predicts, saved.predicts),
         ("schedule", config.noise_schedule(), saved.schedule),
         ("classes", classes, saved.network.num_classes),
         ("condition", "pinv" if config.condition else None, saved.sees),
     ):
-        if given != there:
+        if given != required:
             raise ValueError(f"--{name} must be as it was for the prior {config.init}")
     return saved.network.config, saved.params
 
 
 class Run:
-    """What stays the same during a run: network, devices, photos."""
+    """The constants of a run: flags, photos, network and devices."""
 
     def __init__(self, config: TrainConfig, photos: Collection) -> None:
         self.config, self.photos = config, photos
@@ -85,22 +98,27 @@ class Run:
         report: Report,
         stopped: Callable[[], bool],
     ) -> TrainState:
-        """Run the rest of a phase, or up to a signal."""
-        config = self.config
-        # The inputs and the result are placed alike.
-        update = jax.jit(
-            make_step(config, self.net, phase.batch),
-            compiler_options=compiler_options(),
-            in_shardings=(self.replicated, self.sharded),
-            out_shardings=self.replicated,
-            donate_argnums=0,
-        )
+        """Run a phase from a state to its end, or until a signal or preemption.
+
+        Args:
+          phase: the phase.
+          state: the state before the first step to do.
+          checkpoints: where states are saved.
+          logs: where figures are written.
+          out: the run's folder.
+          report: called when metrics.csv gets a row.
+          stopped: whether a signal has arrived.
+
+        Returns:
+          The state after the last step done; it is saved if the phase was stopped.
+        """
+        config, update = self.config, self._update(phase)
         rate = make_optimizer(config)[1]
         began, first = time.perf_counter(), int(state.step)
         for batch in self._batches(phase, first):
             state = update(state, batch)
             step = int(state.step)
-            # The first step is the compilation.
+            # The first step includes the compilation, so it is not timed.
             if step == first + 1:
                 began = time.perf_counter()
             seconds = time.perf_counter() - began
@@ -109,15 +127,11 @@ class Run:
             if step % config.sample_every == 0 or step == config.steps:
                 figures["held_out_loss"] = self._evaluate(state, phase.crop, out)
             if figures or step % config.log_every == 0:
-                logs.row(
-                    step,
-                    loss=float(state.loss),
-                    grad_norm=float(state.grad_norm),
-                    lr=float(rate(step)),
-                    **figures,
-                )
+                figures["loss"] = float(state.loss)
+                figures["grad_norm"] = float(state.grad_norm)
+                logs.row(step, lr=float(rate(step)), **figures)
                 logs.speed(step, speed)
-                report(step, float(state.loss), speed)
+                report(step, figures["loss"], speed)
             stop = stopped() or checkpoints.reached_preemption(step)
             if stop or step % config.save_every == 0 or step == config.steps:
                 checkpoints.save(state)
@@ -125,16 +139,27 @@ class Run:
                 break
         return state
 
+    def _update(self, phase: Phase) -> Callable[[TrainState, Batch], TrainState]:
+        """The jitted update for the batches of a phase."""
+        return jax.jit(
+            make_step(self.config, self.net, phase.batch),
+            compiler_options=compiler_options(),
+            in_shardings=(self.replicated, self.sharded),
+            out_shardings=self.replicated,
+            donate_argnums=0,
+        )
+
     def _evaluate(self, state: TrainState, crop: int, out: Path) -> float:
-        """The held-out loss; also writes samples, if the run can draw any."""
+        """The held-out loss; also writes samples of priors without a condition."""
         if leads() and not self.config.condition:
             folder = out / "samples"
             write_samples(self.config, self.net, state, self.photos, crop, folder)
         return held_out_loss(self.config, self.net, state, self.photos, crop)
 
-    def _batches(self, phase: Phase, step: int) -> Iterator[dict[str, Any]]:
+    def _batches(self, phase: Phase, step: int) -> Iterator[Batch]:
+        """The batches of a phase from a step on, sharded over all devices."""
         count, process = jax.process_count(), jax.process_index()
-        local = batches(
+        local = crop_batches(
             self.photos.train, phase, step, self.config.seed, process, count
         )
         for batch in local:
