@@ -1,4 +1,4 @@
-"""Inpainting: some pixels are seen, the others are not; and makers of masks."""
+"""Inpainting: the pixels where a mask is 1; and functions that generate masks."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -30,7 +30,7 @@ Seed = int | PRNGKey
 
 @pytree_class
 class Inpaint(Operator):
-    """Keeps the pixels where the mask is 1; made by `inpaint`."""
+    """The pixels where the mask is 1; see `inpaint`."""
 
     mask: Any  # H x W x (1 or C)
     image_shape: ImageShape = static_field()
@@ -42,62 +42,90 @@ class Inpaint(Operator):
         return self.mask * x
 
     def pinv(self, y: Image, damping: Damping = 0.0) -> Image:
-        """The kept pixels over (1 + damping)."""
+        """H^T y / (1 + damping): the kept pixels, and 0 elsewhere."""
         return self.mask * y / (1 + check_damping(damping))
 
     @property
     def gram(self) -> Image:
-        """The mask."""
+        """The mask, in the image's shape."""
         return jnp.broadcast_to(self.mask, self.image_shape)
 
     @property
     def spectrum(self) -> Spectrum:
-        """The pixels."""
-        return Spectrum(self.mask, lambda x: x, lambda k: k)
+        """V = I: the mask's values are the singular values."""
+        return Spectrum(self.mask, jnp.asarray, lambda k: k)
 
     def from_picture(self, picture: Image) -> Image:
-        """The picture without whatever it shows where pixels are hidden."""
+        """The picture with hidden pixels set to 0, whatever the file has there."""
         return self.mask * picture
 
 
 def inpaint(image_shape: ImageShape, mask: ArrayLike) -> Inpaint:
-    """Keep the pixels where `mask` is 1, hide those where it is 0.
+    """The pixels where `mask` is 1; those where it is 0 are hidden.
 
     Args:
       image_shape: (height, width, channels) of the image.
       mask: zeros and ones, (height, width), (height, width, 1) or the image's shape.
 
+    Returns:
+      A linear operator to images of the same shape, 0 where hidden.
+
     Raises:
-      ValueError: if the mask is of another size or holds other values.
+      ValueError: if the mask has another shape or other values.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from pigdm_jax import operators
+      >>> mask = operators.center_mask((8, 8, 3), size=4)
+      >>> operator = operators.inpaint((8, 8, 3), mask)
+      >>> float(operator.apply(jnp.ones((8, 8, 3))).mean())
+      0.75
     """
     image_shape = check_image_shape(image_shape)
     return Inpaint(check_mask(image_shape, mask), image_shape)
 
 
 def check_mask(image_shape: ImageShape, mask: ArrayLike) -> Float[Array, "H W c"]:
-    """A mask with a channel axis, if it is one for such images.
+    """A mask in float32 with a channel axis.
+
+    Args:
+      image_shape: (height, width, channels) of the image.
+      mask: zeros and ones, (height, width), (height, width, 1) or the image's shape.
 
     Raises:
-      ValueError: if the mask is of another size or holds other values than 0 and 1.
+      ValueError: if the mask has another shape or other values than 0 and 1.
     """
-    shape = jnp.shape(mask)
+    shape = np.shape(mask)
     if shape not in (image_shape[:2], (*image_shape[:2], 1), image_shape):
         raise ValueError(
             f"the mask has shape {shape}, the image is {image_shape[0]} x "
             f"{image_shape[1]} with {image_shape[2]} channels; they must agree"
         )
-    if not isinstance(mask, jax.core.Tracer):
-        if not np.isin(np.asarray(mask), (0, 1)).all():
-            raise ValueError("a mask holds only 0 (hidden) and 1 (kept)")
-    mask = jnp.asarray(mask, jnp.float32)
-    return mask[..., None] if mask.ndim == 2 else mask
+    traced = isinstance(mask, jax.core.Tracer)
+    if not traced and not np.isin(np.asarray(mask), (0, 1)).all():
+        raise ValueError("a mask must contain only 0 (hidden) and 1 (kept)")
+    array = jnp.asarray(mask, jnp.float32)
+    return array[..., None] if array.ndim == 2 else array
 
 
 def center_mask(image_shape: ImageShape, size: int = 128) -> Mask:
-    """Hides a square of `size` pixels in the middle.
+    """A mask that hides a square in the middle of the image.
+
+    Args:
+      image_shape: (height, width, channels) of the image.
+      size: side of the square in pixels, below the image's larger side.
+
+    Returns:
+      A mask (height, width, 1).
 
     Raises:
-      ValueError: if the square does not leave any pixel.
+      ValueError: if the square would hide all pixels or is empty.
+
+    Examples:
+      >>> from pigdm_jax import operators
+      >>> mask = operators.center_mask((8, 8, 3), size=4)
+      >>> mask.shape, float(mask.sum())
+      ((8, 8, 1), 48.0)
     """
     height, width, _ = check_image_shape(image_shape)
     if not 1 <= size < max(height, width):
@@ -112,19 +140,29 @@ def center_mask(image_shape: ImageShape, size: int = 128) -> Mask:
 
 
 def random_mask(image_shape: ImageShape, keep: float, key: Seed = 0) -> Mask:
-    """Keeps a share of the pixels, round(keep * height * width), drawn at random.
+    """A mask that keeps round(keep * height * width) pixels, drawn at random.
 
     Args:
       image_shape: (height, width, channels) of the image.
-      keep: share of pixels kept, above 0 and at most 1.
+      keep: fraction of pixels kept, above 0 and at most 1.
       key: a `jax.random` key or a seed.
+
+    Returns:
+      A mask (height, width, 1).
 
     Raises:
       ValueError: if `keep` is out of range.
+
+    Examples:
+      >>> from pigdm_jax import operators
+      >>> float(operators.random_mask((8, 8, 3), keep=0.25).mean())
+      0.25
     """
     height, width, _ = check_image_shape(image_shape)
     if not 0 < keep <= 1:
-        raise ValueError(f"keep is a share of pixels above 0 and up to 1, got {keep}")
+        raise ValueError(
+            f"keep must be a fraction of the pixels, above 0 and at most 1, got {keep}"
+        )
     number = max(round(keep * height * width), 1)
     kept = jnp.arange(height * width) < number
     shuffled = jax.random.permutation(as_key(key), kept)
@@ -134,36 +172,53 @@ def random_mask(image_shape: ImageShape, keep: float, key: Seed = 0) -> Mask:
 def freeform_mask(
     image_shape: ImageShape, key: Seed = 0, hidden: tuple[float, float] = (0.2, 0.3)
 ) -> Mask:
-    """Hides brush strokes that cover 20 to 30 % of the image.
+    """A mask that hides random brush strokes, by default 20 to 30 % of the image.
 
     Args:
       image_shape: (height, width, channels) of the image.
       key: a `jax.random` key or a seed.
-      hidden: least and largest share of hidden pixels.
+      hidden: smallest and largest fraction of hidden pixels.
+
+    Returns:
+      A mask (height, width, 1).
 
     Raises:
-      ValueError: if the shares are not 0 < least < largest < 1.
+      ValueError: unless 0 < smallest < largest < 1.
+
+    Examples:
+      >>> from pigdm_jax import operators
+      >>> mask = operators.freeform_mask((32, 32, 3))
+      >>> 0.7 <= float(mask.mean()) <= 0.8
+      True
     """
     height, width, _ = check_image_shape(image_shape)
-    least, largest = hidden
-    if not 0 < least < largest < 1:
-        raise ValueError(f"hidden must be 0 < least < largest < 1, got {hidden}")
+    smallest, largest = hidden
+    if not 0 < smallest < largest < 1:
+        raise ValueError(
+            f"hidden must be two fractions, 0 < smallest < largest < 1, got {hidden}"
+        )
     seed = np.asarray(jax.random.key_data(as_key(key))).ravel().tolist()
     rng = np.random.default_rng(seed)
     canvas = PillowImage.new("1", (width, height), 1)
-    while (share := 1 - np.asarray(canvas).mean()) < least:
-        longer = canvas.copy()
-        # A stroke too large for what is left is drawn again, thinner each time.
-        _draw_stroke(longer, rng, thickness=max(largest - share, 0.01))
-        if 1 - np.asarray(longer).mean() <= largest:
-            canvas = longer
+    while (fraction := 1 - np.asarray(canvas).mean()) < smallest:
+        candidate = canvas.copy()
+        # A stroke that hides too much is dropped, and the next one is drawn.
+        _draw_stroke(candidate, rng, thickness=max(largest - fraction, 0.01))
+        if 1 - np.asarray(candidate).mean() <= largest:
+            canvas = candidate
     return jnp.asarray(np.asarray(canvas), jnp.float32)[..., None]
 
 
 def _draw_stroke(
     canvas: PillowImage.Image, rng: np.random.Generator, thickness: float
 ) -> None:
-    """One stroke of a round brush along a path that turns a little at each point."""
+    """Draw one stroke of a round brush along a path of up to six random turns.
+
+    Args:
+      canvas: drawn on in place; hidden pixels are 0.
+      rng: for the path and the brush.
+      thickness: of the brush, relative to the canvas's smaller side.
+    """
     size = np.array(canvas.size, float)
     points = [rng.uniform(0, 1, 2) * size]
     angle = rng.uniform(0, 2 * np.pi)
@@ -182,8 +237,8 @@ def _draw_stroke(
 
 
 def as_key(key: Seed) -> jax.Array:
-    """The key itself, or the one of a seed."""
-    return jax.random.key(key) if isinstance(key, int) else key
+    """The key itself, or the key of a seed."""
+    return jax.random.key(key) if isinstance(key, int) else jnp.asarray(key)
 
 
 def _inpaint_by_name(
@@ -192,7 +247,7 @@ def _inpaint_by_name(
     amount: float | None = None,
     seed: int = 0,
 ) -> Inpaint:
-    """Inpainting with a mask made by name, or with one that was read from a file."""
+    """Inpainting with a generated mask, or one that was read from a file."""
     if not isinstance(mask, str):
         return inpaint(image_shape, mask)
     if mask == "center":
@@ -205,27 +260,27 @@ def _inpaint_by_name(
 
 
 def _check_amount(values: Mapping[str, Any]) -> None:
-    """Refuse an amount that the kind of mask cannot have.
+    """Check the amount, whose range depends on the kind of mask.
 
     Raises:
-      ValueError: in one sentence.
+      ValueError: if the mask has no amount, or not this one.
     """
     mask, amount = values.get("mask", "freeform"), values.get("amount")
     if amount is None:
         return
     if mask == "center" and amount != int(amount):
         raise ValueError(
-            f"inpaint: the side of a center mask is a whole number of pixels, got "
+            f"inpaint: the side of a center mask must be a whole number of pixels, got "
             f"{amount}"
         )
     if mask == "random" and not 0 < amount <= 1:
         raise ValueError(
-            "inpaint: a random mask keeps a part of the pixels above 0 and at most 1, "
-            f"got {amount}"
+            "inpaint: the fraction of pixels that a random mask keeps must be above 0 "
+            f"and at most 1, got {amount}"
         )
     if mask not in ("center", "random"):
         raise ValueError(
-            f"inpaint: only center and random have an amount, got {amount}"
+            f"inpaint: only center and random masks have an amount, got {amount}"
         )
 
 
