@@ -18,7 +18,7 @@ from pigdm_jax.operators.base import (
     check_damping,
     check_image_shape,
 )
-from pigdm_jax.operators.inpainting import Mask, Seed, as_key, check_mask
+from pigdm_jax.operators.masks import Mask, Seed, as_key, check_mask
 from pigdm_jax.operators.named import Named, Parameter
 
 

@@ -23,8 +23,9 @@ from pigdm_jax.pictures.files import (
     read_parameter,
 )
 from pigdm_jax.pictures.task import Task
-from pigdm_jax.problem import Problem, measure, root_mean_square
+from pigdm_jax.problem import Problem, root_mean_square
 from pigdm_jax.samplers.starting import starting_image
+from pigdm_jax.simulation import measure
 
 Picture = Float[np.ndarray, "H W C"]
 
