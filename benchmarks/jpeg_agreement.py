@@ -21,7 +21,7 @@ import jpeglib
 import numpy as np
 
 from pigdm_jax.operators import jpeg
-from pigdm_jax.operators.jpeg_codec import DCT, LUMA
+from pigdm_jax.operators.jpeg_blocks import DCT, LUMA
 from pigdm_jax.pictures.files import read_image, to_picture
 
 

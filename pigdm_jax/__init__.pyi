@@ -20,11 +20,11 @@ from .priors.tiling import tiled
 from .problem import (
     Needs,
     Problem,
-    measure,
     measurement_residual,
 )
 from .restoration import restore
 from .samplers import Info, Sampler, Stepwise, Trace
+from .simulation import measure
 from .weights.names import shipped_priors
 from .weights.store import load_prior, save_prior
 

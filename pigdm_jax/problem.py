@@ -1,6 +1,5 @@
-"""What was measured, and how: an operator, its measurement, and the noise in it."""
+"""An inverse problem: an operator, its measurement, and the noise in it."""
 
-import dataclasses
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -8,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pigdm_jax.core.pytree import pytree_class
-from pigdm_jax.core.types import Image, Measurement, Number, PRNGKey, Scalar
+from pigdm_jax.core.types import Image, Measurement, Number, Scalar
 from pigdm_jax.operators.base import Operator
 from pigdm_jax.operators.solve import damped_pinv, is_number
 
@@ -19,11 +18,19 @@ class Problem:
 
     Attributes:
       operator: h, an `Operator`.
-      y: the measurement, as `operator.apply` gives it.
-      noise_std: None if y is exact; else the standard deviation of Gaussian noise in y,
-        sigma_y, in units of the [-1, 1] image (twice that of a [0, 1] image: the
-        paper's sigma_y = 0.05 is 0.1 here): one number, or in y's form one above 0 for
-        every value. For linear operators only.
+      y: the measurement, as returned by `operator.apply`.
+      noise_std: sigma_y, the standard deviation of Gaussian noise in y; None if y is
+        exact, and always for non-linear operators. One number, or one above 0 for every
+        value, in the form of y. The unit is that of the [-1, 1] image, so it is twice
+        that of a [0, 1] image: the paper's sigma_y = 0.05 is 0.1 here.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from pigdm_jax import Problem, operators
+      >>> operator = operators.super_resolution((8, 8, 3), 2)
+      >>> problem = Problem(operator, jnp.zeros((4, 4, 3)), noise_std=0.1)
+      >>> problem.noise_per_value, round(float(problem.sigma), 4)
+      (False, 0.1)
     """
 
     operator: Any
@@ -32,79 +39,36 @@ class Problem:
 
     @property
     def noise_per_value(self) -> bool:
-        """Whether every value of y has noise of its own."""
+        """Whether `noise_std` is one number for every value of y."""
         return self.noise_std is not None and not is_number(self.noise_std)
 
     @property
     def sigma(self) -> Scalar:
-        """sigma_y, where it is one number; 0 if y is exact.
+        """sigma_y, if it is one number; 0 if y is exact.
 
         Raises:
-          ValueError: if every value has noise of its own.
+          ValueError: if `noise_std` is one number for every value.
         """
         if self.noise_per_value:
             raise ValueError(
-                "every value of y has noise of its own, so there is no one"
+                "noise_std is one number for every value of y, so there is no single "
+                "sigma_y"
             )
         if self.noise_std is None:
             return jnp.float32(0)
         return jnp.asarray(self.noise_std, jnp.float32)
 
 
-def measure(
-    operator: Operator,
-    x: Image,
-    key: PRNGKey | None = None,
-    *,
-    noise_std: Any = None,
-) -> Problem:
-    """Simulate a measurement of a clean image.
-
-    Args:
-      operator: the measurement.
-      x: the image, (height, width, channels) in [-1, 1].
-      key: a `jax.random` key of the noise; needed if there is any.
-      noise_std: standard deviation of Gaussian noise to add to every measured value, in
-        units of the [-1, 1] image: one number, or in the measurement's form one for
-        every value; None for an exact measurement.
-
-    Raises:
-      ValueError: if x is not of the operator's shape, or there is noise and no key, or
-        a non-linear operator.
-    """
-    if np.shape(x) != operator.image_shape:
-        raise ValueError(
-            f"the image has shape {np.shape(x)}, the operator's images are "
-            f"{operator.image_shape}"
-        )
-    y = operator.apply(jnp.asarray(x, jnp.float32))
-    if noise_std is None:
-        return Problem(operator, y)
-    if key is None:
-        raise ValueError("a measurement with noise needs a key")
-    problem = Problem(operator, y, noise_std)
-    check_problem(problem)
-    leaves, tree = jax.tree.flatten(y)
-    keys = jax.random.split(key, len(leaves)) if len(leaves) > 1 else [key]
-    levels = jax.tree.leaves(noise_std)
-    if not problem.noise_per_value:
-        levels *= len(leaves)
-    noisy = [
-        leaf + level * jax.random.normal(k, leaf.shape)
-        for k, leaf, level in zip(keys, leaves, levels, strict=True)
-    ]
-    return dataclasses.replace(problem, y=jax.tree.unflatten(tree, noisy))
-
-
 class Needs(NamedTuple):
-    """What a sampler or guidance asks of a problem; checked before anything runs.
+    """What a sampler or guidance requires of a problem; checked before it runs.
 
     Attributes:
-      linear: the operator is linear.
-      spectrum: it is linear, with known singular values.
-      differentiable: its gradient tells how the measurement changes.
-      noise: "scalar" for a noise level of one number or none; "spectrum": such a level
-        needs known singular values too; "any" also for a level for every value.
+      linear: the operator must be linear.
+      spectrum: it must be linear with known singular values.
+      differentiable: it must have a useful gradient; see `Operator.differentiable`.
+      noise: the noise levels allowed. "any": None, one number, or one for every value;
+        "scalar": None or one number; "spectrum": None, or one number if the singular
+        values are known.
     """
 
     linear: bool = False
@@ -114,15 +78,15 @@ class Needs(NamedTuple):
 
 
 def check_needs(name: str, needs: Needs, problem: Problem) -> None:
-    """Refuse a problem that a sampler can do nothing with.
+    """Check that a problem is what a sampler requires.
 
     Args:
-      name: of the sampler.
-      needs: what it needs.
-      problem: a valid one.
+      name: of the sampler, for the error.
+      needs: its requirements.
+      problem: a problem that `check_problem` accepts.
 
     Raises:
-      ValueError: in one sentence.
+      ValueError: if it does not meet one of them.
     """
     operator = problem.operator
     if needs.linear and not operator.linear:
@@ -131,7 +95,8 @@ def check_needs(name: str, needs: Needs, problem: Problem) -> None:
         )
     if needs.differentiable and not operator.differentiable:
         raise ValueError(
-            f"{name} needs a measurement with a gradient, and this one rounds; use ddim"
+            f"{name} needs the gradient of the measurement, which is 0 for operators "
+            "that quantise; use ddim"
         )
     if needs.spectrum and operator.spectrum is None:
         raise ValueError(
@@ -150,26 +115,30 @@ def check_needs(name: str, needs: Needs, problem: Problem) -> None:
 
 
 def check_problem(problem: Problem) -> None:
-    """Refuse what is no problem.
+    """Check a problem's types, shapes and, where they are not traced, values.
+
+    Args:
+      problem: what to check.
 
     Raises:
-      TypeError: if the operator is no `Operator`.
-      ValueError: in one sentence, if the measurement's shape is not the operator's, it
-        is not finite, or the noise level is none or not for such an operator.
+      TypeError: if the operator is not an `Operator`.
+      ValueError: if the measurement has the wrong shape or is not finite, or the noise
+        level has the wrong shape, is out of range or is not None for a non-linear
+        operator.
     """
     operator = problem.operator
     if not isinstance(operator, Operator):
         raise TypeError(
-            f"a Problem's operator is a pigdm_jax.Operator, got {operator!r:.80}"
+            f"a Problem's operator must be a pigdm_jax.Operator, got {operator!r:.80}"
         )
     given = jax.tree.map(jnp.shape, problem.y)
     if given != operator.measurement_shape:
         raise ValueError(
-            f"the measurement has shape {given}, this operator on images "
-            f"{operator.image_shape} gives {operator.measurement_shape}"
+            f"the measurement has shape {given}, but this operator returns shape "
+            f"{operator.measurement_shape} for images of shape {operator.image_shape}"
         )
     if not all(np.isfinite(leaf).all() for leaf in _known(problem.y)):
-        raise ValueError("the measurement holds NaN or infinite values")
+        raise ValueError("the measurement contains NaN or infinite values")
     noise_std = problem.noise_std
     if noise_std is None:
         return
@@ -182,39 +151,40 @@ def check_problem(problem: Problem) -> None:
     if not operator.linear and _may_be_positive(noise_std):
         raise ValueError(
             "a noise level needs a linear operator, whose pseudoinverse can be damped; "
-            "for this one use noise_std=None, or restore the linear part alone"
+            "for this one use noise_std=None, or restore only its linear part"
         )
 
 
 def _known(tree: Any) -> list[np.ndarray]:
-    """The arrays of a pytree whose values are known, being not traced."""
+    """The arrays of a pytree that are not traced, as NumPy arrays."""
     leaves = jax.tree.leaves(tree)
     return [np.asarray(a) for a in leaves if not isinstance(a, jax.core.Tracer)]
 
 
 def _check_noise_per_value(problem: Problem) -> None:
-    """Refuse noise levels that are not one above 0 for every value of y.
+    """Check a noise level for every value of y.
 
     Raises:
-      ValueError: in one sentence.
+      ValueError: if its shape is not y's, or a value is not finite and above 0.
     """
     given = jax.tree.map(jnp.shape, problem.noise_std)
     expected = jax.tree.map(jnp.shape, problem.y)
     if given != expected:
         raise ValueError(
-            "noise_std is None, one number, or a standard deviation for every value of "
-            f"y: y has the shape {expected}, noise_std {given}"
+            "noise_std must be None, one number, or one for every value of y; y has "
+            f"shape {expected}, noise_std {given}"
         )
     if not all(
         (a > 0).all() and np.isfinite(a).all() for a in _known(problem.noise_std)
     ):
         raise ValueError(
-            "a noise_std for every value must be finite and above 0; give an exact "
-            "value a small one"
+            "a noise_std for every value must be finite and above 0; use a small one "
+            "where y is exact"
         )
 
 
 def _may_be_positive(noise_std: Any) -> bool:
+    """Whether a noise level is traced or not all 0."""
     leaves = jax.tree.leaves(noise_std)
     return len(_known(leaves)) < len(leaves) or any(
         (a > 0).any() for a in _known(leaves)
@@ -222,17 +192,27 @@ def _may_be_positive(noise_std: Any) -> bool:
 
 
 def difference(problem: Problem, x: Image) -> Measurement:
-    """The residual y - h(x)."""
+    """The residual y - h(x), in the form of y.
+
+    Args:
+      problem: y and h.
+      x: an image, (height, width, channels).
+    """
     return jax.tree.map(jnp.subtract, problem.y, problem.operator.apply(x))
 
 
 def pinv_residual(problem: Problem, x: Image, variance: Number) -> Image:
-    """The image h+(y) - h+(h(x)), damped by the noise over a variance if h is linear.
+    """The image h+(y) - h+(h(x)); for linear h damped by sigma_y^2 / variance.
 
     Args:
-      problem: what was measured.
-      x: an image.
-      variance: r_t^2, how far x is expected to be from the truth.
+      problem: h, y and sigma_y.
+      x: an image, (height, width, channels).
+      variance: r_t^2, the expected squared error of a value of x.
+
+    Returns:
+      An image of x's shape.
+
+    Reference: Song, Vahdat, Mardani, Kautz, ICLR 2023, equations 7 to 9.
     """
     operator = problem.operator
     if operator.linear:
@@ -245,14 +225,22 @@ def pinv_residual(problem: Problem, x: Image, variance: Number) -> Image:
 def proximal(problem: Problem, x0: Image, variance: Number) -> Image:
     """argmin_x ||y - H x||^2 / sigma_y^2 + ||x - x0||^2 / variance.
 
-    That is x0 + H^T (H H^T + sigma_y^2 / variance I)^-1 (y - H x0); for a non-linear
-    operator, which has no noise, the projection x0 + h+(y) - h+(h(x0)).
+    It equals x0 + H^T (H H^T + sigma_y^2 / variance I)^-1 (y - H x0). For a non-linear
+    operator, which has no noise, it is the projection x0 + h+(y) - h+(h(x0)).
+
+    Args:
+      problem: h, y and sigma_y.
+      x0: an image, (height, width, channels).
+      variance: the weight of the second term; above 0.
+
+    Returns:
+      An image of x0's shape.
     """
     return x0 + pinv_residual(problem, x0, variance)
 
 
 def root_mean_square(y: Measurement) -> Scalar:
-    """Root mean square over all entries of all arrays of a measurement."""
+    """The root mean square over all entries of all arrays of a measurement."""
     leaves = jax.tree.leaves(y)
     return jnp.sqrt(
         sum(jnp.sum(leaf**2) for leaf in leaves) / sum(leaf.size for leaf in leaves)
@@ -260,5 +248,17 @@ def root_mean_square(y: Measurement) -> Scalar:
 
 
 def measurement_residual(problem: Problem, x: Image) -> Scalar:
-    """Root mean square of y - h(x), in the measurement's own units."""
+    """The root mean square of y - h(x), in the unit of y.
+
+    Args:
+      problem: y and h.
+      x: an image, (height, width, channels).
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from pigdm_jax import Problem, measurement_residual, operators
+      >>> problem = Problem(operators.identity((8, 8, 3)), jnp.ones((8, 8, 3)))
+      >>> float(measurement_residual(problem, jnp.zeros((8, 8, 3))))
+      1.0
+    """
     return root_mean_square(difference(problem, x))

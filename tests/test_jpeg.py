@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from pigdm_jax import operators as ops
-from pigdm_jax.operators.jpeg_codec import TO_YCBCR, Coefficients, quality_tables
+from pigdm_jax.operators.jpeg_blocks import TO_YCBCR, quality_tables
+from pigdm_jax.operators.jpeg_codec import JpegCoefficients
 from pigdm_jax.pictures.files import read_image, to_picture
 
 QUALITIES = (5, 10, 20, 50, 90)
@@ -69,7 +70,7 @@ def test_decoding_is_that_of_libjpeg(photos, quality, tmp_path):
     for x in photos:
         path.write_bytes(encoded(x, quality, "4:4:4").getvalue())
         dct = jpeglib.read_dct(str(path))
-        y = Coefficients(*(jnp.float32(c) for c in (dct.Y, dct.Cb, dct.Cr)))
+        y = JpegCoefficients(*(jnp.float32(c) for c in (dct.Y, dct.Cb, dct.Cr)))
         ours = np.asarray((ops.jpeg(x.shape, quality, "4:4:4").pinv(y) + 1) * 127.5)
         ycbcr = ours @ TO_YCBCR.T + [0, 128, 128]
         # libjpeg clips luma, chroma and colours; elsewhere it rounds them.

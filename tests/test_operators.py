@@ -1,6 +1,7 @@
 """The laws of every operator, against dense matrices where it is linear."""
 
 import dataclasses
+import inspect
 
 import jax
 import jax.numpy as jnp
@@ -227,7 +228,7 @@ def stack(*operators):
         lambda i: ops.gaussian_blur((8, 8, 3), (0.5, 0.55, 0.6)[i]),
         lambda i: ops.jpeg((16, 16, 3), (10, 50, 90)[i]),
         lambda i: ops.linear(
-            jax.tree_util.Partial(jnp.multiply, jnp.float32(1 + i)), (8, 8, 3)
+            (8, 8, 3), jax.tree_util.Partial(jnp.multiply, jnp.float32(1 + i))
         ),
     ],
     ids=["inpaint", "blur", "gaussian", "jpeg", "linear"],
@@ -376,10 +377,10 @@ def test_mask_makers_hide_what_they_promise():
         (lambda: ops.super_resolution((9, 8, 3), 4), "multiples of 4"),
         (lambda: ops.super_resolution((8, 8, 3), 2, "cubic"), "box, bicubic"),
         (lambda: ops.inpaint((8, 8, 3), np.ones((4, 8))), "the mask has shape"),
-        (lambda: ops.inpaint((8, 8, 3), np.full((8, 8), 0.5)), "only 0"),
-        (lambda: ops.random_mask((8, 8, 3), 0.0), "share"),
+        (lambda: ops.inpaint((8, 8, 3), np.full((8, 8), 0.5)), "contain only 0"),
+        (lambda: ops.random_mask((8, 8, 3), 0.0), "fraction"),
         (lambda: ops.center_mask((8, 8, 3), 8), "smaller than the image"),
-        (lambda: ops.freeform_mask((8, 8, 3), 0, (0.3, 0.2)), "least"),
+        (lambda: ops.freeform_mask((8, 8, 3), 0, (0.3, 0.2)), "smallest"),
         (lambda: ops.quantize((8, 8, 3), 0), "from 1 to 16"),
         (lambda: ops.low_dynamic_range((8, 8, 3), 1.5), "at most 1"),
         (lambda: ops.low_dynamic_range((8, 8, 3), response="log"), "identity, gamma"),
@@ -395,13 +396,13 @@ def test_mask_makers_hide_what_they_promise():
         (lambda: ops.walsh_hadamard((8, 8, 3), 0.0), "above 0"),
         (lambda: ops.fourier((8, 8, 3), np.ones((4, 8))), "the mask has shape"),
         (lambda: ops.cartesian_mask((8, 8, 3), 0.5), "from 1 to the width"),
-        (lambda: ops.channel_mix((8, 8, 3), np.ones((2, 2))), "does not act"),
+        (lambda: ops.channel_mix((8, 8, 3), np.ones((2, 2))), "cannot multiply"),
         (lambda: ops.linear((8, 8, 3), lambda x: x + 1), "not linear"),
         (lambda: ops.linear((8, 8, 3), jnp.abs), "not linear"),
         (lambda: ops.linear((8, 8, 3), jnp.fft.fft2), "real and imaginary"),
         (
             lambda: ops.nonlinear((8, 8, 3), jnp.abs, lambda y: y[:4]),
-            "pinv gives images",
+            "pinv returns images",
         ),
         (lambda: ops.identity((8, 8)), "height, width, channels"),
         (lambda: ops.chain(), "at least one"),
@@ -409,7 +410,7 @@ def test_mask_makers_hide_what_they_promise():
             lambda: ops.chain(
                 ops.super_resolution((8, 8, 3), 2), ops.jpeg((8, 8, 3), 10)
             ),
-            "comes before",
+            "operator before it",
         ),
     ],
 )
@@ -423,3 +424,26 @@ def test_operators_are_frozen():
     operator = ops.identity((8, 8, 3))
     with pytest.raises(dataclasses.FrozenInstanceError):
         operator.image_shape = (4, 4, 3)
+
+
+@pytest.mark.parametrize(
+    "make, arguments",
+    [
+        (ops.linear, (jnp.cumsum, (8, 8, 3))),
+        (ops.nonlinear, (jnp.abs, jnp.abs, (8, 8, 3))),
+        (ops.nonlinear, (jnp.abs, (8, 8, 3), jnp.abs)),
+        (ops.inpaint, (np.ones((8, 8)), (8, 8, 3))),
+        (ops.super_resolution, (2, (8, 8, 3))),
+    ],
+)
+def test_swapped_arguments_are_refused_in_one_sentence(make, arguments):
+    # Without the tests' type checks, which would refuse them before.
+    make = inspect.unwrap(make)
+    with pytest.raises(ValueError, match="image shape") as caught:
+        make(*arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_functions_come_after_the_image_shape():
+    with pytest.raises(ValueError, match="linear needs a function after the image"):
+        inspect.unwrap(ops.linear)((8, 8, 3), (8, 8, 3))

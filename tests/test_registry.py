@@ -121,7 +121,7 @@ def test_no_file_is_opened_without_a_reader():
         ("inpaint:center,4.7", "a whole number of pixels, got 4.7"),
         ("inpaint:center,inf", "amount must be a number"),
         ("inpaint:random,1.5", "above 0 and at most 1, got 1.5"),
-        ("inpaint:freeform,0.3", "only center and random have an amount"),
+        ("inpaint:freeform,0.3", "only center and random masks have an amount"),
         ("jpeg:0", "from 1 to 100"),
         ("jpeg:?", "is reserved for parameters to be estimated"),
         ("jpeg:high", "there is no file high"),

@@ -546,8 +546,8 @@ def test_parameters_that_do_not_go_together_are_refused(make, message):
 @pytest.mark.parametrize(
     "operator, sampler, noise_std, message",
     [
-        (ops.quantize(SHAPE, 2), DPS(), None, "with a gradient"),
-        (ops.quantize(SHAPE, 2), REDDiff(), None, "with a gradient"),
+        (ops.quantize(SHAPE, 2), DPS(), None, "needs the gradient"),
+        (ops.quantize(SHAPE, 2), REDDiff(), None, "needs the gradient"),
         (ops.quantize(SHAPE, 2), CCDF(), None, "needs a linear operator"),
         (ops.quantize(SHAPE, 2), Conjugate(), None, "needs a linear operator"),
         (ops.linear(SHAPE, lambda x: x), DDRM(), None, "singular values"),

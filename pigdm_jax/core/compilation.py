@@ -70,15 +70,16 @@ def remember(name: str) -> None:
 
 @functools.cache
 def compiler_options() -> dict[str, str | int]:
-    """What to tell XLA besides its defaults; nothing where it does not know the option.
+    """XLA's options for programs on the CPU; empty elsewhere or if XLA rejects them.
 
-    On CPUs, matrix products by Eigen: YNNPACK's keep fewer cores busy, and one picture
-    takes a third longer with them. And vectors as wide as the processor's, where XLA
-    takes half of AVX-512's. And optimisation barriers are kept: without them XLA finds
-    that what `jax.checkpoint` would compute again is there already, and holds on to it
-    (`benchmarks/README.md`).
+    - Matrix products by Eigen: YNNPACK's use fewer cores, and one picture takes a third
+      longer with them.
+    - Vectors of 512 bits where the processor has them; XLA's default is 256.
+    - Optimisation barriers are kept. Without them XLA's common-subexpression
+      elimination undoes `jax.checkpoint`: it reuses the stored values that should have
+      been recomputed, and so keeps them in memory (`benchmarks/README.md`).
     """
-    options = {
+    options: dict[str, str | int] = {
         "xla_cpu_experimental_ynn_fusion_type": "",
         "xla_cpu_prefer_vector_width": 512,
         "xla_disable_hlo_passes": "cse_barrier_expander",

@@ -6,14 +6,10 @@ from .channels import channel_mix, grayscale
 from .composition import chain
 from .cropping import crop, identity
 from .custom import linear, nonlinear
-from .inpainting import (
-    center_mask,
-    freeform_mask,
-    inpaint,
-    random_mask,
-)
+from .inpainting import inpaint
 from .jpeg_codec import jpeg
 from .kronecker import separable
+from .masks import center_mask, freeform_mask, random_mask
 from .parsing import parse
 from .quantization import low_dynamic_range, quantize
 from .registry import REGISTRY

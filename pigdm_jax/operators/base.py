@@ -1,8 +1,8 @@
-"""What an operator is: a measurement h and its pseudoinverse, as a frozen pytree."""
+"""The base class of operators: a measurement h and its pseudoinverse."""
 
 import abc
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,21 +12,21 @@ from jaxtyping import Array, Float, Inexact, PyTree
 from pigdm_jax.core.types import Image, ImageShape, Measurement
 from pigdm_jax.core.types import Number as Damping
 
-# Matrix products on TPU and GPU default to a few bits of mantissa, which no
-# pseudoinverse identity survives.
+# Matrix products on TPU and GPU default to a few bits of mantissa, with which no
+# identity of a pseudoinverse holds.
 EXACT = jax.lax.Precision.HIGHEST
 
 
 class Spectrum(NamedTuple):
-    """A linear operator where it is diagonal, H = U diag(values) V^T.
+    """The singular value decomposition H = U diag(values) V^T of a linear operator.
 
-    Coefficients are the image's along the columns of V. Columns that H does not measure
-    may be missing, or be there with a value of 0.
+    Right singular vectors with singular value 0 may be left out of V.
 
     Attributes:
-      values: singular values, of a shape that broadcasts to the coefficients'.
-      analyse: V^T x of an image x; complex where V is the Fourier transform.
-      synthesise: V k of coefficients k.
+      values: singular values, in a shape that broadcasts to that of the coefficients.
+      analyse: gives the coefficients V^T x of an image x; complex if V is the Fourier
+        transform.
+      synthesise: gives the image V k of coefficients k.
     """
 
     values: Float[Array, "..."]
@@ -37,42 +37,75 @@ class Spectrum(NamedTuple):
 class Operator(abc.ABC):
     """A measurement y = h(x) of one image, with its pseudoinverse.
 
-    Every operator is a pytree: masks, kernels and tables are leaves, so operators
-    of one kind and shape can be stacked and mapped over by `jax.vmap`.
+    Every operator is a pytree whose leaves are its masks, kernels and tables, so
+    operators of the same class and shape can be stacked and passed to `jax.vmap`.
+    A subclass defines `apply`, `pinv`, `image_shape` and `linear`; everything else has
+    a default.
 
     Attributes:
       image_shape: (height, width, channels) of the image measured.
-      linear: whether h is linear; then `pinv` takes a damping.
-      tight: the number c where H H^T = c I, for which chains stay closed-form; or
-        None.
+      linear: whether h is linear; then `pinv` accepts a damping.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from pigdm_jax import Operator, pytree_class, static_field
+      >>> @pytree_class
+      ... class Darken(Operator):
+      ...     factor: float
+      ...     image_shape: tuple[int, ...] = static_field()
+      ...     linear = True
+      ...     def apply(self, x):
+      ...         return self.factor * x
+      ...     def pinv(self, y, damping=0.0):
+      ...         return self.factor * y / (self.factor**2 + damping)
+      >>> operator = Darken(0.5, (8, 8, 3))
+      >>> y = operator.apply(jnp.ones((8, 8, 3)))
+      >>> operator.measurement_shape, float(operator.pinv(y).mean())
+      ((8, 8, 3), 1.0)
     """
 
     image_shape: ImageShape
-    linear: ClassVar[bool]
-    tight = None
+    linear: bool
 
     @abc.abstractmethod
     def apply(self, x: Image) -> Measurement:
-        """The measurement h(x) of an image in [-1, 1]."""
+        """The measurement h(x).
+
+        Args:
+          x: an image of shape `image_shape`, in [-1, 1].
+        """
 
     @abc.abstractmethod
     def pinv(self, y: Measurement, damping: Damping = 0.0) -> Image:
-        """The image h-dagger(y): H^T (H H^T + damping I)^-1 y for a linear h = H.
+        """The image h+(y): H^T (H H^T + damping I)^-1 y for a linear h = H.
 
         Args:
-          y: a measurement, as `apply` gives it.
-          damping: sigma_y^2 / r_t^2 of equation 7 of the paper, one number; 0 gives
-            the Moore-Penrose pseudoinverse. Non-linear operators take none. Noise of
-            its own for every value goes through `damped_pinv`.
+          y: a measurement, as returned by `apply`.
+          damping: sigma_y^2 / r_t^2 in equation 7 of the paper, one number; 0 gives the
+            Moore-Penrose pseudoinverse. Non-linear operators accept only 0. For a
+            noise level for every value use `damped_pinv`.
+
+        Returns:
+          An image of shape `image_shape`.
 
         Raises:
-          ValueError: if a non-linear operator is given a damping, or the damping is no
-            single number.
+          ValueError: if a non-linear operator is given a damping, or the damping is an
+            array.
+
+        Reference: Song, Vahdat, Mardani, Kautz, ICLR 2023, equations 7 to 9.
         """
 
     @property
+    def tight(self) -> float | None:
+        """The number c if H H^T = c I (a tight frame), else None.
+
+        Chains that begin with a tight operator keep their closed-form pseudoinverse.
+        """
+        return None
+
+    @property
     def spectrum(self) -> Spectrum | None:
-        """The singular value decomposition; None where it is not known."""
+        """The singular value decomposition; None if it is not known."""
         if self.tight is None:
             return None
         root = np.sqrt(self.tight)
@@ -84,38 +117,48 @@ class Operator(abc.ABC):
 
     @property
     def gram(self) -> Measurement | None:
-        """Diagonal of H H^T, in y's form, where H H^T is diagonal; else None."""
-        if self.tight is None:
+        """The diagonal of H H^T, in the form of y; None if H H^T is not diagonal."""
+        tight = self.tight
+        if tight is None:
             return None
         return jax.tree.map(
-            lambda leaf: jnp.full(leaf.shape, self.tight, jnp.float32), self._measured()
+            lambda leaf: jnp.full(leaf.shape, tight, jnp.float32),
+            self._measurement_struct(),
         )
 
     @property
-    def keeps_everything(self) -> bool:
-        """Whether it is known to be the identity, up to a rotation: denoising."""
+    def orthogonal(self) -> bool:
+        """Whether h is known to be orthogonal, so that the problem is denoising."""
         return self.tight == 1.0 and self.measurement_shape == self.image_shape
 
     @property
     def differentiable(self) -> bool:
-        """Whether the gradient of h tells how the measurement changes."""
+        """Whether h has a useful gradient; that of a quantising operator is 0."""
         return self.linear
 
     @property
     def measurement_shape(self) -> Any:
-        """Shape of the measurement; a pytree of shapes where it has several arrays."""
-        return jax.tree.map(lambda leaf: leaf.shape, self._measured())
+        """Shape of the measurement; a pytree of shapes if it has several arrays."""
+        return jax.tree.map(lambda leaf: leaf.shape, self._measurement_struct())
 
-    def _measured(self) -> PyTree:
-        """Shapes and types of a measurement."""
+    def _measurement_struct(self) -> PyTree:
+        """A `jax.ShapeDtypeStruct` for each array of a measurement."""
         image = jax.ShapeDtypeStruct(self.image_shape, jnp.float32)
         return jax.eval_shape(self.apply, image)
 
     def nearest(self, x: Image, y: Measurement) -> Image:
-        """The image x + h+(y) - h+(h(x)): the nearest to x that measures y if linear.
+        """The projection x + h+(y) - h+(h(x)) of x onto the images that measure y.
 
-        For quantising operators it moves x into the measured level and keeps its place
-        within the level.
+        If h is linear, it is the image nearest to x with H x = y. If h quantises, it
+        shifts every value of x by whole quantisation steps into the measured cell, and
+        so keeps its position within a cell.
+
+        Args:
+          x: an image of shape `image_shape`.
+          y: a measurement, as returned by `apply`.
+
+        Returns:
+          An image of shape `image_shape`.
         """
         if self.linear:
             residual = jax.tree.map(jnp.subtract, y, self.apply(x))
@@ -123,36 +166,43 @@ class Operator(abc.ABC):
         return x + self.pinv(y) - self.pinv(self.apply(x))
 
     def from_picture(self, picture: Image) -> Measurement:
-        """The measurement that a picture file holds.
+        """The measurement that a picture file contains.
 
-        Most measurements are pictures themselves. An operator whose measurement is
-        not (JPEG coefficients) or whose file may break its own rule (levels, hidden
-        pixels) overrides this.
+        By default the picture itself. Overridden where the measurement is not a picture
+        (JPEG coefficients), or where a picture's values may not be possible values of a
+        measurement (quantisation levels, hidden pixels).
+
+        Args:
+          picture: the decoded file, in [-1, 1].
         """
         return picture
 
     def to_picture(self, y: Measurement) -> Image:
-        """A measurement as a picture to look at or to keep in a file."""
+        """A measurement as a picture in [-1, 1], to be shown or saved."""
         return y
 
 
 def check_damping(damping: Damping) -> Damping:
-    """The damping of a linear operator's pseudoinverse, which is one number.
+    """The damping of a linear operator's pseudoinverse, if it is one number.
 
     Raises:
       ValueError: if it is an array.
     """
     if jnp.ndim(damping) != 0:
         raise ValueError(
-            f"the damping of a pseudoinverse is one number, got an array of shape "
-            f"{jnp.shape(damping)}; noise of its own for every measured value goes "
-            "through pigdm_jax.operators.damped_pinv"
+            f"the damping of a pseudoinverse must be one number, got an array of shape "
+            f"{jnp.shape(damping)}; for a noise level for every measured value use "
+            "pigdm_jax.operators.damped_pinv"
         )
     return damping
 
 
 def refuse_damping(damping: Damping) -> None:
-    """For operators that cannot damp: an error, unless the damping is 0 or traced."""
+    """Check that a non-linear operator is given no damping; a traced one passes.
+
+    Raises:
+      ValueError: if the damping is not 0.
+    """
     if isinstance(damping, jax.core.Tracer) or not np.any(np.asarray(damping)):
         return
     raise ValueError(
@@ -161,11 +211,24 @@ def refuse_damping(damping: Damping) -> None:
     )
 
 
-def check_image_shape(image_shape: ImageShape) -> ImageShape:
-    """The shape as a tuple of ints, or an error that says what a shape is."""
-    shape = tuple(int(n) for n in image_shape)
+def check_image_shape(image_shape: Any) -> tuple[int, int, int]:
+    """An image shape as a tuple of three ints.
+
+    Raises:
+      ValueError: if it is not (height, width, channels), all positive.
+    """
+    try:
+        shape = tuple(int(n) for n in image_shape)
+    except (TypeError, ValueError):
+        given = " ".join(repr(image_shape).split())
+        raise ValueError(
+            "the first argument must be the image shape (height, width, channels), got "
+            f"{given:.80}"
+        ) from None
     if len(shape) != 3 or min(shape) < 1:
         raise ValueError(
-            f"an image shape is (height, width, channels), all positive; got {shape}"
+            "an image shape must be (height, width, channels), all positive; got "
+            f"{shape}"
         )
-    return shape
+    height, width, channels = shape
+    return height, width, channels

@@ -1,4 +1,4 @@
-"""Mixtures of colour channels, and colour to grey for colourisation."""
+"""Linear combinations of colour channels, among them colour to grey."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -9,23 +9,44 @@ from pigdm_jax.operators.named import Named
 
 
 def channel_mix(image_shape: ImageShape, matrix: ArrayLike) -> Separable:
-    """Every pixel's channels times a matrix.
+    """The channels of every pixel times a matrix.
 
     Args:
       image_shape: (height, width, channels) of the image.
       matrix: (new channels, channels).
 
+    Returns:
+      A linear operator to images of shape (height, width, new channels).
+
     Raises:
-      ValueError: if the matrix is not of that shape.
+      ValueError: if the matrix does not have that shape.
+
+    Examples:
+      >>> from pigdm_jax import operators
+      >>> red_and_blue = [[1, 0, 0], [0, 0, 1]]
+      >>> operators.channel_mix((8, 8, 3), red_and_blue).measurement_shape
+      (8, 8, 2)
     """
     return separable(image_shape, channels=np.asarray(matrix, np.float64))
 
 
 def grayscale(image_shape: ImageShape) -> Separable:
-    """The mean of the three channels, as an image of one channel.
+    """The mean of the three channels; its inversion is colourisation.
+
+    Args:
+      image_shape: (height, width, 3) of the image.
+
+    Returns:
+      A linear operator to images of shape (height, width, 1), H H^T = I / 3.
 
     Raises:
       ValueError: if the image does not have three channels.
+
+    Examples:
+      >>> from pigdm_jax import operators
+      >>> operator = operators.grayscale((8, 8, 3))
+      >>> operator.measurement_shape, round(operator.tight, 4)
+      ((8, 8, 1), 0.3333)
     """
     image_shape = check_image_shape(image_shape)
     if image_shape[2] != 3:

@@ -1,4 +1,4 @@
-"""The identity (denoising) and crops: what is seen is seen as it is."""
+"""The identity (denoising) and crops."""
 
 import jax.numpy as jnp
 from jaxtyping import Float
@@ -18,7 +18,7 @@ from pigdm_jax.operators.named import Named, Parameter
 
 @pytree_class
 class Crop(Operator):
-    """A rectangle of the image, H H^T = I; made by `crop` or `identity`."""
+    """A rectangle of the image, for which H H^T = I; see `crop` and `identity`."""
 
     image_shape: ImageShape = static_field()
     window: tuple[int, int, int, int] = static_field()  # top, left, height, width
@@ -32,24 +32,39 @@ class Crop(Operator):
         return x[top : top + height, left : left + width]
 
     def pinv(self, y: Float[AnyArray, "h w C"], damping: Damping = 0.0) -> Image:
-        """The rectangle over (1 + damping) in its place, zeros around it."""
+        """H^T y / (1 + damping): y in the rectangle and 0 around it."""
         top, left, height, width = self.window
         rows, columns, _ = self.image_shape
-        around = (
+        pad = (
             (top, rows - top - height),
             (left, columns - left - width),
             (0, 0),
         )
-        return jnp.pad(y / (1 + check_damping(damping)), around)
+        return jnp.pad(y / (1 + check_damping(damping)), pad)
 
 
 def crop(
     image_shape: ImageShape, height: int, width: int, top: int = 0, left: int = 0
 ) -> Crop:
-    """The rectangle of `height` x `width` pixels whose corner is at (top, left).
+    """A rectangle of the image.
+
+    Args:
+      image_shape: (height, width, channels) of the image.
+      height: of the rectangle in pixels.
+      width: of the rectangle in pixels.
+      top: first row of the rectangle.
+      left: first column of the rectangle.
+
+    Returns:
+      A linear operator to images of shape (height, width, channels), H H^T = I.
 
     Raises:
-      ValueError: if the rectangle is empty or leaves the image.
+      ValueError: if the rectangle is empty or does not lie in the image.
+
+    Examples:
+      >>> from pigdm_jax import operators
+      >>> operators.crop((8, 8, 3), 4, 6, top=1, left=2).measurement_shape
+      (4, 6, 3)
     """
     image_shape = check_image_shape(image_shape)
     rows, columns, _ = image_shape
@@ -63,7 +78,24 @@ def crop(
 
 
 def identity(image_shape: ImageShape) -> Crop:
-    """The image itself, for denoising."""
+    """The image itself; with a noise level, the problem is denoising.
+
+    Args:
+      image_shape: (height, width, channels) of the image.
+
+    Returns:
+      A linear operator to images of the same shape.
+
+    Raises:
+      ValueError: if the shape is not three positive numbers.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from pigdm_jax import operators
+      >>> x = jnp.ones((8, 8, 3))
+      >>> bool((operators.identity((8, 8, 3)).apply(x) == x).all())
+      True
+    """
     image_shape = check_image_shape(image_shape)
     return crop(image_shape, *image_shape[:2])
 
@@ -71,7 +103,7 @@ def identity(image_shape: ImageShape) -> Crop:
 CROP = Named(
     "crop",
     crop,
-    "A window of the image.",
+    "A rectangle of the image.",
     (
         Parameter("height", int, low=1, high=65536),
         Parameter("width", int, low=1, high=65536),

@@ -1,4 +1,4 @@
-"""JPEG compression: the measurement is the quantised coefficients of a file."""
+"""JPEG compression; the measurement is the quantised coefficients of a file."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 from numpy.typing import ArrayLike
 
 from pigdm_jax.core.pytree import pytree_class, static_field
@@ -19,62 +18,23 @@ from pigdm_jax.operators.base import (
     check_image_shape,
     refuse_damping,
 )
+from pigdm_jax.operators.jpeg_blocks import (
+    SUBSAMPLINGS,
+    TO_YCBCR,
+    encode,
+    from_blocks,
+    quality_tables,
+)
 from pigdm_jax.operators.named import Named, Parameter
 
-# Rec. ITU-T T.81, tables K.1 and K.2.
-LUMA_TABLE = np.array(
-    [
-        [16, 11, 10, 16, 24, 40, 51, 61],
-        [12, 12, 14, 19, 26, 58, 60, 55],
-        [14, 13, 16, 24, 40, 57, 69, 56],
-        [14, 17, 22, 29, 51, 87, 80, 62],
-        [18, 22, 37, 56, 68, 109, 103, 77],
-        [24, 35, 55, 64, 81, 104, 113, 92],
-        [49, 64, 78, 87, 103, 121, 120, 101],
-        [72, 92, 95, 98, 112, 100, 103, 99],
-    ]
-)
-CHROMA_TABLE = np.full((8, 8), 99)
-CHROMA_TABLE[:4, :4] = [
-    [17, 18, 24, 47],
-    [18, 21, 26, 66],
-    [24, 26, 56, 99],
-    [47, 66, 99, 99],
-]
 
-# How many pixels, down and across, one chroma sample stands for.
-SUBSAMPLINGS = {"4:4:4": (1, 1), "4:2:2": (1, 2), "4:2:0": (2, 2)}
-
-# RGB to luma and the two colour differences, all centred at 0 (JFIF, from BT.601).
-LUMA = np.array([0.299, 0.587, 0.114])
-TO_YCBCR = np.stack(
-    [
-        LUMA,
-        (np.array([0, 0, 1]) - LUMA) / (2 - 2 * LUMA[2]),
-        (np.array([1, 0, 0]) - LUMA) / (2 - 2 * LUMA[0]),
-    ]
-)
-
-# The orthonormal DCT-II of eight values.
-DCT = np.cos((2 * np.arange(8) + 1) * np.arange(8)[:, None] * np.pi / 16) / 2
-DCT[0] /= np.sqrt(2)
-
-# Halves are common among whole numbers; float32 must not round them one way in one
-# compilation and the other way in the next.
-HALF = 0.5 + 2**-11
-# Decoded pixels give their coefficients back up to float32's rounding.
-DECODED = 2**-6
-
-Plane = Float[Array, "h w"]
-Blocks = Float[Array, "rows columns 8 8"]
-TableArray = Float[Array, "8 8"]
-
-
-class Coefficients(NamedTuple):
-    """Quantised coefficients, whole numbers; cb and cr are None for a grey image.
+class JpegCoefficients(NamedTuple):
+    """Quantised coefficients: whole numbers, in units of the quantisation steps.
 
     Attributes:
-      y, cb, cr: (block rows, block columns, 8, 8), the frequency down before across.
+      y: luma, (block rows, block columns, 8, 8), vertical frequency first.
+      cb: blue difference, as y; None for a grey image.
+      cr: red difference, as y; None for a grey image.
     """
 
     y: Any
@@ -84,7 +44,7 @@ class Coefficients(NamedTuple):
 
 @pytree_class
 class Jpeg(Operator):
-    """Compression without the entropy coder, which loses nothing; made by `jpeg`."""
+    """JPEG without its lossless entropy coder; see `jpeg`."""
 
     luma_table: Any  # 8 x 8
     chroma_table: Any  # 8 x 8
@@ -93,37 +53,38 @@ class Jpeg(Operator):
 
     linear = False
 
-    def apply(self, x: Image) -> Coefficients:
-        """The coefficients that libjpeg writes for an image (nearly all: see below).
+    def apply(self, x: Image) -> JpegCoefficients:
+        """The coefficients that libjpeg writes, except in blocks that the border cuts.
 
-        Where the image ends inside of a block, libjpeg repeats the border, and what a
-        decoder shows of the block does not give its coefficients back. Here such a
-        block has only as many coefficients as pixels, the others being 0, so they do.
+        There libjpeg repeats the border's pixels, and the visible part of the decoded
+        block does not determine its coefficients. Here such a block has only as many
+        non-zero coefficients as it has pixels, so that it does.
 
-        Values outside of [-1, 1] are not clipped. Up to +-30 a decoded image keeps its
-        coefficients exactly; far beyond, float32 cannot tell steps of 1 apart.
+        Values outside of [-1, 1] are not clipped. A decoded image with values up to
+        +-30 has exactly the coefficients it was decoded from; far beyond, float32 does
+        not resolve quantisation steps of 1.
         """
         height, width, channels = self.image_shape
         pixels = (jnp.asarray(x) + 1) * 127.5
         if channels == 1:
             luma = encode(pixels[..., 0] - 128, self.luma_table)
-            return Coefficients(luma, None, None)
+            return JpegCoefficients(luma, None, None)
         matrix = jnp.asarray(TO_YCBCR, jnp.float32)
-        luma, *colours = jnp.einsum("hwc,yc->yhw", pixels, matrix, precision=EXACT)
+        luma, *differences = jnp.einsum("hwc,yc->yhw", pixels, matrix, precision=EXACT)
         down, across = SUBSAMPLINGS[self.subsampling]
         pad = ((0, -height % down), (0, -width % across))
         shape = (-(-height // down), down, -(-width // across), across)
         cb, cr = (
             encode(
-                jnp.pad(colour, pad, mode="edge").reshape(shape).mean((1, 3)),
+                jnp.pad(difference, pad, mode="edge").reshape(shape).mean((1, 3)),
                 self.chroma_table,
             )
-            for colour in colours
+            for difference in differences
         )
-        return Coefficients(encode(luma - 128, self.luma_table), cb, cr)
+        return JpegCoefficients(encode(luma - 128, self.luma_table), cb, cr)
 
-    def pinv(self, y: Coefficients, damping: Damping = 0.0) -> Image:
-        """The decoded image, neither rounded nor clipped."""
+    def pinv(self, y: JpegCoefficients, damping: Damping = 0.0) -> Image:
+        """The decoded image, neither rounded nor clipped; the damping must be 0."""
         refuse_damping(damping)
         height, width, channels = self.image_shape
         luma = from_blocks(y.y * self.luma_table)[:height, :width] + 128
@@ -141,11 +102,11 @@ class Jpeg(Operator):
         pixels = jnp.einsum("yhw,cy->hwc", ycbcr, matrix, precision=EXACT)
         return pixels / 127.5 - 1
 
-    def from_picture(self, picture: Image) -> Coefficients:
-        """The coefficients of a picture that was decoded from a file."""
+    def from_picture(self, picture: Image) -> JpegCoefficients:
+        """The coefficients of the file that the picture was decoded from."""
         return self.apply(picture)
 
-    def to_picture(self, y: Coefficients) -> Image:
+    def to_picture(self, y: JpegCoefficients) -> Image:
         """The decoded image."""
         return self.pinv(y)
 
@@ -161,26 +122,34 @@ def jpeg(
 
     Args:
       image_shape: (height, width, channels) of the image.
-      quality: 1 to 100, as libjpeg has it.
+      quality: 1 to 100, on libjpeg's scale.
       subsampling: "4:2:0" (chroma averaged over 2 x 2 pixels), "4:2:2" (over 1 x 2) or
-        "4:4:4"; of no account with one channel.
-      tables: luma and chroma quantisation steps, 8 x 8 each, the frequency down before
-        across; those of the quality if None.
+        "4:4:4"; ignored for one channel.
+      tables: luma and chroma quantisation steps, 8 x 8 each, vertical frequency first;
+        None for those of the quality.
 
     Returns:
-      An operator whose measurement is `Coefficients`.
+      A non-linear operator; its measurement is `JpegCoefficients`.
 
     Raises:
       ValueError: if a parameter is out of range or the image has other channels.
 
-    References: Rec. ITU-T T.81 (JPEG); T.871 (JFIF); libjpeg for what they leave open.
+    References: Rec. ITU-T T.81 (JPEG), T.871 (JFIF); libjpeg where they leave a choice.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from pigdm_jax import operators
+      >>> operator = operators.jpeg((16, 16, 3), quality=10)
+      >>> y = operator.apply(jnp.zeros((16, 16, 3)))
+      >>> y.y.shape, y.cb.shape, operator.pinv(y).shape
+      ((2, 2, 8, 8), (1, 1, 8, 8), (16, 16, 3))
     """
     image_shape = check_image_shape(image_shape)
     if image_shape[2] not in (1, 3):
         raise ValueError(f"jpeg needs one channel or three, got {image_shape[2]}")
     if subsampling not in SUBSAMPLINGS:
         raise ValueError(
-            f"jpeg's subsampling is one of {', '.join(SUBSAMPLINGS)}; got "
+            f"jpeg's subsampling must be one of {', '.join(SUBSAMPLINGS)}; got "
             f"{subsampling!r}"
         )
     if tables is None:
@@ -188,93 +157,20 @@ def jpeg(
     arrays = [jnp.asarray(table, jnp.float32) for table in tables]
     if [a.shape for a in arrays] != [(8, 8), (8, 8)]:
         raise ValueError(
-            "jpeg's tables are two arrays of 8 x 8, for luma and chroma; got "
+            "jpeg's tables must be two arrays of 8 x 8, for luma and chroma; got "
             f"{', '.join(str(a.shape) for a in arrays)}"
         )
     traced = any(isinstance(a, jax.core.Tracer) for a in arrays)
     if not traced and not all((a >= 1).all() for a in arrays):
-        raise ValueError("every step in jpeg's tables is at least 1")
-    return Jpeg(*arrays, image_shape, subsampling)
-
-
-def quality_tables(quality: int) -> tuple[np.ndarray, np.ndarray]:
-    """The luma and chroma tables that libjpeg has for a quality.
-
-    Raises:
-      ValueError: if the quality is not a whole number from 1 to 100.
-    """
-    if not 1 <= quality <= 100 or quality != int(quality):
-        raise ValueError(
-            f"jpeg's quality is a whole number from 1 to 100, got {quality}"
-        )
-    percent = 5000 // int(quality) if quality < 50 else 200 - 2 * int(quality)
-    luma, chroma = (
-        np.clip((table * percent + 50) // 100, 1, 255)
-        for table in (LUMA_TABLE, CHROMA_TABLE)
-    )
-    return luma, chroma
-
-
-def encode(plane: Plane, table: TableArray) -> Blocks:
-    """The coefficients of a plane of any size, centred at 0, in steps of the table.
-
-    Pixels are rounded, and the transform is rounded after each axis, as libjpeg's
-    integers are: `benchmarks/jpeg_agreement.py` shows what that is worth. Not so in
-    blocks that were decoded and never rounded to pixels: they keep their coefficients.
-    """
-    height, width = plane.shape
-    down, across = analysis(height), analysis(width)
-    padded = jnp.pad(plane, ((0, -height % 8), (0, -width % 8)))
-    blocks = padded.reshape(len(down), 8, len(across), 8)
-    exact = jnp.einsum("rui,ribj,bvj->rbuv", down, blocks, across, precision=EXACT)
-    nearest = whole(exact / table)
-    error = jnp.abs(exact / table - nearest)
-    decoded = jnp.all(error < DECODED, axis=(2, 3), keepdims=True)
-
-    # libjpeg's coefficients are sqrt(8) larger on each axis, and 4 between the two.
-    down, across = np.sqrt(np.float32(8)) * down, np.sqrt(np.float32(8)) * across
-    rows = jnp.einsum("ribj,bvj->ribv", half_up(blocks), across, precision=EXACT)
-    both = jnp.einsum("rui,ribv->rbuv", down, half_up(4 * rows), precision=EXACT)
-    return jnp.where(decoded, nearest, whole(half_up(both / 4) / (8 * table)))
-
-
-def analysis(size: int) -> Float[np.ndarray, "blocks 8 8"]:
-    """For each block along an axis, the matrix from its pixels to its coefficients.
-
-    A block cut to n pixels is written in n of the eight frequencies: the nearest to
-    each of a DCT of n values. The inverse's condition is then 2.83 at most; that of
-    the lowest n frequencies would be 237.
-    """
-    matrices = np.tile(DCT, (-(-size // 8), 1, 1))
-    if seen := size % 8:
-        used = (16 * np.arange(seen) + seen) // (2 * seen)
-        matrices[-1] = 0
-        matrices[-1, used, :seen] = np.linalg.inv(DCT[used, :seen]).T
-    return matrices.astype(np.float32)
-
-
-def from_blocks(coefficients: Blocks) -> Plane:
-    """The pixels of DCT coefficients."""
-    rows, columns = coefficients.shape[:2]
-    dct = DCT.astype(np.float32)
-    blocks = jnp.einsum("ui,rbuv,vj->ribj", dct, coefficients, dct, precision=EXACT)
-    return blocks.reshape(8 * rows, 8 * columns)
-
-
-def whole(x: Array) -> Array:
-    """Rounded to whole numbers, halves away from zero, as libjpeg quantises."""
-    return jnp.sign(x) * jnp.floor(jnp.abs(x) + HALF)
-
-
-def half_up(x: Array) -> Array:
-    """Rounded to whole numbers, halves up, as libjpeg shifts bits out."""
-    return jnp.floor(x + HALF)
+        raise ValueError("every step in jpeg's tables must be at least 1")
+    luma_table, chroma_table = arrays
+    return Jpeg(luma_table, chroma_table, image_shape, subsampling)
 
 
 def _jpeg_by_name(
     image_shape: ImageShape, quality: Any = 10, subsampling: str = "4:2:0"
 ) -> Operator:
-    """JPEG by a quality, or by the header that was read from a file."""
+    """JPEG with a quality, or with the tables of a header read from a file."""
     if isinstance(quality, int):
         return jpeg(image_shape, quality, subsampling)
     return jpeg(image_shape, subsampling=quality.subsampling, tables=quality.tables)

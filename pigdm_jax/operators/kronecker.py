@@ -1,8 +1,8 @@
-"""Operators that act on rows, columns and channels apart, inverted by three SVDs.
+"""Kronecker products of a matrix for rows, one for columns and one for channels.
 
-H = A_h x A_w x A_c (a Kronecker product): its singular values are the products of the
-factors', so the damped pseudoinverse is exact at the cost of small matrix products.
-Products of such operators are such operators.
+The singular values of H = A_h (x) A_w (x) A_c are the products of those of its factors.
+So three small singular value decompositions give the exact damped pseudoinverse. The
+product of two such operators is one, too.
 """
 
 from typing import NamedTuple
@@ -27,12 +27,12 @@ from pigdm_jax.operators.base import (
 
 
 class Factor(NamedTuple):
-    """A matrix for one axis and its singular value decomposition."""
+    """A matrix for one axis and its singular value decomposition U diag(values) V^T."""
 
     matrix: Float[Array, "m n"]
-    left: Float[Array, "m k"]
+    u: Float[Array, "m k"]
     values: Float[Array, " k"]
-    right: Float[Array, "n k"]
+    v: Float[Array, "n k"]
 
 
 Factors = tuple[Factor | None, Factor | None, Factor | None]
@@ -41,39 +41,49 @@ Factors = tuple[Factor | None, Factor | None, Factor | None]
 def along(
     matrix: Float[AnyArray, "m n"], x: Float[AnyArray, "..."], axis: int
 ) -> jax.Array:
-    """The product of a matrix with every line of x along an axis."""
+    """The product of a matrix with every line of x along an axis.
+
+    Args:
+      matrix: m x n.
+      x: an array with n entries along the axis.
+      axis: which one.
+
+    Returns:
+      An array with m entries along the axis.
+    """
     product = jnp.tensordot(matrix, x, axes=(1, axis), precision=EXACT)
     return jnp.moveaxis(product, 0, axis)
 
 
 @pytree_class
 class Separable(Operator):
-    """A matrix for each axis; made by `separable`. A factor of None is the identity."""
+    """A matrix for each axis, None for the identity; see `separable`."""
 
     factors: Factors
     rtol: float = static_field()
     image_shape: ImageShape = static_field()
-    tight: float | None = static_field()
+    tight: float | None = static_field(default=None)
 
     linear = True
 
     def apply(self, x: Image) -> Float[AnyArray, "h w c"]:
-        """The product along all three axes."""
+        """The products along all three axes."""
         for axis, factor in enumerate(self.factors):
             if factor is not None:
                 x = along(factor.matrix, x, axis)
         return x
 
     def pinv(self, y: Float[AnyArray, "h w c"], damping: Damping = 0.0) -> Image:
-        """Divides by singular values; those under rtol times the largest count as 0."""
+        """V S (S^2 + damping)^-1 U^T y, with S truncated at rtol times its maximum."""
         for axis, factor in enumerate(self.factors):
             if factor is not None:
-                y = along(factor.left.T, y, axis)
-        return self._synthesise(y * spectral_gain(self._values, damping, self.rtol))
+                y = along(factor.u.T, y, axis)
+        gain = spectral_gain(self._values, damping, self.rtol)
+        return self._synthesise(jnp.asarray(y) * gain)
 
     @property
     def spectrum(self) -> Spectrum:
-        """Products of the axes' singular vectors."""
+        """Products of the factors' singular values and vectors."""
         values = truncated(self._values, self.rtol)
         return Spectrum(values, self._analyse, self._synthesise)
 
@@ -90,25 +100,29 @@ class Separable(Operator):
     def _analyse(self, x: Image) -> Float[Array, "h w c"]:
         for axis, factor in enumerate(self.factors):
             if factor is not None:
-                x = along(factor.right.T, x, axis)
-        return x
+                x = along(factor.v.T, x, axis)
+        return jnp.asarray(x)
 
     def _synthesise(self, k: Float[Array, "h w c"]) -> Image:
         for axis, factor in enumerate(self.factors):
             if factor is not None:
-                k = along(factor.right, k, axis)
+                k = along(factor.v, k, axis)
         return k
 
 
 def truncated(values: Float[Array, "..."], rtol: float) -> Float[Array, "..."]:
-    """Singular values; 0 for those at most rtol times the largest."""
+    """Singular values, with those of at most rtol times the largest set to 0."""
     return jnp.where(values > rtol * jnp.max(values), values, 0)
 
 
 def spectral_gain(
     values: Float[Array, "..."], damping: Damping, rtol: float
 ) -> Float[Array, "..."]:
-    """S / (s^2 + damping), and 0 where s is at most rtol times the largest."""
+    """The gain s / (s^2 + damping) of each singular value s, 0 where truncated.
+
+    Raises:
+      ValueError: if the damping is an array.
+    """
     check_damping(damping)
     values = truncated(values, rtol)
     kept = values > 0
@@ -122,20 +136,33 @@ def separable(
     channels: Float[AnyArray, "c C"] | None = None,
     rtol: float = 1e-6,
 ) -> Separable:
-    """An operator from a matrix for each axis.
+    """The Kronecker product of a matrix for each axis of the image.
 
     Args:
       image_shape: (height, width, channels) of the image.
-      rows: h x height, acts on every column of pixels; None for the identity.
-      columns: w x width, acts on every row of pixels; None for the identity.
-      channels: c x channels, acts on every pixel; None for the identity.
-      rtol: singular values at most this times the largest count as 0.
+      rows: h x height, multiplies every column of pixels; None for the identity.
+      columns: w x width, multiplies every row of pixels; None for the identity.
+      channels: c x channels, multiplies every pixel; None for the identity.
+      rtol: the pseudoinverse treats singular values of at most rtol times the largest
+        as 0.
+
+    Returns:
+      A linear operator to images of shape (h, w, c).
 
     Raises:
       ValueError: if a matrix does not fit the image.
+
+    Examples:
+      >>> import numpy as np
+      >>> from pigdm_jax import operators
+      >>> every_second = np.eye(8)[::2]
+      >>> operator = operators.separable((8, 8, 3), rows=every_second)
+      >>> operator.measurement_shape, operator.tight
+      ((4, 8, 3), 1.0)
     """
     image_shape = check_image_shape(image_shape)
-    factors, tight = [], 1.0
+    factors: list[Factor | None] = []
+    tight: float | None = 1.0
     for matrix, size in zip((rows, columns, channels), image_shape, strict=True):
         if matrix is None:
             factors.append(None)
@@ -143,32 +170,45 @@ def separable(
         matrix = np.asarray(matrix, np.float64)
         if matrix.ndim != 2 or matrix.shape[1] != size:
             raise ValueError(
-                f"a matrix of shape {matrix.shape} does not act on an axis of {size} "
-                f"in an image of shape {image_shape}"
+                f"a matrix of shape {matrix.shape} cannot multiply an axis of {size} "
+                f"of an image of shape {image_shape}"
             )
-        left, values, right_t = np.linalg.svd(matrix, full_matrices=False)
+        u, values, v_t = np.linalg.svd(matrix, full_matrices=False)
         full_rank = len(values) == len(matrix)
         if tight is not None and full_rank and np.allclose(values, values[0], 1e-9):
             tight *= float(values[0]) ** 2
         else:
             tight = None
-        arrays = (matrix, left, values, right_t.T)
+        arrays = (matrix, u, values, v_t.T)
         factors.append(Factor(*(jnp.asarray(a, jnp.float32) for a in arrays)))
-    return Separable(tuple(factors), float(rtol), image_shape, tight)
+    height, width, channel = factors
+    return Separable((height, width, channel), float(rtol), image_shape, tight)
 
 
 def product(first: Separable, second: Separable) -> Separable | None:
-    """The operator that applies `first`, then `second`; None inside a trace.
+    """The operator that applies `first`, then `second`.
 
-    The decomposition is made once, in float64, so it needs the matrices' values.
+    The decomposition is computed in float64 by NumPy, from the matrices' values.
+
+    Returns:
+      The product; None if a matrix is traced.
     """
     if any(isinstance(a, jax.core.Tracer) for a in jax.tree.leaves((first, second))):
         return None
-    matrices = []
-    for one, two in zip(first.factors, second.factors, strict=True):
-        factors = [np.asarray(f.matrix, np.float64) for f in (two, one) if f]
-        matrices.append(np.linalg.multi_dot(factors) if len(factors) == 2 else None)
-        if len(factors) == 1:
-            matrices[-1] = factors[0]
+    rows, columns, channels = (
+        _product_of_factors(one, two)
+        for one, two in zip(first.factors, second.factors, strict=True)
+    )
     rtol = max(first.rtol, second.rtol)
-    return separable(first.image_shape, *matrices, rtol=rtol)
+    return separable(first.image_shape, rows, columns, channels, rtol)
+
+
+def _product_of_factors(
+    first: Factor | None, second: Factor | None
+) -> Float[np.ndarray, "m n"] | None:
+    """The matrix of `first`, then `second`; None if both are the identity."""
+    factors = (second, first)
+    matrices = [np.asarray(f.matrix, np.float64) for f in factors if f is not None]
+    if not matrices:
+        return None
+    return matrices[0] if len(matrices) == 1 else matrices[0] @ matrices[1]

@@ -1,4 +1,4 @@
-"""Downsampling by an integer factor, for super-resolution."""
+"""Downsampling by a whole factor, for super-resolution."""
 
 from collections.abc import Callable
 
@@ -13,12 +13,12 @@ Profile = Callable[[Float[np.ndarray, "..."]], Float[np.ndarray, "..."]]
 
 
 def box(x: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    """1 within half a pixel of the small image."""
+    """The box kernel: 1 for |x| < 1/2, in pixels of the small image."""
     return (np.abs(x) < 0.5).astype(np.float64)
 
 
 def bicubic(x: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    """Keys' cubic with a = -0.5, two pixels to each side."""
+    """Keys' cubic with a = -0.5, for |x| < 2 pixels of the small image."""
     a, x = -0.5, np.abs(x)
     near = (a + 2) * x**3 - (a + 3) * x**2 + 1
     far = a * x**3 - 5 * a * x**2 + 8 * a * x - 4 * a
@@ -26,11 +26,11 @@ def bicubic(x: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
 
 
 def lanczos3(x: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    """sinc(x) sinc(x / 3), three pixels to each side."""
+    """sinc(x) sinc(x / 3), for |x| < 3 pixels of the small image."""
     return np.where(np.abs(x) < 3, np.sinc(x) * np.sinc(x / 3), 0)
 
 
-# Each with how many pixels of the small image it reaches to either side.
+# Each with its support to either side, in pixels of the small image.
 KERNELS: dict[str, tuple[Profile, int]] = {
     "box": (box, 1),
     "bicubic": (bicubic, 2),
@@ -41,10 +41,19 @@ KERNELS: dict[str, tuple[Profile, int]] = {
 def downsampling_matrix(
     size: int, factor: int, profile: Profile, reach: int
 ) -> Float[np.ndarray, "m n"]:
-    """The matrix that shrinks a line of `size` pixels; borders are reflected.
+    """The matrix that downsamples a line of pixels; borders are reflected.
 
-    Output pixel o lies at o * factor + (factor - 1) / 2 of the input and weighs the
-    pixels around it by the profile, stretched by the factor; weights sum to 1.
+    Output pixel o lies at position o * factor + (factor - 1) / 2 of the input. It is
+    the mean of the pixels around it, weighted by the profile stretched by the factor.
+
+    Args:
+      size: number of input pixels, n, a multiple of factor.
+      factor: n / m.
+      profile: the kernel, over pixels of the small image.
+      reach: its support to either side, in pixels of the small image.
+
+    Returns:
+      The matrix, m x n; its rows sum to 1.
     """
     matrix = np.zeros((size // factor, size))
     # Reflection about the outer edge of the border pixel: -1 is 0, size is size - 1.
@@ -60,24 +69,32 @@ def downsampling_matrix(
 def super_resolution(
     image_shape: ImageShape, factor: int, kernel: str = "box"
 ) -> Separable:
-    """Shrinks the image by an integer factor.
+    """Downsampling by a whole factor.
 
-    "box" averages blocks of factor x factor pixels (the paper's Pool), for which
-    H H^T = I / factor^2. "bicubic" is the kernel of DDRM and the paper: separable, 4
-    factor taps, a = -0.5, reflected border, antialiased. "lanczos3" is alike.
+    "box" is the mean over blocks of factor x factor pixels (the paper's Pool), for
+    which H H^T = I / factor^2. "bicubic" is the kernel of DDRM and the paper:
+    separable, antialiased, 4 factor taps, a = -0.5, reflected borders. "lanczos3" has
+    6 factor taps and the same borders.
 
     Args:
       image_shape: (height, width, channels) of the large image.
-      factor: at least 1; height and width are multiples of it.
+      factor: at least 1; height and width must be multiples of it.
       kernel: "box", "bicubic" or "lanczos3".
 
     Returns:
-      An operator to (height / factor, width / factor, channels).
+      A linear operator to images of shape (height / factor, width / factor, channels).
 
     Raises:
       ValueError: if the factor does not divide the image or the kernel is unknown.
 
     Reference: Song et al. 2023, section 5.1; Kawar et al. 2022 (DDRM), appendix D.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from pigdm_jax import operators
+      >>> operator = operators.super_resolution((8, 8, 3), 4)
+      >>> operator.measurement_shape, operator.tight
+      ((2, 2, 3), 0.0625)
     """
     image_shape = check_image_shape(image_shape)
     height, width, _ = image_shape
@@ -88,7 +105,8 @@ def super_resolution(
         )
     if kernel not in KERNELS:
         raise ValueError(
-            f"a super_resolution kernel is one of {', '.join(KERNELS)}; got {kernel!r}"
+            f"a super_resolution kernel must be one of {', '.join(KERNELS)}; got "
+            f"{kernel!r}"
         )
     rows, columns = (
         downsampling_matrix(size, factor, *KERNELS[kernel]) for size in (height, width)
@@ -99,7 +117,7 @@ def super_resolution(
 SUPER_RESOLUTION = Named(
     "super_resolution",
     super_resolution,
-    "Shrink the image by a whole factor; what is undone enlarges it.",
+    "Downsampling by a whole factor; its restoration is larger than the picture.",
     (
         Parameter("factor", int, low=1, high=64),
         Parameter("kernel", str, "box", choices=tuple(KERNELS)),

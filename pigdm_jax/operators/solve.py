@@ -1,4 +1,4 @@
-"""Pseudoinverses that have no closed form, and noise of its own for every value."""
+"""Pseudoinverses by conjugate gradients, and damping by noise of any covariance."""
 
 from collections.abc import Callable
 from typing import Any
@@ -28,9 +28,18 @@ def pinv_by_conjugate_gradients(
 ) -> Image:
     """(H^T H + damping I)^-1 H^T y, which equals H^T (H H^T + damping I)^-1 y.
 
-    Solved over images, where the system is consistent whatever y is, from zero, so
-    that without damping the answer has no part in the null space of H: the
-    Moore-Penrose pseudoinverse. The adjoint is JAX's transpose of `apply`.
+    The system over images is consistent for any y. It is solved from x = 0, so the
+    solution has no component in the null space of H: without damping it is the
+    Moore-Penrose pseudoinverse. H^T is JAX's transpose of `apply`.
+
+    Args:
+      apply: H.
+      image_shape: (height, width, channels) of the image.
+      y: a measurement, as returned by `apply`.
+      damping: one number, at least 0.
+
+    Raises:
+      ValueError: if the damping is an array.
     """
     check_damping(damping)
     image = jax.ShapeDtypeStruct(image_shape, jnp.float32)
@@ -47,10 +56,10 @@ def _symmetric_solve(
     b: Any,
     precondition: Callable[[Any], Any] | None = None,
 ) -> Any:
-    """The x with system(x) = b by conjugate gradients, and so for its derivatives.
+    """The x with system(x) = b by conjugate gradients; differentiable by the same.
 
-    b is brought to size 1 first: squares of very small numbers, as the derivatives of
-    what already agrees are, would vanish in float32.
+    b is scaled to a largest entry of 1, since the squares of very small entries, for
+    instance of the derivatives of a nearly consistent residual, underflow in float32.
     """
 
     def solve(system: Callable[[Any], Any], b: Any) -> Any:
@@ -70,30 +79,47 @@ def _symmetric_solve(
 
 
 def is_number(noise_std: Any) -> bool:
-    """Whether a noise level is one number, and not a value for every measurement."""
+    """Whether a noise level is one number, not one for every measured value."""
     return jax.tree_util.all_leaves([noise_std]) and jnp.ndim(noise_std) == 0
 
 
 def damped_pinv(
     operator: Operator, y: Measurement, noise_std: Any, r2: Number
 ) -> Image:
-    """H^T (H H^T + Sigma / r_t^2)^-1 y, Sigma the covariance of the noise in y.
+    """H^T (H H^T + Sigma / r_t^2)^-1 y, where Sigma is the covariance of y's noise.
 
-    It is the pull of equation 7 of the paper for any noise. Where H H^T is diagonal
-    (`Operator.gram`) it costs a division; elsewhere the system is solved over
-    measurements by conjugate gradients, with JAX's transpose of `apply`.
+    Equation 7 of the paper for independent noise of any levels. If H H^T is diagonal
+    (`Operator.gram`), this is one division; otherwise the system over measurements is
+    solved by conjugate gradients, with JAX's transpose of `apply` as H^T.
 
     Args:
-      operator: h. A non-linear one takes None or 0 as noise level.
-      y: a measurement, as `apply` gives it, or a difference of two.
-      noise_std: None or 0 for none, which gives the pseudoinverse; a number; or, in y's
-        form, a positive standard deviation for every value.
-      r2: r_t^2, the variance of what is measured.
+      operator: h.
+      y: a measurement, as returned by `apply`, or the difference of two.
+      noise_std: standard deviation of the noise, in units of the [-1, 1] image: one
+        number; or one positive number for every value, in the form of y. None or 0
+        gives the pseudoinverse, and non-linear operators accept nothing else.
+      r2: r_t^2, the variance of an image value around its estimate; above 0.
+
+    Returns:
+      An image of the operator's `image_shape`.
 
     Raises:
       ValueError: if a non-linear operator is given a noise level.
 
     Reference: Song, Vahdat, Mardani, Kautz, ICLR 2023, equation 7.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from pigdm_jax import operators
+      >>> operator = operators.identity((8, 8, 3))
+      >>> y = jnp.ones((8, 8, 3))
+      >>> image = operators.damped_pinv(operator, y, noise_std=1.0, r2=1.0)
+      >>> image.shape, float(image.mean())
+      ((8, 8, 3), 0.5)
+      >>> each = jnp.full((8, 8, 3), 1.0).at[0].set(3.0)
+      >>> image = operators.damped_pinv(operator, y, noise_std=each, r2=1.0)
+      >>> round(float(image[0].mean()), 6), float(image[1].mean())
+      (0.1, 0.5)
     """
     if noise_std is None:
         return operator.pinv(y)
@@ -104,7 +130,15 @@ def damped_pinv(
             "this operator is not linear, so its pseudoinverse cannot be damped by a "
             "noise level; use None"
         )
-    damping = jax.tree.map(lambda std: std**2 / r2, noise_std)
+    return _pinv_damped_per_value(
+        operator, y, jax.tree.map(lambda std: std**2 / r2, noise_std)
+    )
+
+
+def _pinv_damped_per_value(
+    operator: Operator, y: Measurement, damping: Measurement
+) -> Image:
+    """H^T (H H^T + diag(damping))^-1 y."""
     image = jax.ShapeDtypeStruct(operator.image_shape, jnp.float32)
     adjoint = jax.linear_transpose(operator.apply, image)
     gram = operator.gram
@@ -113,8 +147,8 @@ def damped_pinv(
         return adjoint(dual)[0]
 
     def system(u: Measurement) -> Measurement:
-        seen = operator.apply(adjoint(u)[0])
-        return jax.tree.map(lambda s, d, u: s + d * u, seen, damping, u)
+        gram_u = operator.apply(adjoint(u)[0])
+        return jax.tree.map(lambda g, d, u: g + d * u, gram_u, damping, u)
 
     def precondition(r: Measurement) -> Measurement:
         return jax.tree.map(lambda r, d: r / (1 + d), r, damping)

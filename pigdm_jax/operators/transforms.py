@@ -1,4 +1,4 @@
-"""Some coefficients of an orthonormal transform: compressed sensing and MRI."""
+"""A subset of the coefficients of a transform: compressed sensing and MRI."""
 
 from typing import Any
 
@@ -18,52 +18,52 @@ from pigdm_jax.operators.base import (
     check_damping,
     check_image_shape,
 )
-from pigdm_jax.operators.inpainting import Mask, Seed, as_key, check_mask
+from pigdm_jax.operators.masks import Mask, Seed, as_key, check_mask
 from pigdm_jax.operators.named import Named, Parameter
 
 
-class NoPicture(Operator):
-    """An operator whose measurement is no picture."""
+class Transform(Operator):
+    """An operator whose measurement is coefficients, not a picture."""
 
     def from_picture(self, picture: Image) -> Any:
-        """Refused: no picture file holds such a measurement."""
+        """Raises ValueError: a picture file cannot contain such a measurement."""
         raise ValueError(
-            f"no picture file holds what {type(self).__name__} measures; measure a "
-            "clean picture instead (--simulate)"
+            f"a picture file cannot contain what {type(self).__name__} measures; "
+            "simulate the measurement of a clean picture instead (--simulate)"
         )
 
     def to_picture(self, y: Any) -> Image:
-        """What the pseudoinverse makes of it."""
+        """The pseudoinverse of the measurement."""
         return self.pinv(y)
 
 
 @pytree_class
-class WalshHadamard(NoPicture):
-    """Rows of a signed Walsh-Hadamard matrix; made by `walsh_hadamard`."""
+class WalshHadamard(Transform):
+    """Rows of a Walsh-Hadamard matrix with random signs; see `walsh_hadamard`."""
 
-    signs: Any  # n, 1 or -1
-    rows: Any  # m of 0 .. n - 1
+    signs: Any  # n values of 1 or -1, one for each pixel
+    rows: Any  # m row numbers below n
     image_shape: ImageShape = static_field()
 
     linear = True
     tight = 1.0
 
     def apply(self, x: Image) -> Float[Array, "m C"]:
-        """The chosen coefficients of every channel."""
+        """The coefficients of the chosen rows, for every channel."""
         flat = jnp.reshape(x, (-1, self.image_shape[2]))
         return hadamard(flat * self.signs[:, None])[self.rows]
 
     def pinv(self, y: Float[Array, "m C"], damping: Damping = 0.0) -> Image:
-        """The transpose over (1 + damping)."""
+        """H^T y / (1 + damping)."""
         height, width, channels = self.image_shape
-        spread = jnp.zeros((height * width, channels)).at[self.rows].set(y)
-        flat = hadamard(spread) * self.signs[:, None]
+        coefficients = jnp.zeros((height * width, channels)).at[self.rows].set(y)
+        flat = hadamard(coefficients) * self.signs[:, None]
         return flat.reshape(self.image_shape) / (1 + check_damping(damping))
 
 
 @pytree_class
-class Fourier(NoPicture):
-    """Some frequencies of a real image; made by `fourier`."""
+class Fourier(Transform):
+    """The frequencies of a real image where a mask is 1; see `fourier`."""
 
     mask: Any  # H x W x 1
     image_shape: ImageShape = static_field()
@@ -76,24 +76,24 @@ class Fourier(NoPicture):
         return jnp.stack([spectrum.real, spectrum.imag], axis=-1)
 
     def pinv(self, y: Float[Array, "H W C 2"], damping: Damping = 0.0) -> Image:
-        """The real part of the inverse FFT, where k and -k share what either shows."""
-        seen = self._seen
+        """The real part of the inverse FFT, with pairs k, -k weighted by `spectrum`."""
+        eigenvalues = self._eigenvalues
         damping = check_damping(damping)
-        gain = self.mask / jnp.where(seen > 0, seen + damping, 1)
+        gain = self.mask / jnp.where(eigenvalues > 0, eigenvalues + damping, 1)
         return self._synthesise(gain * jax.lax.complex(y[..., 0], y[..., 1]))
 
     @property
     def spectrum(self) -> Spectrum:
-        """Frequencies."""
+        """Frequencies, with the square roots of the eigenvalues of H^T H."""
         return Spectrum(
-            jnp.sqrt(self._seen),
+            jnp.sqrt(self._eigenvalues),
             lambda x: jnp.fft.fft2(x, axes=(0, 1), norm="ortho"),
             self._synthesise,
         )
 
     @property
-    def _seen(self) -> Float[Array, "H W 1"]:
-        """Eigenvalues of H^T H: a frequency counts half if its opposite is hidden."""
+    def _eigenvalues(self) -> Float[Array, "H W 1"]:
+        """Of H^T H: 1 where k and -k are measured, 1/2 where one is, else 0."""
         opposite = jnp.roll(jnp.flip(self.mask, (0, 1)), 1, (0, 1))
         return (self.mask + opposite) / 2
 
@@ -104,7 +104,7 @@ class Fourier(NoPicture):
 def walsh_hadamard(
     image_shape: ImageShape, ratio: float = 0.25, key: Seed = 0
 ) -> WalshHadamard:
-    """Compressed sensing: a share of the rows of a randomly signed Hadamard matrix.
+    """Compressed sensing: random rows of a Walsh-Hadamard matrix with random signs.
 
     Args:
       image_shape: (height, width, channels) of the image, height x width a power of 2.
@@ -112,13 +112,19 @@ def walsh_hadamard(
       key: a `jax.random` key or a seed.
 
     Returns:
-      An operator to (round(ratio height width), channels); the same rows for every
-      channel.
+      A linear operator to (round(ratio height width), channels), H H^T = I, with the
+      same rows for every channel.
 
     Raises:
-      ValueError: if the size is no power of 2 or the ratio out of range.
+      ValueError: if height x width is not a power of 2 or the ratio is out of range.
 
     Reference: Song et al. 2023, appendix A; Kawar et al. 2022 (DDRM), appendix D.
+
+    Examples:
+      >>> from pigdm_jax import operators
+      >>> operator = operators.walsh_hadamard((8, 8, 3), ratio=0.25)
+      >>> operator.measurement_shape, operator.tight
+      ((16, 3), 1.0)
     """
     height, width, _ = image_shape = check_image_shape(image_shape)
     n = height * width
@@ -128,7 +134,7 @@ def walsh_hadamard(
             f"is {height} x {width}"
         )
     if not 0 < ratio <= 1:
-        raise ValueError(f"ratio is above 0 and at most 1, got {ratio}")
+        raise ValueError(f"ratio must be above 0 and at most 1, got {ratio}")
     signs_key, rows_key = jax.random.split(as_key(key))
     signs = jax.random.rademacher(signs_key, (n,), jnp.float32)
     rows = jax.random.permutation(rows_key, n)[: max(round(ratio * n), 1)]
@@ -136,7 +142,11 @@ def walsh_hadamard(
 
 
 def hadamard(x: Float[Array, "n C"]) -> Float[Array, "n C"]:
-    """The fast Walsh-Hadamard transform along the first axis, orthonormal."""
+    """The orthonormal fast Walsh-Hadamard transform along the first axis.
+
+    Args:
+      x: n is a power of 2.
+    """
     n, channels = x.shape
     half = 1
     while half < n:
@@ -147,15 +157,25 @@ def hadamard(x: Float[Array, "n C"]) -> Float[Array, "n C"]:
 
 
 def fourier(image_shape: ImageShape, mask: ArrayLike) -> Fourier:
-    """Some frequencies of the 2-D Fourier transform (MRI with one coil).
+    """The frequencies where a mask is 1, of the 2-D Fourier transform (one-coil MRI).
 
     Args:
       image_shape: (height, width, channels) of the image.
       mask: zeros and ones, (height, width) or (height, width, 1), in the order of
         `jnp.fft.fft2`: frequency 0 first. See `cartesian_mask`.
 
+    Returns:
+      A linear operator to (height, width, channels, 2): real and imaginary parts, 0
+      where not measured.
+
     Raises:
-      ValueError: if the mask is of another size or holds other values.
+      ValueError: if the mask has another shape or other values.
+
+    Examples:
+      >>> from pigdm_jax import operators
+      >>> mask = operators.cartesian_mask((8, 8, 1), acceleration=2)
+      >>> operators.fourier((8, 8, 1), mask).measurement_shape
+      (8, 8, 1, 2)
     """
     image_shape = check_image_shape(image_shape)
     return Fourier(check_mask((*image_shape[:2], 1), mask), image_shape)
@@ -167,32 +187,39 @@ def cartesian_mask(
     center: float = 0.08,
     key: Seed = 0,
 ) -> Mask:
-    """Whole columns of frequencies, as an MRI scanner takes them.
+    """A mask of whole columns of frequencies, as an MRI scanner measures them.
 
     Args:
       image_shape: (height, width, channels) of the image.
-      acceleration: one column in so many is measured, at least 1.
-      center: share of columns around frequency 0 that are always measured.
+      acceleration: width / number of measured columns, from 1 to the width.
+      center: fraction of columns around frequency 0 that are always measured, from 0
+        to 1; at least one column is.
       key: a `jax.random` key or a seed, for the other columns.
 
     Returns:
       A mask (height, width, 1) with frequency 0 first.
 
     Raises:
-      ValueError: if the acceleration is below 1 or the centre no share.
+      ValueError: if the acceleration or the centre is out of range.
+
+    Examples:
+      >>> from pigdm_jax import operators
+      >>> mask = operators.cartesian_mask((8, 8, 3), acceleration=2)
+      >>> mask.shape, float(mask.mean())
+      ((8, 8, 1), 0.5)
     """
     height, width, _ = check_image_shape(image_shape)
     if not 1 <= acceleration <= width or not 0 <= center <= 1:
         raise ValueError(
-            f"acceleration is from 1 to the width and center from 0 to 1, got "
+            "acceleration must be from 1 to the width and center from 0 to 1, got "
             f"{acceleration} and {center}"
         )
     distance = np.minimum(np.arange(width), width - np.arange(width))
     lowest = np.argsort(distance, kind="stable")[: max(round(center * width), 1)]
-    # Those in the centre come first, whatever is drawn.
-    drawn = jax.random.uniform(as_key(key), (width,)).at[lowest].set(-1)
+    # The columns in the centre have the lowest priority values, so they come first.
+    priority = jax.random.uniform(as_key(key), (width,)).at[lowest].set(-1)
     number = max(round(width / acceleration), len(lowest))
-    columns = jnp.zeros(width).at[jnp.argsort(drawn)[:number]].set(1)
+    columns = jnp.zeros(width).at[jnp.argsort(priority)[:number]].set(1)
     return jnp.broadcast_to(columns[:, None], (height, width, 1))
 
 
@@ -216,7 +243,7 @@ SEED = Parameter("seed", int, 0, low=0, high=2**32 - 1)
 FOURIER = Named(
     "fourier",
     _fourier_by_columns,
-    "Some columns of the 2-D Fourier transform (MRI); needs --simulate.",
+    "Columns of the 2-D Fourier transform (MRI); needs --simulate.",
     (
         Parameter("acceleration", float, 4.0, low=1, high=100),
         Parameter("center", float, 0.08, low=0, high=1),
@@ -226,6 +253,6 @@ FOURIER = Named(
 WALSH_HADAMARD = Named(
     "walsh_hadamard",
     _walsh_hadamard_by_seed,
-    "A part of the Walsh-Hadamard rows (compressed sensing); needs --simulate.",
+    "Rows of the Walsh-Hadamard matrix (compressed sensing); needs --simulate.",
     (Parameter("ratio", float, 0.25, low=1e-3, high=1), SEED),
 )

@@ -16,15 +16,16 @@ from pigdm_jax.core.compilation import typed_jit
 from pigdm_jax.core.types import Image, ImageShape, PRNGKey, Scalar
 from pigdm_jax.operators import Operator
 from pigdm_jax.operators.composition import Chain
-from pigdm_jax.operators.jpeg_codec import Coefficients
+from pigdm_jax.operators.jpeg_codec import JpegCoefficients
 from pigdm_jax.pictures.files import (
     ROUNDING_STD,
     read_jpeg_coefficients,
     read_parameter,
 )
 from pigdm_jax.pictures.task import Task
-from pigdm_jax.problem import Problem, measure, root_mean_square
+from pigdm_jax.problem import Problem, root_mean_square
 from pigdm_jax.samplers.starting import starting_image
+from pigdm_jax.simulation import measure
 
 Picture = Float[np.ndarray, "H W C"]
 
@@ -129,8 +130,8 @@ def measured(
 
 
 def _from_jpeg_file(
-    operator: Operator, from_pixels: Coefficients, file: Path
-) -> tuple[Coefficients, tuple[str, ...]]:
+    operator: Operator, from_pixels: JpegCoefficients, file: Path
+) -> tuple[JpegCoefficients, tuple[str, ...]]:
     """The file's own coefficients, else those of its pixels, and a remark on which."""
     planes = read_jpeg_coefficients(file)
     if planes is None:
@@ -142,7 +143,7 @@ def _from_jpeg_file(
     last = operator.parts[-1] if isinstance(operator, Chain) else operator
     luma, *chroma = map(jnp.asarray, planes)
     chroma = chroma or [jnp.zeros_like(plane) for plane in from_pixels[1:]]
-    coefficients = Coefficients(luma, *chroma)
+    coefficients = JpegCoefficients(luma, *chroma)
     # An encoder pads blocks at the border as it likes; all others stay as they are.
     coefficients = last.apply(last.pinv(coefficients))
     return coefficients, ("the measurement is the file's own coefficients",)

@@ -88,7 +88,7 @@ class Request:
         if self.simulate:
             return degradation_to_simulate(size, task)
         degradation = degradation_of_file(size, task, file=file)
-        if degradation.noise_std is None and degradation.operator.keeps_everything:
+        if degradation.noise_std is None and degradation.operator.orthogonal:
             raise ValueError(
                 f"{str(task)!r} needs the noise level of the picture, for example "
                 "--noise 0.1"

@@ -30,6 +30,6 @@ def default(prior: Prior, problem: Problem, steps: int | None = None) -> Sampler
     del prior
     steps = 10 if steps is None else steps
     noisy = problem.noise_std is not None and not problem.noise_per_value
-    if noisy and problem.operator.keeps_everything:
+    if noisy and problem.operator.orthogonal:
         return DDNM(steps=steps, spacing="quadratic", eta=0.6)
     return Fitted(steps=steps)

@@ -1,0 +1,171 @@
+"""Masks for inpainting: a square, random pixels, brush strokes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from numpy.typing import ArrayLike
+from PIL import Image as PillowImage
+from PIL import ImageDraw
+
+from pigdm_jax.core.types import PRNGKey
+from pigdm_jax.operators.base import ImageShape, check_image_shape
+
+Mask = Float[Array, "H W 1"]
+Seed = int | PRNGKey
+
+
+def check_mask(image_shape: ImageShape, mask: ArrayLike) -> Float[Array, "H W c"]:
+    """A mask in float32 with a channel axis.
+
+    Args:
+      image_shape: (height, width, channels) of the image.
+      mask: zeros and ones, (height, width), (height, width, 1) or the image's shape.
+
+    Raises:
+      ValueError: if the mask has another shape or other values than 0 and 1.
+    """
+    shape = np.shape(mask)
+    if shape not in (image_shape[:2], (*image_shape[:2], 1), image_shape):
+        raise ValueError(
+            f"the mask has shape {shape}, the image is {image_shape[0]} x "
+            f"{image_shape[1]} with {image_shape[2]} channels; they must agree"
+        )
+    traced = isinstance(mask, jax.core.Tracer)
+    if not traced and not np.isin(np.asarray(mask), (0, 1)).all():
+        raise ValueError("a mask must contain only 0 (hidden) and 1 (kept)")
+    array = jnp.asarray(mask, jnp.float32)
+    return array[..., None] if array.ndim == 2 else array
+
+
+def center_mask(image_shape: ImageShape, size: int = 128) -> Mask:
+    """A mask that hides a square in the middle of the image.
+
+    Args:
+      image_shape: (height, width, channels) of the image.
+      size: side of the square in pixels, below the image's larger side.
+
+    Returns:
+      A mask (height, width, 1).
+
+    Raises:
+      ValueError: if the square would hide all pixels or is empty.
+
+    Examples:
+      >>> from pigdm_jax import operators
+      >>> mask = operators.center_mask((8, 8, 3), size=4)
+      >>> mask.shape, float(mask.sum())
+      ((8, 8, 1), 48.0)
+    """
+    height, width, _ = check_image_shape(image_shape)
+    if not 1 <= size < max(height, width):
+        raise ValueError(
+            f"a hidden square of {size} pixels must be smaller than the image, "
+            f"{height} x {width}"
+        )
+    mask = np.ones((height, width, 1), np.float32)
+    top, left = max(height - size, 0) // 2, max(width - size, 0) // 2
+    mask[top : top + size, left : left + size] = 0
+    return jnp.asarray(mask)
+
+
+def random_mask(image_shape: ImageShape, keep: float, key: Seed = 0) -> Mask:
+    """A mask that keeps round(keep * height * width) pixels, drawn at random.
+
+    Args:
+      image_shape: (height, width, channels) of the image.
+      keep: fraction of pixels kept, above 0 and at most 1.
+      key: a `jax.random` key or a seed.
+
+    Returns:
+      A mask (height, width, 1).
+
+    Raises:
+      ValueError: if `keep` is out of range.
+
+    Examples:
+      >>> from pigdm_jax import operators
+      >>> float(operators.random_mask((8, 8, 3), keep=0.25).mean())
+      0.25
+    """
+    height, width, _ = check_image_shape(image_shape)
+    if not 0 < keep <= 1:
+        raise ValueError(
+            f"keep must be a fraction of the pixels, above 0 and at most 1, got {keep}"
+        )
+    number = max(round(keep * height * width), 1)
+    kept = jnp.arange(height * width) < number
+    shuffled = jax.random.permutation(as_key(key), kept)
+    return shuffled.astype(jnp.float32).reshape(height, width, 1)
+
+
+def freeform_mask(
+    image_shape: ImageShape, key: Seed = 0, hidden: tuple[float, float] = (0.2, 0.3)
+) -> Mask:
+    """A mask that hides random brush strokes, by default 20 to 30 % of the image.
+
+    Args:
+      image_shape: (height, width, channels) of the image.
+      key: a `jax.random` key or a seed.
+      hidden: smallest and largest fraction of hidden pixels.
+
+    Returns:
+      A mask (height, width, 1).
+
+    Raises:
+      ValueError: unless 0 < smallest < largest < 1.
+
+    Examples:
+      >>> from pigdm_jax import operators
+      >>> mask = operators.freeform_mask((32, 32, 3))
+      >>> 0.7 <= float(mask.mean()) <= 0.8
+      True
+    """
+    height, width, _ = check_image_shape(image_shape)
+    smallest, largest = hidden
+    if not 0 < smallest < largest < 1:
+        raise ValueError(
+            f"hidden must be two fractions, 0 < smallest < largest < 1, got {hidden}"
+        )
+    seed = np.asarray(jax.random.key_data(as_key(key))).ravel().tolist()
+    rng = np.random.default_rng(seed)
+    canvas = PillowImage.new("1", (width, height), 1)
+    while (fraction := 1 - np.asarray(canvas).mean()) < smallest:
+        candidate = canvas.copy()
+        # A stroke that hides too much is dropped, and the next one is drawn.
+        _draw_stroke(candidate, rng, thickness=max(largest - fraction, 0.01))
+        if 1 - np.asarray(candidate).mean() <= largest:
+            canvas = candidate
+    return jnp.asarray(np.asarray(canvas), jnp.float32)[..., None]
+
+
+def _draw_stroke(
+    canvas: PillowImage.Image, rng: np.random.Generator, thickness: float
+) -> None:
+    """Draw one stroke of a round brush along a path of up to six random turns.
+
+    Args:
+      canvas: drawn on in place; hidden pixels are 0.
+      rng: for the path and the brush.
+      thickness: of the brush, relative to the canvas's smaller side.
+    """
+    size = np.array(canvas.size, float)
+    points = [rng.uniform(0, 1, 2) * size]
+    angle = rng.uniform(0, 2 * np.pi)
+    for _ in range(rng.integers(2, 7)):
+        angle += rng.uniform(-0.9, 0.9)
+        length = rng.uniform(0.08, 0.25) * size.min()
+        forward = length * np.array([np.cos(angle), np.sin(angle)])
+        points.append(np.clip(points[-1] + forward, 0, size - 1))
+    brush = max(1, round(rng.uniform(0.1, 0.3) * thickness * size.min()))
+    draw = ImageDraw.Draw(canvas)
+    path = [tuple(p) for p in points]
+    draw.line(path, fill=0, width=brush, joint="curve")
+    for x, y in path:
+        r = brush / 2
+        draw.ellipse((x - r, y - r, x + r, y + r), fill=0)
+
+
+def as_key(key: Seed) -> jax.Array:
+    """The key itself, or the key of a seed."""
+    return jax.random.key(key) if isinstance(key, int) else jnp.asarray(key)
