@@ -51,7 +51,7 @@ def compiled_for(
     Args:
       fun: a function of `args`; its closure must be determined by `static`.
       args: a tuple of pytrees of arrays or `jax.ShapeDtypeStruct`s, with shardings.
-      static: what else determines the program, with a `repr` that tells all of it.
+      static: what else determines the program, whose `repr` shows all of it.
     """
     return stored(_store, fun, args, compiler_options(), static)
 

@@ -218,7 +218,7 @@ def _key(
 
 
 def _placement(leaf: Any) -> str:
-    """How an array is spread over several devices; "" for one."""
+    """How an array is distributed over several devices; "" for one device."""
     sharding = getattr(leaf, "sharding", None)
     if sharding is None or len(sharding.device_set) == 1:
         return ""
