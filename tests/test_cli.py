@@ -204,7 +204,7 @@ BAD = {
     "no jpeg": (["photo.png", "--task", "jpeg"], "is no JPEG file"),
     "steps": (["photo.png", "--task", "jpeg:9", "--steps", "0"], "steps must be"),
     "eta": ("photo.png --task jpeg:9 --sampler ddim:eta=2".split(), "eta must be"),
-    "gradient": ("photo.png --task jpeg:9 --sampler dps".split(), "a gradient"),
+    "gradient": ("photo.png --task jpeg:9 --sampler dps".split(), "the gradient"),
     "sampler": ("photo.png --task jpeg:9 --sampler best".split(), "no sampler 'best'"),
     "sampler's guidance": (
         "photo.png --task grayscale --sampler dps --guidance moment".split(),

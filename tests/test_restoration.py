@@ -288,13 +288,13 @@ ROUNDED = Problem(ops.quantize(SHAPE, 2), jnp.zeros(SHAPE))
             Problem(ops.identity(SHAPE), jnp.zeros(SHAPE), -0.1),
         ),
         bad(
-            "noise_std is None, one number, or",
+            "noise_std must be None, one number, or",
             Problem(ops.identity(SHAPE), jnp.zeros(SHAPE), np.ones(3)),
         ),
         bad("steps must be a whole number from 1", sampler=lambda: DDIM(0)),
         bad("steps must be from 1 to the starting", sampler=lambda: DDIM(1001)),
-        bad("start is a part of", sampler=lambda: DDIM(start=1.001)),
-        bad("start is a part of", sampler=lambda: Multistep(start=0.0)),
+        bad("start is a fraction of", sampler=lambda: DDIM(start=1.001)),
+        bad("start is a fraction of", sampler=lambda: Multistep(start=0.0)),
         bad("spacing must be one of", sampler=lambda: DDIM(spacing="log")),
         bad(
             "a noise level needs a linear operator",
