@@ -31,7 +31,19 @@ def test_every_public_name_loads_and_is_picklable(package):
         _ = module.nothing
 
 
-@pytest.mark.parametrize("package", [*PACKAGES, "pigdm_jax.operators.registry"])
+# Modules that the command needs to check its arguments.
+CHECKING = [
+    "pigdm_jax.operators.registry",
+    "pigdm_jax.guidance.registry",
+    "pigdm_jax.samplers.registry",
+    "pigdm_jax.networks.registry",
+    "pigdm_jax.networks.adm.flags",
+    "pigdm_jax.training.config",
+    "pigdm_jax.weights.names",
+]
+
+
+@pytest.mark.parametrize("package", [*PACKAGES, *CHECKING])
 def test_importing_the_names_imports_no_jax(package):
     code = f"import sys, {package}; assert 'jax' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

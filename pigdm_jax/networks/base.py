@@ -54,7 +54,7 @@ class Network(nn.Module):
 
 
 class Recognised(NamedTuple):
-    """The network that a checkpoint is of.
+    """A network recognised in a checkpoint.
 
     Attributes:
       network: the module.

@@ -53,7 +53,10 @@ class Schedule:
 
     @classmethod
     def linear(cls, num_steps: int = 1000) -> "Schedule":
-        """Betas linear from 1e-4 to 0.02 at 1000 steps, scaled by 1000 / num_steps.
+        """Betas linear from 1e-4 to 0.02 for T = 1000, scaled by 1000 / T for others.
+
+        Args:
+          num_steps: T.
 
         Reference: Ho et al. 2020; the default of ADM (Dhariwal and Nichol 2021).
         """
@@ -62,7 +65,10 @@ class Schedule:
 
     @classmethod
     def cosine(cls, num_steps: int = 1000) -> "Schedule":
-        """alpha_bar(u) = cos^2(pi/2 (u + 0.008) / 1.008), betas capped at 0.999.
+        """alpha_bar(u) = cos^2(pi/2 (u + 0.008) / 1.008), with betas of at most 0.999.
+
+        Args:
+          num_steps: T; u = 0, 1 / T, .. 1.
 
         Reference: Nichol and Dhariwal 2021, equation 17.
         """

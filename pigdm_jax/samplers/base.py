@@ -110,7 +110,15 @@ class Stepwise(Sampler):
     def begin(
         self, prior: Prior, problem: Problem, x: Image, step: Step, key: PRNGKey
     ) -> State:
-        """The state at the first level, from a noisy sample x at that level."""
+        """The state at the first noise level.
+
+        Args:
+          prior: the diffusion model.
+          problem: the measurement.
+          x: a noisy sample at that level, (H, W, C).
+          step: the coefficients of the first step.
+          key: a `jax.random` key, used for this call alone.
+        """
 
     @abc.abstractmethod
     def step(
@@ -163,7 +171,7 @@ class Stepwise(Sampler):
 
 
 class Spaced(Stepwise):
-    """A `Stepwise` sampler whose number and spacing of steps users choose.
+    """A `Stepwise` sampler with a given number and spacing of steps.
 
     Attributes:
       steps: number of steps, each with one evaluation of the prior (NFE).

@@ -32,7 +32,7 @@ class CCDF(Spaced):
       start: fraction of the noise levels to start at, in (0, 1], from the
         pseudoinverse; None starts from pure noise.
       spacing: of the noise levels, "uniform" or "quadratic" (denser at low noise).
-      eta: fraction of each step's noise that is fresh, 0 to 1.
+      eta: fresh noise in each step, from 0 (none) to 1 (as much as DDPM).
 
     Reference: Chung, Sim, Ye, "Come-closer-diffuse-faster", CVPR 2022, equations 11 to
     13.

@@ -30,7 +30,7 @@ class DDIM(Spaced):
       start: fraction of the noise levels to start at, in (0, 1]; None starts from pure
         noise.
       spacing: of the noise levels, "uniform" or "quadratic" (denser at low noise).
-      eta: fraction of each step's noise that is fresh: 0 is deterministic, 1 is DDPM's.
+      eta: fresh noise in each step, from 0 (deterministic) to 1 (as much as DDPM).
       guidance: a `pigdm_jax.Guidance`.
 
     References: Song, Vahdat, Mardani, Kautz, "Pseudoinverse-guided diffusion models for

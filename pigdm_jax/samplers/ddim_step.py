@@ -21,7 +21,7 @@ def ddim_coefficients(step: Step, eta: Number) -> tuple[jax.Array, jax.Array]:
 
     Args:
       step: the coefficients of the step from t to s.
-      eta: fraction of the noise that is fresh, 0 to 1.
+      eta: fresh noise, from 0 (none) to 1 (as much as DDPM).
 
     Returns:
       c1 and c2.

@@ -37,7 +37,7 @@ class DDNM(Spaced):
       start: fraction of the noise levels to start at, in (0, 1]; None starts from pure
         noise.
       spacing: of the noise levels, "uniform" or "quadratic" (denser at low noise).
-      eta: fraction of each step's noise that is fresh, 0 to 1.
+      eta: fresh noise in each step, from 0 (none) to 1 (all of the noise).
 
     Reference: Wang, Yu, Zhang, "Zero-shot image restoration using denoising diffusion
     null-space model", ICLR 2023, equations 13, 14 and appendix I.
@@ -87,7 +87,7 @@ def fit_and_noise(
       eps: the predicted noise, (H, W, C).
       z: fresh noise, (H, W, C).
       step: the coefficients of the step.
-      eta: fraction of the noise that is fresh, 0 to 1.
+      eta: fresh noise, from 0 (none) to 1 (all of the noise).
       seen_eta: eta for coefficients measured with more noise than the level has. The
         rest of their noise is the measurement's.
     """

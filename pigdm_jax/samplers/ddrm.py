@@ -36,7 +36,7 @@ class DDRM(Spaced):
       start: fraction of the noise levels to start at, in (0, 1]; None starts from pure
         noise.
       spacing: of the noise levels, "uniform" or "quadratic" (denser at low noise).
-      eta: fraction of each step's noise that is fresh, 0 to 1.
+      eta: fresh noise in each step, from 0 (none) to 1 (all of the noise).
 
     Reference: Kawar, Elad, Ermon, Song, "Denoising diffusion restoration models",
     NeurIPS 2022, equations 7 and 8, with eta_b = 1.

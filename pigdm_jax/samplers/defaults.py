@@ -10,8 +10,9 @@ from pigdm_jax.samplers.fitted import Fitted
 def default(prior: Prior, problem: Problem, steps: int | None = None) -> Sampler:
     """The sampler that `restore` and the command use if none is given.
 
-    It is `Fitted`, except for denoising: there the operator has no null space in which
-    guidance could act, and DDNM is used with the eta that was best on photos.
+    It is `Fitted`, except for denoising: a noise level, and an operator without a null
+    space in which guidance could act. There it is `DDNM`, with the eta that was best on
+    photos.
 
     Args:
       prior: the diffusion model.

@@ -31,8 +31,8 @@ class DiffPIR(Spaced):
       start: fraction of the noise levels to start at, in (0, 1]; None starts from pure
         noise.
       spacing: of the noise levels, "uniform" or "quadratic" (denser at low noise).
-      eta: square root of the paper's zeta: the fraction of each step's noise that is
-        fresh, 0 to 1.
+      eta: square root of the paper's zeta; fresh noise in each step, from 0 (none) to 1
+        (all of the noise).
       scale: lambda / 8, at least 0; 8 is one of the paper's values.
 
     Reference: Zhu, Zhang, Liang, Cao, Wen, Timofte, Van Gool, "Denoising diffusion

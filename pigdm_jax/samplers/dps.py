@@ -31,7 +31,7 @@ class DPS(Spaced):
       start: fraction of the noise levels to start at, in (0, 1]; None starts from pure
         noise.
       spacing: of the noise levels, "uniform" or "quadratic" (denser at low noise).
-      eta: fraction of each step's noise that is fresh, 0 to 1.
+      eta: fresh noise in each step, from 0 (none) to 1 (as much as DDPM).
       scale: zeta, at least 0.
 
     Reference: Chung, Kim, Mccann, Klasky, Ye, "Diffusion posterior sampling for general

@@ -46,7 +46,7 @@ class Fitted(Spaced):
       start: fraction of the noise levels to start at, in (0, 1]; None starts from pure
         noise.
       spacing: of the noise levels, "quadratic" (denser at low noise) or "uniform".
-      eta: fraction of each step's noise that is fresh, 0 to 1.
+      eta: fresh noise in each step, from 0 (none) to 1 (all of the noise).
       guidance: a `pigdm_jax.Guidance`; None is `Calibrated` for linear operators and
         `Pseudoinverse` for others.
 

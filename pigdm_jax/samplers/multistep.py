@@ -49,8 +49,8 @@ class Multistep(Spaced):
       start: fraction of the noise levels to start at, in (0, 1]; None starts from pure
         noise.
       spacing: of the noise levels, "uniform" or "quadratic" (denser at low noise).
-      eta: fraction of each step's noise that is fresh: 0 solves the probability flow
-        ODE, 1 the SDE.
+      eta: fresh noise in each step, from 0 (solves the probability flow ODE) to 1
+        (solves the SDE).
       guidance: a `pigdm_jax.Guidance`.
 
     Reference: Lu et al., "DPM-Solver++: fast solver for guided sampling of diffusion

@@ -194,7 +194,13 @@ def noisy(
 def denoising_loss(
     params: Any, net: UNet, batch: Batch, noisy: Noisy
 ) -> Float[Array, " B"]:
-    """The mean squared error of each prediction.
+    """The mean squared error of the prediction for each image of a batch.
+
+    Args:
+      params: the weights.
+      net: the network.
+      batch: "label" and "condition", if the network takes them.
+      noisy: the noisy images and their targets.
 
     Reference: Ho et al. 2020, equation 14 (eps); Salimans and Ho 2022 (v).
     """

@@ -66,13 +66,10 @@ def convert(
         )
     except OSError as error:
         raise CheckpointError(f"{out} cannot be written: {error.strerror}") from None
-    count = sum(math.prod(shape) for shape in shapes.values())
-    return [
-        f"{file}: {checkpoint.format} format, {len(shapes)} tensors, "
-        f"{count / 1e6:.2f} M parameters, sha256 {source['sha256']}",
-        *_report(found),
-        f"wrote {out}",
-    ]
+    count = sum(math.prod(shape) for shape in shapes.values()) / 1e6
+    first = f"{file}: {checkpoint.format} format, {len(shapes)} tensors, {count:.2f} M "
+    first += f"parameters, sha256 {source['sha256']}"
+    return [first, *_report(found), f"wrote {out}"]
 
 
 def _source(
