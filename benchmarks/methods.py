@@ -30,8 +30,8 @@ import numpy as np
 from restoration import middle, project_all
 
 import pigdm_jax as pj
-from pigdm_jax.devices.batches import compile_batch
 from pigdm_jax.devices.hosts import device_for_each_core
+from pigdm_jax.devices.programs import compile_batch
 from pigdm_jax.guidance import Calibrated, Moment, Pseudoinverse, Reconstruction
 from pigdm_jax.guidance.weights import WEIGHTS
 from pigdm_jax.operators import parse

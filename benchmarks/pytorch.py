@@ -39,8 +39,8 @@ import torch
 import torch.nn.functional as F
 
 import pigdm_jax as pj
-from pigdm_jax.devices.batches import blank_problem, compile_batch
 from pigdm_jax.devices.hosts import device_for_each_core
+from pigdm_jax.devices.programs import blank_problem, compile_batch
 from pigdm_jax.devices.timing import even_mesh, matrix_ceiling, step_flops
 from pigdm_jax.samplers import DDIM
 

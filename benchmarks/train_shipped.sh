@@ -6,7 +6,7 @@
 # Starts from the shipped weights, or goes on with the run in out/shipped if there is
 # one. At every checkpoint the averaged weights are scored beside the shipped ones on
 # photos that are not trained on (benchmarks/ship_prior.py), and replace them in
-# pigdm_jax/priors if they are better; committing them is up to you. Ends after N minutes
+# pigdm_jax/weights/shipped if they are better; committing them is up to you. Ends after N minutes
 # (SIGTERM or Ctrl-C likewise), with everything kept. All at nice 19, on every core or
 # GPU there is; on a GPU in bfloat16.
 #
@@ -16,7 +16,7 @@
 #   MEGABYTES=45 RUN=out/try benchmarks/train_shipped.sh --limit 2
 # take packed/ along, and run there
 #   benchmarks/train_shipped.sh --minutes 20 --batch 256 --lr 4e-4
-# which goes on where it was if it is called again; bring pigdm_jax/priors back.
+# which goes on where it was if it is called again; bring pigdm_jax/weights/shipped back.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH=$PWD/.venv/bin:$PATH

@@ -10,7 +10,7 @@ import pytest
 
 from pigdm_jax import pytree_class, restore, samplers, static_field
 from pigdm_jax.core import compilation
-from pigdm_jax.core.executables import Unkeyed, describe
+from pigdm_jax.core.program_keys import Unkeyed, describe
 from pigdm_jax.operators import inpaint, random_mask
 from pigdm_jax.restoration import consistency
 from pigdm_jax.simulation import measure

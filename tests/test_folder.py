@@ -16,8 +16,8 @@ from folder_job import GREY, REQUEST, TASK, batch_over, job
 from PIL import Image
 
 from pigdm_jax import from_denoiser, make_mesh
-from pigdm_jax.devices.batches import BatchProgram
 from pigdm_jax.devices.memory import largest_batch
+from pigdm_jax.devices.programs import BatchProgram
 from pigdm_jax.folder import job as job_module
 from pigdm_jax.folder.job import run
 from pigdm_jax.pictures.files import digest, read_image

@@ -20,7 +20,7 @@ from pigdm_jax import (
     samplers,
 )
 from pigdm_jax import operators as ops
-from pigdm_jax.devices.batches import blank_problem, compile_batch
+from pigdm_jax.devices.programs import blank_problem, compile_batch
 
 SHAPE = (8, 8, 3)
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 
 from pigdm_jax.core.types import ImageShape
-from pigdm_jax.devices.batches import BatchProgram
+from pigdm_jax.devices.programs import BatchProgram
 from pigdm_jax.priors.base import Prior
 
 # The rest is for fragmentation, decoded pictures and other programs.

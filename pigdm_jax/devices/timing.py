@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from pigdm_jax.devices.batches import blank_problem, compile_batch
 from pigdm_jax.devices.meshes import make_mesh
+from pigdm_jax.devices.programs import blank_problem, compile_batch
 from pigdm_jax.operators import super_resolution
 from pigdm_jax.priors.base import Prior
 from pigdm_jax.samplers import DDIM

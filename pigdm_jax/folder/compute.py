@@ -9,9 +9,9 @@ import grain
 import jax
 import numpy as np
 
-from pigdm_jax.devices.batches import BatchProgram, blank_problem, compile_batch
 from pigdm_jax.devices.memory import Fit, check_memory, device_memory, largest_batch
 from pigdm_jax.devices.meshes import make_mesh
+from pigdm_jax.devices.programs import BatchProgram, blank_problem, compile_batch
 from pigdm_jax.folder.listing import Entry, Shape
 from pigdm_jax.folder.load import load_picture, stack
 from pigdm_jax.folder.plan import READERS, Job

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jax
 
-from pigdm_jax.devices.batches import blank_problem
+from pigdm_jax.devices.programs import blank_problem
 from pigdm_jax.folder.listing import Entry, Listing, Shape, list_folder
 from pigdm_jax.folder.manifest import Manifest
 from pigdm_jax.pictures.files import digest
