@@ -313,7 +313,7 @@ def test_a_condition_makes_a_prior_for_its_task(photos, tmp_path, monkeypatch):
         ({"steps": 0}, "steps must be at least 1"),
         ({"crop_shares": (0.5,)}, "add up to 1"),
         ({"ema": 1.0}, "ema must be at least 0 and below 1"),
-        ({"crop": (64,)}, "no photo of 64 pixels"),
+        ({"crop": (64,)}, "no photo with sides of at least 64 pixels"),
     ],
 )
 def test_flags_that_make_no_sense_are_refused(photos, tmp_path, change, message):
