@@ -148,7 +148,7 @@ def test_images_of_any_size_are_restored_by_a_prior_of_one():
         (lambda: tiled(LOCAL, 8, 2, chunk=0), "chunk must be at least 1"),
         (
             lambda: tiled(gaussian_prior(np.zeros((4, 4, 1)), np.eye(16)), 8, 2),
-            "this prior is for 4 x 4",
+            "tile must be 4, the size of this prior",
         ),
     ],
 )

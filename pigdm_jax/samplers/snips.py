@@ -104,11 +104,11 @@ class SNIPS(Spaced):
         pull = (known - x.measured) / jnp.maximum(gap, 1e-12)
         prior_score = (x0.measured - x.measured) / variance
         score = jnp.where(sees, pull, prior_score + jnp.where(unseen, 0, pull))
-        pace = jnp.where(sees, gap, variance * (1 - variance / further))
-        pace = size * jnp.where(unseen, variance, pace)
-        measured = x.measured + pace * score + root(2 * pace) * z.measured
-        pace = size * variance
-        rest = x.rest + size * (x0.rest - x.rest) + root(2 * pace) * z.rest
+        step_size = jnp.where(sees, gap, variance * (1 - variance / further))
+        step_size = size * jnp.where(unseen, variance, step_size)
+        measured = x.measured + step_size * score + root(2 * step_size) * z.measured
+        step_size = size * variance
+        rest = x.rest + size * (x0.rest - x.rest) + root(2 * step_size) * z.rest
         sample = join(spectrum, Coordinates(measured, rest))
         exact = jnp.where(noise == 0, known, x0.measured)
         fitted = join(spectrum, Coordinates(exact, x0.rest))
