@@ -218,7 +218,7 @@ def test_moment_guidance_without_noise_keeps_what_a_mask_shows():
 def test_a_bad_request_is_answered():
     prior = gaussian_prior(np.zeros(SHAPE), np.eye(N))
     y = jnp.zeros(SHAPE)
-    with pytest.raises(ValueError, match="linear operators alone"):
+    with pytest.raises(ValueError, match="only for linear operators"):
         exact_posterior(prior, Problem(ops.quantize(SHAPE, 4), y))
     with pytest.raises(ValueError, match="at least 0"):
         exact_posterior(prior, Problem(ops.identity(SHAPE), y, -1.0))
