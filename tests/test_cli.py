@@ -163,7 +163,7 @@ def test_info_lists_devices_priors_and_methods(run):
         "Algorithm 1",
         "products",
         "moment",
-        "DiffPIR, for any",
+        "DiffPIR",
         "red_diff",
         "denoise",
     ):
