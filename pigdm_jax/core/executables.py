@@ -7,6 +7,7 @@ with its vector-Jacobian product. Here the key is what determines the lowered pr
 compiled again and replaced.
 """
 
+import contextlib
 import hashlib
 import os
 import pickle
@@ -28,11 +29,11 @@ class Executable:
 
     Attributes:
       compiled: takes a list of leaves and returns one.
-      outputs: a tree of the outputs' form.
+      outputs: the structure of the outputs' tree.
     """
 
     def __init__(self, compiled: jax.stages.Compiled, outputs: Any) -> None:
-        self.compiled, self.outputs = compiled, jax.tree.structure(outputs)
+        self.compiled, self.outputs = compiled, outputs
 
     def __call__(self, leaves: list[Any]) -> Any:
         """The outputs for a list of leaves of the kind it was compiled for."""
@@ -61,17 +62,15 @@ class Store:
 
     def put(self, key: str, executable: Executable) -> None:
         """Keep an executable; a folder that cannot be written to is left alone."""
-        count = executable.outputs.num_leaves  # type: ignore[attr-defined]
+        # A structure with classes of its own cannot be pickled; a tree of it can.
+        count = executable.outputs.num_leaves
         outputs = jax.tree.unflatten(executable.outputs, range(count))
-        path = self._path(key)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            content = (serialize_executable.serialize(executable.compiled), outputs)
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            temporary.write_bytes(pickle.dumps(content))
-            os.replace(temporary, path)
-        except (OSError, pickle.PicklingError, ValueError, TypeError, AttributeError):
-            temporary.unlink(missing_ok=True)
+            serialized = serialize_executable.serialize(executable.compiled)
+            content = pickle.dumps((serialized, outputs))
+        except (pickle.PicklingError, ValueError, TypeError, AttributeError):
+            return
+        _write(self._path(key), content)
 
     def prefetch(self, name: str) -> None:
         """Begin to load what a run that was remembered by this name used."""
@@ -86,14 +85,7 @@ class Store:
 
     def remember(self, name: str) -> None:
         """Note what this process used, for `prefetch`."""
-        path = self._list(name)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            temporary.write_text("\n".join(self.used))
-            os.replace(temporary, path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
+        _write(self._list(name), "\n".join(self.used).encode())
 
     def _size(self, key: str) -> int:
         path = self._path(key)
@@ -118,12 +110,23 @@ def _read(path: Path) -> Executable | None:
         return None
     try:
         serialized, outputs = pickle.loads(path.read_bytes())
-        return Executable(
-            serialize_executable.deserialize_and_load(*serialized), outputs
-        )
+        compiled = serialize_executable.deserialize_and_load(*serialized)
+        return Executable(compiled, jax.tree.structure(outputs))
     except Exception:
         # There is none, or whatever a damaged file or a foreign machine raises.
         return None
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file whole; nothing, where the folder cannot be written to."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _is_ours(folder: Path) -> bool:
@@ -176,5 +179,4 @@ def _compiled(
 
     flat.__name__ = getattr(fun, "__name__", "program")
     compiled = jax.jit(flat).lower(leaves).compile(options)
-    form = outputs[-1]
-    return Executable(compiled, jax.tree.unflatten(form, range(form.num_leaves)))
+    return Executable(compiled, outputs[-1])
