@@ -66,6 +66,7 @@ class Needs(NamedTuple):
       linear: the operator must be linear.
       spectrum: it must be linear with known singular values.
       differentiable: it must have a useful gradient; see `Operator.differentiable`.
+      relaxed: it must quantise, and have a linear part; see `Operator.relaxed`.
       noise: the noise levels allowed. "any": None, one number, or one for every value;
         "scalar": None or one number; "spectrum": None, or one number if the singular
         values are known.
@@ -74,6 +75,7 @@ class Needs(NamedTuple):
     linear: bool = False
     spectrum: bool = False
     differentiable: bool = False
+    relaxed: bool = False
     noise: Literal["any", "scalar", "spectrum"] = "any"
 
 
@@ -92,6 +94,11 @@ def check_needs(name: str, needs: Needs, problem: Problem) -> None:
     if needs.linear and not operator.linear:
         raise ValueError(
             f"{name} needs a linear operator; use ddim with pseudoinverse guidance"
+        )
+    if needs.relaxed and not can_relax(problem):
+        raise ValueError(
+            f"{name} needs an operator that quantises, behind linear ones or alone; "
+            "use fitted"
         )
     if needs.differentiable and not operator.differentiable:
         raise ValueError(
@@ -112,6 +119,14 @@ def check_needs(name: str, needs: Needs, problem: Problem) -> None:
             f"a noise level with {name} needs an operator whose singular values are "
             "known; use ddim"
         )
+
+
+def can_relax(problem: Problem) -> bool:
+    """Whether the operator's quantisation can count as noise: `Operator.relaxed`."""
+    operator = problem.operator
+    if operator.linear:
+        return False
+    return jax.eval_shape(operator.relaxed, problem.y) is not None
 
 
 def check_problem(problem: Problem) -> None:

@@ -24,7 +24,8 @@ def measure(
     Args:
       operator: h.
       x: the image, (height, width, channels) in [-1, 1].
-      key: a `jax.random` key for the noise; required if noise_std is given.
+      key: a `jax.random` key for the noise; required if noise_std is
+        given or `operators.noise` is part of the operator.
       noise_std: standard deviation of the Gaussian noise that is added to the
         measurement, as for `Problem`; None for an exact measurement.
 
@@ -53,11 +54,14 @@ def measure(
             f"the image has shape {np.shape(x)}, the operator's images are "
             f"{operator.image_shape}"
         )
-    y = operator.apply(jnp.asarray(x, jnp.float32))
-    if noise_std is None:
-        return Problem(operator, y)
+    x = jnp.asarray(x, jnp.float32)
+    if noise_std is None and not operator.draws:
+        return Problem(operator, operator.apply(x))
     if key is None:
         raise ValueError("a measurement with noise needs a key; pass key=...")
+    y = operator.draw(x, key) if operator.draws else operator.apply(x)
+    if noise_std is None:
+        return Problem(operator, y)
     problem = Problem(operator, y, noise_std)
     check_problem(problem)
     leaves, tree = jax.tree.flatten(y)

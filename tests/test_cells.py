@@ -8,12 +8,21 @@ import jaxtyping
 import numpy as np
 import pytest
 from dense import dense
+from spaced import SPACED
 
 from pigdm_jax import Problem, gaussian_prior, measure, restore, samplers
 from pigdm_jax import operators as ops
 from pigdm_jax.core.checks import as_float32
 from pigdm_jax.guidance import GUIDANCES, Calibrated, Moment, Pseudoinverse
-from pigdm_jax.samplers import DDIM, DDNM, SAMPLERS, DiffPIR, Fitted, Multistep, PnP
+from pigdm_jax.samplers import (
+    DDIM,
+    DDNM,
+    DiffPIR,
+    Fitted,
+    Multistep,
+    PnP,
+    Relaxed,
+)
 
 SHAPE = (4, 8, 3)
 N = int(np.prod(SHAPE))
@@ -29,6 +38,7 @@ OPERATORS = {
 LINEAR = [name for name, operator in OPERATORS.items() if operator.linear]
 NOISE = ("exact", "scalar", "per value")
 STEPS = 3
+FEW_STEPS = [*(kind(steps=STEPS) for kind in SPACED.values()), Relaxed(Fitted(STEPS))]
 
 
 def image(seed=0):
@@ -54,21 +64,20 @@ def problem(name, noise):
 
 @pytest.mark.parametrize("noise", NOISE)
 @pytest.mark.parametrize("name", OPERATORS)
-@pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=list(SAMPLERS))
+@pytest.mark.parametrize("sampler", FEW_STEPS, ids=lambda sampler: sampler.name)
 def test_each_cell_runs_or_is_refused_in_one_sentence(prior, sampler, name, noise):
     case = problem(name, noise)
     try:
         # Traced, not computed: what a sampler cannot do fails in its trace.
-        out = jax.eval_shape(
-            lambda key: restore(prior, case, key, sampler(steps=STEPS)), KEY
-        )
+        out = jax.eval_shape(lambda key: restore(prior, case, key, sampler), KEY)
     except ValueError as error:
         assert "\n" not in str(error) and len(str(error)) < 200
-        needs = sampler(steps=STEPS).needs
+        needs = sampler.needs
         operator = case.operator
         assert (
             (noise != "exact" and not operator.linear)
             or (needs.linear and not operator.linear)
+            or (needs.relaxed and case.operator.relaxed(case.y) is None)
             or (needs.differentiable and not operator.differentiable)
             or (needs.spectrum and operator.spectrum is None)
             or (needs.noise != "any" and noise == "per value")
@@ -234,9 +243,10 @@ def test_a_noisier_value_is_believed_less(prior):
     assert jnp.abs(restored[:, 6:] - 0.7).mean() > 0.1
 
 
-def test_the_default_is_fitted_and_for_denoising_ddnm(prior):
-    for name in OPERATORS:
-        assert isinstance(samplers.default(prior, problem(name, "exact")), Fitted)
+def test_the_default_depends_on_the_problem(prior):
+    for name, operator in OPERATORS.items():
+        kind = Fitted if operator.linear else Relaxed
+        assert isinstance(samplers.default(prior, problem(name, "exact")), kind)
     noisy = measure(ops.identity(SHAPE), image(), KEY, noise_std=0.1)
     assert isinstance(samplers.default(prior, noisy), DDNM)
     same = restore(prior, noisy, KEY, samplers.default(prior, noisy))
@@ -283,7 +293,7 @@ GUIDED = [
     for cls in (DDIM, Fitted)
     for guidance in GUIDANCES.values()
 ]
-OTHERS = [cls(steps=2) for cls in SAMPLERS.values() if cls not in (DDIM, Fitted)]
+OTHERS = [cls(steps=2) for cls in SPACED.values() if cls not in (DDIM, Fitted)]
 
 
 @pytest.mark.parametrize("sampler", [*GUIDED, *OTHERS], ids=str)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.integrate
 from dense import dense, tikhonov
+from spaced import SPACED
 
 from pigdm_jax import (
     Problem,
@@ -28,7 +29,6 @@ from pigdm_jax.samplers import (
     DDNM,
     DDRM,
     DPS,
-    SAMPLERS,
     SNIPS,
     Conjugate,
     DiffPIR,
@@ -36,6 +36,7 @@ from pigdm_jax.samplers import (
     Multistep,
     PnP,
     REDDiff,
+    Relaxed,
     ddim_coefficients,
     parse,
 )
@@ -468,12 +469,12 @@ def test_the_fitted_sampler_fits_noise_by_its_closed_form():
     np.testing.assert_allclose(x_s.ravel(), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", SPACED)
 def test_every_sampler_runs_in_a_batch_and_reports_its_steps(name):
     prior, operator = rough_prior(), ops.super_resolution(SHAPE, 2, "bicubic")
     ys = jnp.asarray(values((3, 2, 2, 1)))
     keys = jax.random.split(KEY, 3)
-    sampler = SAMPLERS[name](4)
+    sampler = SPACED[name](4)
 
     def run(y, key, **options):
         return restore(prior, Problem(operator, y), key, sampler, trace=True, **options)
@@ -486,7 +487,8 @@ def test_every_sampler_runs_in_a_batch_and_reports_its_steps(name):
 
 
 def test_no_two_samplers_or_guidances_have_the_same_tree():
-    values = [kind(4, start=None, spacing="uniform") for kind in SAMPLERS.values()]
+    values = [kind(4, start=None, spacing="uniform") for kind in SPACED.values()]
+    values.append(Relaxed())
     values += [Pseudoinverse(), Reconstruction("adaptive"), Moment(), Calibrated()]
     trees = [jax.tree.structure(value) for value in values]
     same = [
@@ -499,14 +501,14 @@ def test_no_two_samplers_or_guidances_have_the_same_tree():
     assert not same
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", SPACED)
 def test_a_sampler_is_what_its_text_says(name):
     sampler = parse(f"{name}:steps=7,start=0.5,spacing=quadratic")
-    assert type(sampler) is SAMPLERS[name]
+    assert type(sampler) is SPACED[name]
     assert (sampler.steps, sampler.start, sampler.spacing) == (7, 0.5, "quadratic")
     assert str(parse(str(sampler))) == str(sampler)
     assert parse(name, steps=7).evaluations == 7
-    assert str(parse(name)) == str(SAMPLERS[name]())
+    assert str(parse(name)) == str(SPACED[name]())
 
 
 def test_a_guidance_is_a_part_of_a_samplers_text():

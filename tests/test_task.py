@@ -102,8 +102,6 @@ def test_a_noise_level_comes_from_the_task_or_the_flag():
         Task.parse("denoise").with_noise(25)
     with pytest.raises(ValueError, match="std must be a number from 0 to 1"):
         Task.parse("denoise:25")
-    with pytest.raises(ValueError, match="put denoise at the end"):
-        Task.parse("denoise:0.1 | jpeg:10")
 
 
 def test_every_stage_has_a_line_for_the_user():

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from spaced import SPACED
 
 import pigdm_jax as pj
 from pigdm_jax import guidance, samplers
@@ -17,7 +18,6 @@ from pigdm_jax.guidance import GUIDANCES
 from pigdm_jax.guidance.base import denoise
 from pigdm_jax.problem import difference, measurement_residual
 from pigdm_jax.restoration import check_request
-from pigdm_jax.samplers import SAMPLERS
 
 SHAPE = (8, 8, 3)
 KEY = jax.random.key(3)
@@ -30,7 +30,7 @@ def inpainting(seed=0, noise_std=None):
 
 
 ALL = [
-    *(cls() for cls in SAMPLERS.values()),
+    *(cls() for cls in SPACED.values()),
     samplers.DDIM(guidance=guidance.Moment(products=3)),
     samplers.Fitted(guidance=guidance.Reconstruction()),
 ]

@@ -10,6 +10,7 @@ from .inpainting import inpaint
 from .jpeg_codec import jpeg
 from .kronecker import separable
 from .masks import center_mask, freeform_mask, random_mask
+from .noising import noise
 from .parsing import parse
 from .quantization import low_dynamic_range, quantize
 from .registry import REGISTRY
@@ -37,6 +38,7 @@ __all__ = [
     "linear",
     "low_dynamic_range",
     "motion_blur",
+    "noise",
     "nonlinear",
     "parse",
     "quantize",

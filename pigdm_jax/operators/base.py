@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Inexact, PyTree
 
-from pigdm_jax.core.types import Image, ImageShape, Measurement
+from pigdm_jax.core.types import Image, ImageShape, Measurement, PRNGKey
 from pigdm_jax.core.types import Number as Damping
 
 # Matrix products on TPU and GPU default to a few bits of mantissa, with which no
@@ -32,6 +32,21 @@ class Spectrum(NamedTuple):
     values: Float[Array, "..."]
     analyse: Callable[[Image], Inexact[Array, "..."]]
     synthesise: Callable[[Inexact[Array, "..."]], Image]
+
+
+class Relaxation(NamedTuple):
+    """A linear measurement that stands for one of an operator that quantises.
+
+    Attributes:
+      operator: the linear operator.
+      y: its measurement.
+      noise_std: standard deviation of the error that quantisation makes, one for every
+        value, in the form of y.
+    """
+
+    operator: "Operator"
+    y: Any
+    noise_std: Any
 
 
 class Operator(abc.ABC):
@@ -127,6 +142,11 @@ class Operator(abc.ABC):
         )
 
     @property
+    def draws(self) -> bool:
+        """Whether noise is part of the operator; see `draw`."""
+        return False
+
+    @property
     def orthogonal(self) -> bool:
         """Whether h is known to be orthogonal, so that the problem is denoising."""
         return self.tight == 1.0 and self.measurement_shape == self.image_shape
@@ -149,9 +169,9 @@ class Operator(abc.ABC):
     def nearest(self, x: Image, y: Measurement) -> Image:
         """The projection x + h+(y) - h+(h(x)) of x onto the images that measure y.
 
-        If h is linear, it is the image nearest to x with H x = y. If h quantises, it
-        shifts every value of x by whole quantisation steps into the measured cell, and
-        so keeps its position within a cell.
+        If h is linear, it is the image nearest to x with H x = y. Operators that
+        quantise override it: a value outside of its measured cell moves to the cell's
+        border.
 
         Args:
           x: an image of shape `image_shape`.
@@ -164,6 +184,27 @@ class Operator(abc.ABC):
             residual = jax.tree.map(jnp.subtract, y, self.apply(x))
             return x + self.pinv(residual)
         return x + self.pinv(y) - self.pinv(self.apply(x))
+
+    def draw(self, x: Image, key: PRNGKey) -> Measurement:
+        """A measurement with the noise that is part of the operator, h(x) if none is.
+
+        Args:
+          x: an image of shape `image_shape`.
+          key: a `jax.random` key.
+        """
+        del key
+        return self.apply(x)
+
+    def relaxed(self, y: Measurement) -> "Relaxation | None":
+        """Quantisation as noise: a linear operator, its measurement, and noise levels.
+
+        None for operators that do not quantise.
+
+        Args:
+          y: a measurement, as returned by `apply`.
+        """
+        del y
+        return None
 
     def from_picture(self, picture: Image) -> Measurement:
         """The measurement that a picture file contains.

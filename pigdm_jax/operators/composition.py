@@ -1,21 +1,57 @@
 """Chains of operators."""
 
 import math
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from pigdm_jax.core.pytree import pytree_class, static_field
+from pigdm_jax.core.types import PRNGKey
 from pigdm_jax.operators.base import (
     Damping,
     Image,
     ImageShape,
     Measurement,
     Operator,
+    Relaxation,
     Spectrum,
     refuse_damping,
 )
 from pigdm_jax.operators.kronecker import Separable, product
+from pigdm_jax.operators.noising import Noise
+from pigdm_jax.operators.relaxation import with_noise_before, with_quantised_image
 from pigdm_jax.operators.solve import pinv_by_conjugate_gradients
+
+# Where noise that comes before a linear part does not reach a value.
+NEARLY_EXACT = 1e-4
+
+
+@pytree_class
+class Shown(Operator):
+    """An operator's measurement as a picture, for what comes next in a chain."""
+
+    shown: Operator
+    image_shape: ImageShape = static_field()
+
+    linear = False
+
+    def apply(self, x: Image) -> Image:
+        """The picture of the measurement."""
+        return self.shown.to_picture(self.shown.apply(x))
+
+    def pinv(self, y: Image, damping: Damping = 0.0) -> Image:
+        """The pseudoinverse of the measurement that the picture contains."""
+        refuse_damping(damping)
+        return self.shown.pinv(self.shown.from_picture(y))
+
+    def nearest(self, x: Image, y: Image) -> Image:
+        """As of the measurement that the picture contains."""
+        return self.shown.nearest(x, self.shown.from_picture(y))
+
+    def relaxed(self, y: Image) -> Relaxation | None:
+        """As of the measurement that the picture contains."""
+        return self.shown.relaxed(self.shown.from_picture(y))
 
 
 @pytree_class
@@ -102,6 +138,64 @@ class Chain(Operator):
             return first.pinv(self._later.pinv(y, damping / first.tight))
         return pinv_by_conjugate_gradients(self.apply, self.image_shape, y, damping)
 
+    def draw(self, x: Image, key: PRNGKey) -> Measurement:
+        """What the parts draw, one after another."""
+        for i, part in enumerate(self.parts):
+            x = part.draw(x, jax.random.fold_in(key, i))
+        return x
+
+    @property
+    def draws(self) -> bool:
+        """Whether one of the parts is noise."""
+        return any(part.draws for part in self.parts)
+
+    def nearest(self, x: Image, y: Measurement) -> Image:
+        """Each part's image nearest to what it sees, from the last part to the first.
+
+        If the chain is linear, the projection of x.
+        """
+        if self.linear:
+            return super().nearest(x, y)
+        seen = [x]
+        for part in self.parts[:-1]:
+            seen.append(part.apply(seen[-1]))
+        for part, image in zip(reversed(self.parts), reversed(seen), strict=True):
+            y = part.nearest(image, y)
+        return y
+
+    def relaxed(self, y: Measurement) -> Relaxation | None:
+        """The last part's relaxation, after the parts before it.
+
+        The error of parts that quantise earlier, at a measurement that agrees with y,
+        counts as noise in the image of the part behind them. None if no part quantises
+        or is noise, or one is not linear and does neither.
+        """
+        last = self.parts[-1]
+        if last.linear:
+            if not self.draws:
+                return None
+            exact = jax.tree.map(lambda leaf: jnp.full_like(leaf, NEARLY_EXACT), y)
+            relaxation: Relaxation | None = Relaxation(last, y, exact)
+        else:
+            relaxation = last.relaxed(y)
+        image = last.pinv(y)
+        for part in reversed(self.parts[:-1]):
+            if relaxation is None:
+                return None
+            before = part.pinv(image)
+            if isinstance(part, Noise):
+                relaxation = with_noise_before(relaxation, part.std)
+            elif part.linear:
+                behind = chain(part, relaxation.operator)
+                relaxation = relaxation._replace(operator=behind)
+            else:
+                earlier = part.relaxed(part.apply(before))
+                if earlier is None:
+                    return None
+                relaxation = with_quantised_image(relaxation, earlier)
+            image = before
+        return relaxation
+
     def from_picture(self, picture: Image) -> Measurement:
         """The last part's measurement that the picture contains."""
         return self.parts[-1].from_picture(picture)
@@ -120,7 +214,7 @@ def chain(*operators: Operator) -> Operator:
 
     Args:
       *operators: one or more; the measurement shape of each is the image shape of the
-        next.
+        next. The coefficients of a JPEG file that is not the last are decoded.
 
     Returns:
       The chain; for one operator, or neighbours that combine into one, that operator.
@@ -142,17 +236,45 @@ def chain(*operators: Operator) -> Operator:
     parts: list[Operator] = []
     for operator in operators:
         if parts and parts[-1].measurement_shape != operator.image_shape:
-            raise ValueError(
-                f"{type(operator).__name__} takes images of shape "
-                f"{operator.image_shape}, but the operator before it in the chain "
-                f"returns {parts[-1].measurement_shape}"
-            )
+            parts[-1] = _shown(parts[-1], operator)
         parts.extend(operator.parts if isinstance(operator, Chain) else [operator])
     parts = _merge_separable(parts)
     if len(parts) == 1:
         return parts[0]
     linear = all(part.linear for part in parts)
     return Chain(tuple(parts), parts[0].image_shape, linear)
+
+
+def is_image_shape(shape: Any) -> bool:
+    """Whether a measurement's shape is that of an image."""
+    return (
+        isinstance(shape, tuple)
+        and len(shape) == 3
+        and all(isinstance(n, int) for n in shape)
+    )
+
+
+def shown_shape(operator: Operator) -> Any:
+    """The shape of what an operator gives to the next one in a chain."""
+    shape = operator.measurement_shape
+    if operator.linear or is_image_shape(shape):
+        return shape
+    return Shown(operator, operator.image_shape).measurement_shape
+
+
+def _shown(operator: Operator, behind: Operator) -> Operator:
+    """An operator whose measurement is no image, as one to images.
+
+    Raises:
+      ValueError: if its picture is not one that the operator behind it takes.
+    """
+    shape = shown_shape(operator)
+    if shape != behind.image_shape:
+        raise ValueError(
+            f"{type(behind).__name__} takes images of shape {behind.image_shape}, but "
+            f"the operator before it in the chain returns {shape}"
+        )
+    return Shown(operator, operator.image_shape)
 
 
 def _merge_separable(parts: list[Operator]) -> list[Operator]:

@@ -94,11 +94,9 @@ def encode(plane: Plane, table: TableArray) -> Blocks:
       plane: of any size, from -128 to 127.
       table: quantisation steps, vertical frequency first.
     """
-    height, width = plane.shape
-    down, across = block_matrices(height), block_matrices(width)
-    padded = jnp.pad(plane, ((0, -height % 8), (0, -width % 8)))
-    blocks = padded.reshape(len(down), 8, len(across), 8)
-    exact = jnp.einsum("rui,ribj,bvj->rbuv", down, blocks, across, precision=EXACT)
+    down, across = (block_matrices(size) for size in plane.shape)
+    blocks = _blocks(plane)
+    exact = transform(plane)
     nearest = round_half_away(exact / table)
     error = jnp.abs(exact / table - nearest)
     decoded = jnp.all(error < DECODED, axis=(2, 3), keepdims=True)
@@ -110,6 +108,25 @@ def encode(plane: Plane, table: TableArray) -> Blocks:
     both = jnp.einsum("rui,ribv->rbuv", down, round_half_up(4 * rows), precision=EXACT)
     quantised = round_half_away(round_half_up(both / 4) / (8 * table))
     return jnp.where(decoded, nearest, quantised)
+
+
+def transform(plane: Plane) -> Blocks:
+    """The coefficients of a plane, not quantised.
+
+    Args:
+      plane: of any size.
+    """
+    down, across = (block_matrices(size) for size in plane.shape)
+    return jnp.einsum(
+        "rui,ribj,bvj->rbuv", down, _blocks(plane), across, precision=EXACT
+    )
+
+
+def _blocks(plane: Plane) -> Float[Array, "rows 8 columns 8"]:
+    """A plane cut into blocks, the last ones filled with zeros."""
+    height, width = plane.shape
+    padded = jnp.pad(plane, ((0, -height % 8), (0, -width % 8)))
+    return padded.reshape(-(-height // 8), 8, -(-width // 8), 8)
 
 
 def block_matrices(size: int) -> Float[np.ndarray, "blocks 8 8"]:

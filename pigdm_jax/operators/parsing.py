@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pigdm_jax.operators.base import ImageShape, Operator, check_image_shape
-from pigdm_jax.operators.composition import chain
+from pigdm_jax.operators.composition import chain, is_image_shape, shown_shape
 from pigdm_jax.operators.named import Stage, parse_stages
 from pigdm_jax.operators.registry import REGISTRY
 
@@ -61,8 +61,8 @@ def build(
     for i, stage in enumerate(stages):
         operator = _build_stage(stage, shape, read)
         operators.append(operator)
-        shape = operator.measurement_shape
-        if i + 1 < len(stages) and not _is_image_shape(shape):
+        shape = shown_shape(operator)
+        if i + 1 < len(stages) and not is_image_shape(shape):
             raise ValueError(f"{str(stage)!r} does not give a picture; it must be last")
     return chain(*operators)
 
@@ -80,11 +80,3 @@ def _build_stage(stage: Stage, image_shape: ImageShape, read: Read | None) -> Op
                 )
             arguments[parameter.name] = read(parameter.file_kind, value)
     return stage.named.constructor(image_shape, **arguments)
-
-
-def _is_image_shape(shape: Any) -> bool:
-    return (
-        isinstance(shape, tuple)
-        and len(shape) == 3
-        and all(isinstance(n, int) for n in shape)
-    )

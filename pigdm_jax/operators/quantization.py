@@ -1,5 +1,6 @@
 """Quantisation to few levels, and a camera of low dynamic range."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -11,64 +12,16 @@ from pigdm_jax.operators.base import (
     Image,
     ImageShape,
     Operator,
+    Relaxation,
     check_image_shape,
     refuse_damping,
 )
-from pigdm_jax.operators.composition import chain
+from pigdm_jax.operators.cropping import identity
 from pigdm_jax.operators.named import Named, Parameter
 
 
-@pytree_class
-class Quantize(Operator):
-    """Values rounded down to one of 2^bits levels of [-1, 1]; see `quantize`."""
-
-    image_shape: ImageShape = static_field()
-    bits: int = static_field()
-
-    linear = False
-
-    def apply(self, x: Image) -> Image:
-        """The lower edge of the cell that each value lies in."""
-        levels = 2**self.bits
-        level = jnp.clip(jnp.floor((x + 1) * (levels / 2)), 0, levels - 1)
-        return level * (2 / levels) - 1
-
-    def pinv(self, y: Image, damping: Damping = 0.0) -> Image:
-        """The centre of each cell."""
-        refuse_damping(damping)
-        return y + 0.5**self.bits
-
-    def from_picture(self, picture: Image) -> Image:
-        """The lower edges of the cells that the picture's values lie in."""
-        return self.apply(picture)
-
-    def to_picture(self, y: Image) -> Image:
-        """The centres of the cells, which a file's rounding leaves in their cells."""
-        return self.pinv(y)
-
-
-@pytree_class
-class Clip(Operator):
-    """Values clipped to [-limit, limit]; a part of `low_dynamic_range`."""
-
-    image_shape: ImageShape = static_field()
-    limit: float = static_field()
-
-    linear = False
-    differentiable = True
-
-    def apply(self, x: Image) -> Image:
-        """The clipped image."""
-        return jnp.clip(x, -self.limit, self.limit)
-
-    def pinv(self, y: Image, damping: Damping = 0.0) -> Image:
-        """The measurement, which is an image that it clips to."""
-        refuse_damping(damping)
-        return y
-
-
 class Response(NamedTuple):
-    """A camera's response curve on [-1, 1] and its inverse.
+    """A camera's response curve on [-1, 1], which increases, and its inverse.
 
     Attributes:
       forward: from an image to an image of the same shape, value by value.
@@ -79,34 +32,92 @@ class Response(NamedTuple):
     inverse: Callable[[Image], Image]
 
 
+def _same(x: Image) -> Image:
+    return x
+
+
 def _power(exponent: float) -> Callable[[Image], Image]:
     return lambda x: jnp.sign(x) * jnp.abs(x) ** exponent
 
 
 RESPONSES = {
-    "identity": Response(lambda x: x, lambda x: x),
+    "identity": Response(_same, _same),
     "gamma": Response(_power(1 / 2.2), _power(2.2)),
 }
 
+# Standard deviation of the error that quantisation counts as, in widths of a cell: that
+# of a uniform error, and of values that clipping has changed. Chosen on eight BSDS500
+# photos, among 0.17 and 0.29, and among 0.17, 0.5, 1 and 2.
+ERROR_STD, CLIPPED_STD = 12**-0.5, 0.5
+# A value that has left its cell is moved so far into it, in widths, that rounding does
+# not put it outside again.
+MARGIN = 2**-5
+
 
 @pytree_class
-class CameraResponse(Operator):
-    """An invertible curve applied to every value; a part of `low_dynamic_range`."""
+class Quantize(Operator):
+    """Values clipped, put through a curve and rounded down to one of 2^bits levels.
+
+    See `quantize` and `low_dynamic_range`.
+    """
 
     image_shape: ImageShape = static_field()
-    response: Response = static_field()
+    bits: int = static_field()
+    limit: float = static_field(default=1.0)
+    response: Response = static_field(default=RESPONSES["identity"])
 
     linear = False
-    differentiable = True
 
     def apply(self, x: Image) -> Image:
-        """The curve of every value."""
-        return self.response.forward(x)
+        """The lower edge of the cell that each value lies in."""
+        levels = 2**self.bits
+        seen = self.response.forward(jnp.clip(x, -self.limit, self.limit))
+        level = jnp.clip(jnp.floor((seen + 1) * (levels / 2)), 0, levels - 1)
+        return level * (2 / levels) - 1
 
     def pinv(self, y: Image, damping: Damping = 0.0) -> Image:
-        """The inverse curve of every value."""
+        """The inverse of the curve at the centre of each cell."""
         refuse_damping(damping)
-        return self.response.inverse(y)
+        return self.response.inverse(y + 0.5**self.bits)
+
+    def cells(self, y: Image, margin: float = 0.0) -> tuple[Image, Image]:
+        """The smallest and the largest image in [-1, 1] that measure y.
+
+        Args:
+          y: a measurement.
+          margin: how far from the cells' borders to stay, in widths; where clipping is
+            the border, it is not moved.
+        """
+        width = 2 * 0.5**self.bits
+        edges = y + margin * width, y + (1 - margin) * width
+        low, high = (self.response.inverse(jnp.clip(edge, -1, 1)) for edge in edges)
+        # Borders that clipping moves to the end of the range.
+        first, last = (self.apply(jnp.full_like(y, end)) for end in (-1.0, 1.0))
+        return jnp.where(y <= first, -1.0, low), jnp.where(y >= last, 1.0, high)
+
+    def relaxed(self, y: Image) -> Relaxation:
+        """The identity: the centre of each cell, with its width as noise."""
+        low, high = self.cells(y)
+        clipped = (low == -1) | (high == 1)
+        noise_std = jnp.where(clipped, CLIPPED_STD, ERROR_STD) * (high - low)
+        return Relaxation(identity(self.image_shape), (low + high) / 2, noise_std)
+
+    def nearest(self, x: Image, y: Image) -> Image:
+        """Every value that has left its cell moves to the cell's border."""
+        low, high = self.cells(y, MARGIN)
+        return jnp.clip(x, low, high)
+
+    def from_picture(self, picture: Image) -> Image:
+        """The lower edges of the cells that the picture's values lie in.
+
+        A picture shows the centres of the cells, after the curve.
+        """
+        plain = Quantize(self.image_shape, self.bits)
+        return plain.apply(picture)
+
+    def to_picture(self, y: Image) -> Image:
+        """The centres of the cells, which a file's rounding leaves in their cells."""
+        return y + 0.5**self.bits
 
 
 def quantize(image_shape: ImageShape, bits: int = 4) -> Quantize:
@@ -143,7 +154,7 @@ def low_dynamic_range(
     clip: float = 0.6,
     response: str | Response = "identity",
     bits: int = 4,
-) -> Operator:
+) -> Quantize:
     """A camera of low dynamic range: clipping, a response curve, few levels.
 
     Args:
@@ -176,11 +187,8 @@ def low_dynamic_range(
                 f"response must be one of {', '.join(RESPONSES)}; got {response!r}"
             )
         response = RESPONSES[response]
-    return chain(
-        Clip(image_shape, float(clip)),
-        CameraResponse(image_shape, response),
-        quantize(image_shape, bits),
-    )
+    quantized = quantize(image_shape, bits)
+    return dataclasses.replace(quantized, limit=float(clip), response=response)
 
 
 QUANTIZE = Named(

@@ -150,7 +150,18 @@ def _pinv_damped_per_value(
         gram_u = operator.apply(adjoint(u)[0])
         return jax.tree.map(lambda g, d, u: g + d * u, gram_u, damping, u)
 
+    # The mean of H H^T's diagonal for each array of y, from one random vector.
+    leaves, tree = jax.tree.flatten(y)
+    keys = jax.random.split(jax.random.key(0), len(leaves))
+    signs = [
+        jax.random.rademacher(key, leaf.shape, leaf.dtype)
+        for key, leaf in zip(keys, leaves, strict=True)
+    ]
+    signs = jax.tree.unflatten(tree, signs)
+    gram_signs = operator.apply(adjoint(signs)[0])
+    mean = jax.tree.map(lambda r, g: jnp.abs(jnp.mean(r * g)), signs, gram_signs)
+
     def precondition(r: Measurement) -> Measurement:
-        return jax.tree.map(lambda r, d: r / (1 + d), r, damping)
+        return jax.tree.map(lambda r, m, d: r / (m + d), r, mean, damping)
 
     return adjoint(_symmetric_solve(system, y, precondition))[0]

@@ -4,6 +4,7 @@ A picture is either what is left of an image, so that its pixels are the measure
 it is clean and is degraded first, to compare its restoration with it.
 """
 
+import dataclasses
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,12 +64,21 @@ class Case(NamedTuple):
     remarks: tuple[str, ...] = ()
 
 
-def noise_of(task: Task) -> float | None:
-    """A task's noise in units of the [-1, 1] image; None for none.
+def _last_noise(task: Task, operator: Operator) -> float | None:
+    """The noise of the measurement, in units of the [-1, 1] image; None for none.
 
-    The one place where the user's [0, 1] units are converted.
+    Raises:
+      ValueError: if what comes last is not linear.
     """
-    return 2 * task.noise if task.noise else None
+    if task.later or task.noise_std is None:
+        return None
+    if not operator.linear:
+        plain = dataclasses.replace(task, noise=None, denoises=False)
+        raise ValueError(
+            f"{str(plain)!r} quantises, and noise is not added to its result: put the "
+            f"noise where it was added, as in 'denoise:{task.noise} | {plain}'"
+        )
+    return task.noise_std
 
 
 def degradation_of_file(
@@ -100,7 +110,7 @@ def degradation_of_file(
             f"{_size(image_shape)}, so this one of {_size(size)} cannot come from it"
         )
     if task.noise is not None or from_file or not operator.linear:
-        return Degradation(operator, noise_of(task))
+        return Degradation(operator, _last_noise(task, operator))
     if _amplification(operator) > ILL_CONDITIONED:
         remark = (
             f"the file's rounding to 8 bits counts as noise of {ROUNDING_STD / 2:.4f}, "
@@ -168,12 +178,7 @@ def degradation_to_simulate(size: tuple[int, int], task: Task) -> Degradation:
     if (height, width) != size:
         remarks = (f"cropped to {height} x {width}, multiples of {factor}",)
     operator = task.operator((height, width, 3), read_parameter)
-    if task.noise and not operator.linear:
-        raise ValueError(
-            f"{str(task)!r} is not linear, so its pseudoinverse cannot allow for "
-            "noise; leave out the noise level"
-        )
-    return Degradation(operator, noise_of(task), remarks)
+    return Degradation(operator, _last_noise(task, operator), remarks)
 
 
 def simulated(picture: Picture, degradation: Degradation, key: PRNGKey) -> Case:

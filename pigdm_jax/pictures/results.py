@@ -89,7 +89,8 @@ def restore_picture(
 def mismatch_text(problem: Problem, mismatch: float) -> str:
     """`Restored.mismatch` in a phrase, beside what is to be expected."""
     if not problem.operator.linear:
-        return f"{mismatch:.2%} of the measured values differ"
+        noisy = " (noise came before them)" if problem.operator.draws else ""
+        return f"{mismatch:.2%} of the measured values differ{noisy}"
     if problem.noise_std is None:
         expected = f"rounding a picture to 8 bits is {ROUNDING_STD / 2:.4f}"
     else:

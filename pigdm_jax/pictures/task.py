@@ -28,7 +28,7 @@ def _no_change(image_shape: tuple[int, ...], **values: Any) -> Any:
 DENOISE = Named(
     "denoise",
     _no_change,
-    "Gaussian noise with a standard deviation, for pixels from 0 to 1; comes last.",
+    "Gaussian noise with a standard deviation, for pixels from 0 to 1.",
     (Parameter("std", float, None, low=0, high=1),),
 )
 STAGES: LazyMapping[Named] = LazyMapping(
@@ -43,14 +43,16 @@ class Task:
 
     Attributes:
       stages: the operators, without noise.
-      noise: standard deviation of the noise that was added last, in units of a [0, 1]
-        image; None if the task gives none.
+      noise: standard deviation of the noise that was added, in units of a [0, 1] image;
+        None if the task gives none.
       denoises: whether the task contains a denoise stage, with or without a level.
+      later: number of stages behind the noise.
     """
 
     stages: tuple[Stage, ...]
     noise: float | None = None
     denoises: bool = False
+    later: int = 0
 
     @classmethod
     def parse(cls, text: str) -> "Task":
@@ -62,7 +64,7 @@ class Task:
 
         Raises:
           ValueError: if a name is unknown, a parameter is missing, unknown or out of
-            range, or denoise is not the last stage.
+            range, or there are two denoise stages.
 
         Examples:
           >>> task = Task.parse("super_resolution:4,box | denoise:0.1")
@@ -71,14 +73,16 @@ class Task:
         """
         stages = parse_stages(text, STAGES)
         noisy = [i for i, stage in enumerate(stages) if stage.named.name == "denoise"]
-        if noisy and noisy != [len(stages) - 1]:
-            raise ValueError(
-                "only noise that was added last can be removed: put denoise at the end "
-                f"of {text!r}"
-            )
         if not noisy:
             return cls(stages)
-        return cls(stages[:-1], stages[-1].given.get("std"), True)
+        if len(noisy) > 1:
+            raise ValueError(
+                f"noise is added more than once in {text!r}: keep one denoise, the "
+                "strongest"
+            )
+        (at,) = noisy
+        level, later = stages[at].given.get("std"), len(stages) - at - 1
+        return cls(stages[:at] + stages[at + 1 :], level, True, later)
 
     @staticmethod
     def check_names(text: str) -> None:
@@ -118,6 +122,14 @@ class Task:
         return factor
 
     @property
+    def noise_std(self) -> float | None:
+        """The noise in units of the [-1, 1] image; None for none.
+
+        The one place where the user's [0, 1] units are converted.
+        """
+        return 2 * self.noise if self.noise else None
+
+    @property
     def reads_header(self) -> bool:
         """Whether the JPEG quality is to be read from the header of the file."""
         last = self.stages[-1] if self.stages else None
@@ -153,7 +165,7 @@ class Task:
     def operator(
         self, image_shape: tuple[int, ...], read: Any = None
     ) -> "pigdm_jax.operators.base.Operator":
-        """The operator for images of a shape, without noise.
+        """The operator for images of a shape, without noise that comes last.
 
         Args:
           image_shape: (height, width, channels) of the image.
@@ -166,14 +178,23 @@ class Task:
 
         if not self.stages:
             return _no_change(image_shape)
-        return build(self.stages, image_shape, read)
+        if not self.later or not self.noise:
+            return build(self.stages, image_shape, read)
+        from pigdm_jax.operators.composition import chain, shown_shape
+        from pigdm_jax.operators.noising import noise
+
+        split = len(self.stages) - self.later
+        parts = [build(self.stages[:split], image_shape, read)] if split else []
+        shape = shown_shape(parts[0]) if parts else image_shape
+        behind = build(self.stages[split:], shape, read)
+        return chain(*parts, noise(shape, self.noise_std), behind)
 
     def __str__(self) -> str:
         """The text that parses to it."""
         parts = [str(stage) for stage in self.stages]
         if self.denoises or self.noise is not None:
             level = "" if self.noise is None else f":{self.noise}"
-            parts.append(f"denoise{level}")
+            parts.insert(len(parts) - self.later, f"denoise{level}")
         return " | ".join(parts)
 
 

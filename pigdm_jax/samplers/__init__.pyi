@@ -14,6 +14,7 @@ from .pnp import PnP
 from .records import Info, Trace
 from .red_diff import REDDiff
 from .registry import SAMPLERS, parse
+from .relaxed import Relaxed
 from .snips import SNIPS
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Multistep",
     "PnP",
     "REDDiff",
+    "Relaxed",
     "Sampler",
     "Spaced",
     "Stepwise",

@@ -14,6 +14,7 @@ SAMPLERS: LazyMapping[type["pigdm_jax.samplers.base.Sampler"]] = LazyMapping(
     {
         "ddim": "pigdm_jax.samplers.ddim:DDIM",
         "fitted": "pigdm_jax.samplers.fitted:Fitted",
+        "relaxed": "pigdm_jax.samplers.relaxed:Relaxed",
         "multistep": "pigdm_jax.samplers.multistep:Multistep",
         "conjugate": "pigdm_jax.samplers.conjugate:Conjugate",
         "dps": "pigdm_jax.samplers.dps:DPS",
@@ -37,8 +38,8 @@ def parse(
     Args:
       text: NAME or NAME:KEY=VALUE,KEY=VALUE; a guidance is written in parentheses,
         "ddim:guidance=(moment:products=5)".
-      steps: replaces its `steps`.
-      guidance: replaces its guidance; as `pigdm_jax.guidance.parse` takes it.
+      steps: replaces its `steps`, or its inner sampler's.
+      guidance: replaces its guidance, likewise; as `pigdm_jax.guidance.parse` takes it.
 
     Raises:
       ValueError: if the name or a parameter is unknown, or a value is out of range.
@@ -54,12 +55,25 @@ def parse(
         "steps": steps,
         "guidance": None if guidance is None else guidances.parse(guidance),
     }
-    changes = {name: value for name, value in changes.items() if value is not None}
-    fields = {field.name for field in dataclasses.fields(sampler)}  # type: ignore[arg-type]
-    for name in changes:
-        if name not in fields:
-            raise ValueError(f"sampler {text!r} takes no {name}")
-    return dataclasses.replace(sampler, **changes)  # type: ignore[type-var]
+    for name, value in changes.items():
+        if value is not None:
+            sampler = _with(sampler, name, value, text)
+    return sampler
+
+
+def _with(sampler: Any, name: str, value: Any, text: str) -> Any:
+    """The sampler with another value of a field, which may be its inner sampler's.
+
+    Raises:
+      ValueError: if it has no such field.
+    """
+    fields = {field.name for field in dataclasses.fields(sampler)}
+    if name in fields:
+        return dataclasses.replace(sampler, **{name: value})
+    if "inner" in fields:
+        inner = _with(sampler.inner, name, value, text)
+        return dataclasses.replace(sampler, inner=inner)
+    raise ValueError(f"sampler {text!r} takes no {name}")
 
 
 def _parse_inner(field: str, text: str) -> Any:
