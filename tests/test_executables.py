@@ -1,5 +1,6 @@
 """Executables on disk: same results, loaded without tracing, never for another call."""
 
+import os
 import subprocess
 import sys
 
@@ -77,6 +78,43 @@ def test_another_process_does_not_trace(tmp_path):
     assert first.stdout == second.stdout
     assert "jit(run)" in first.stderr
     assert "jit(run)" not in second.stderr
+
+
+TWO_DEVICES = """
+import sys
+from pathlib import Path
+import jax, numpy as np
+import pigdm_jax as pj
+from pigdm_jax.core.compilation import keep_compiled
+from pigdm_jax.devices.programs import blank_problem, compile_batch
+from pigdm_jax.pictures.request import Request
+from pigdm_jax.pictures.task import Task
+keep_compiled(sys.argv[1])
+prior = pj.gaussian_prior(np.zeros((4, 4, 1)), np.eye(16))
+problem = blank_problem(pj.operators.super_resolution((4, 4, 1), 2))
+keys = Request(Task.parse("grayscale")).keys("0123456789")
+mesh = pj.make_mesh()
+batch = compile_batch(prior, problem, 2, pj.samplers.DDIM(2), mesh=mesh)
+images = batch(None, np.zeros((2, 2, 2, 1), np.float32), jax.numpy.stack(keys))
+files = list((Path(sys.argv[1]) / "executables").iterdir())
+print(len(jax.devices()), len(files), float(abs(images).max()))
+"""
+
+
+def test_programs_for_one_device_and_for_all_are_loaded_as_such(tmp_path):
+    flags = "--xla_force_host_platform_device_count=2"
+    command = [sys.executable, "-c", TWO_DEVICES, str(tmp_path / "cache")]
+    one, two = (
+        subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        ).stdout
+        for _ in range(2)
+    )
+    assert one == two and one.startswith("2 2 ")
 
 
 def test_a_damaged_file_is_compiled_again(folder):

@@ -67,7 +67,9 @@ class Store:
         outputs = jax.tree.unflatten(executable.outputs, range(count))
         try:
             serialized = serialize_executable.serialize(executable.compiled)
-            content = pickle.dumps((serialized, outputs))
+            program = executable.compiled.runtime_executable()
+            devices = [device.id for device in program.local_devices()]
+            content = pickle.dumps((serialized, outputs, devices))
         except (pickle.PicklingError, ValueError, TypeError, AttributeError):
             return
         _write(self._path(key), content)
@@ -109,8 +111,12 @@ def _read(path: Path) -> Executable | None:
     if not _is_ours(path.parent):
         return None
     try:
-        serialized, outputs = pickle.loads(path.read_bytes())
-        compiled = serialize_executable.deserialize_and_load(*serialized)
+        serialized, outputs, devices = pickle.loads(path.read_bytes())
+        by_id = {device.id: device for device in jax.local_devices()}
+        # Without them it would be loaded for all of the process's devices.
+        compiled = serialize_executable.deserialize_and_load(
+            *serialized, execution_devices=[by_id[number] for number in devices]
+        )
         return Executable(compiled, jax.tree.structure(outputs))
     except Exception:
         # There is none, or whatever a damaged file or a foreign machine raises.
