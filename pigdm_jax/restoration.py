@@ -11,6 +11,7 @@ import numpy as np
 from pigdm_jax.core.compilation import typed_jit
 from pigdm_jax.core.types import Image, ImageShape, PRNGKey, Scalar
 from pigdm_jax.operators import chain, crop
+from pigdm_jax.operators.base import Wider
 from pigdm_jax.priors.base import Prior
 from pigdm_jax.problem import (
     Problem,
@@ -115,6 +116,9 @@ def sample(
     on_step: OnStep | None = None,
 ) -> tuple[Image, Trace]:
     """`restore` without its checks, for a request that has passed them."""
+    wider = problem.operator.wider
+    if wider is not None:
+        return _sample_wider(prior, problem, key, sampler, wider, init, on_step)
     image_shape = problem.operator.image_shape
     working = working_shape(prior, image_shape)
     problem = enlarged = dataclasses.replace(problem, y=_float32(problem.y))
@@ -136,6 +140,27 @@ def sample(
     if working != image_shape:
         image = image[: image_shape[0], : image_shape[1]]
     return image, record
+
+
+def _sample_wider(
+    prior: Prior,
+    problem: Problem,
+    key: PRNGKey,
+    sampler: Sampler,
+    wider: Wider,
+    init: str | Image | None,
+    on_step: OnStep | None,
+) -> tuple[Image, Trace]:
+    """Restore a larger image and cut the photo out of it."""
+    operator, top, left = wider
+    height, width, _ = problem.operator.image_shape
+    rows, columns, _ = operator.image_shape
+    if init is not None and not isinstance(init, str):
+        pad = (top, rows - height - top), (left, columns - width - left), (0, 0)
+        init = jnp.pad(init, pad, mode="edge")
+    larger = dataclasses.replace(problem, operator=operator)
+    image, record = sample(prior, larger, key, sampler, init=init, on_step=on_step)
+    return image[top : top + height, left : left + width], record
 
 
 @typed_jit
@@ -216,7 +241,7 @@ def check_request(prior: Any, problem: Any, sampler: Any = None) -> Sampler:
         )
     name = f"the sampler {sampler.name}"
     check_needs(name, sampler.needs, problem)
-    working_shape(prior, problem.operator.image_shape)
+    working_shape(prior, problem.operator.restored_shape)
     if prior.sees is not None and prior.seen is None:
         jax.eval_shape(partial(starting_image, problem, prior.sees))
     if isinstance(sampler, Stepwise):

@@ -227,3 +227,11 @@ def test_an_invalid_request_is_refused_in_one_sentence(task, noise, message):
         else:
             simulated(picture(), task, noise, jax.random.key(0))
     assert "\n" not in str(caught.value)
+
+
+def test_a_mask_of_the_users_own_is_asked_for():
+    with pytest.raises(ValueError, match=r"write inpaint:mask\.png"):
+        degradation_of_file((8, 8), Task.parse("inpaint"))
+    (remark,) = degradation_of_file((8, 8), Task.parse("inpaint:freeform")).remarks
+    assert "for damage of your own write inpaint:mask.png" in remark
+    assert not degradation_to_simulate((8, 8), Task.parse("inpaint")).remarks

@@ -68,6 +68,8 @@ class Store:
         try:
             serialized = serialize_executable.serialize(executable.compiled)
             program = executable.compiled.runtime_executable()
+            if program is None:
+                return
             devices = [device.id for device in program.local_devices()]
             content = pickle.dumps((serialized, outputs, devices))
         except (pickle.PicklingError, ValueError, TypeError, AttributeError):
@@ -111,11 +113,14 @@ def _read(path: Path) -> Executable | None:
     if not _is_ours(path.parent):
         return None
     try:
-        serialized, outputs, devices = pickle.loads(path.read_bytes())
+        (program, inputs, form), outputs, devices = pickle.loads(path.read_bytes())
         by_id = {device.id: device for device in jax.local_devices()}
         # Without them it would be loaded for all of the process's devices.
         compiled = serialize_executable.deserialize_and_load(
-            *serialized, execution_devices=[by_id[number] for number in devices]
+            program,
+            inputs,
+            form,
+            execution_devices=[by_id[number] for number in devices],
         )
         return Executable(compiled, jax.tree.structure(outputs))
     except Exception:

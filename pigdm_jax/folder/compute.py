@@ -48,18 +48,18 @@ def compile_group(job: Job, shape: Shape, entries: list[Entry]) -> Group:
       ValueError: if they cannot be restored.
     """
     degradation = job.request.degradation(shape.size, entries[0].path)
-    image_shape = degradation.operator.image_shape
-    prior = fit_prior(job.prior, image_shape, job.request.tile)
+    operator = degradation.operator
+    prior = fit_prior(job.prior, operator.restored_shape, job.request.tile)
     choices = _devices(prior)
     for devices in choices:
         try:
-            check_memory(prior, image_shape, len(devices))
+            check_memory(prior, operator.restored_shape, len(devices))
             fit = _fitted(job, degradation, prior, len(entries), devices)
             break
         except ValueError:
             if devices is choices[-1]:
                 raise
-    height, width, _ = image_shape
+    height, width, _ = operator.image_shape
     job.remark(f"{len(entries)} pictures to {height} x {width}: {fit.remark}")
     for remark in degradation.remarks:
         job.remark(f"note: {remark}")

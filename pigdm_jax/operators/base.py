@@ -49,6 +49,20 @@ class Relaxation(NamedTuple):
     noise_std: Any
 
 
+class Wider(NamedTuple):
+    """An operator whose images reach beyond the photo that is wanted.
+
+    Attributes:
+      operator: the same measurement of a larger image.
+      top: the photo's first row in that image.
+      left: its first column.
+    """
+
+    operator: "Operator"
+    top: int
+    left: int
+
+
 class Operator(abc.ABC):
     """A measurement y = h(x) of one image, with its pseudoinverse.
 
@@ -140,6 +154,21 @@ class Operator(abc.ABC):
             lambda leaf: jnp.full(leaf.shape, tight, jnp.float32),
             self._measurement_struct(),
         )
+
+    @property
+    def wider(self) -> Wider | None:
+        """The same measurement of a larger image, of which the photo is a part.
+
+        Where the measurement depends on what lies beyond the photo's border, `restore`
+        restores that, too, and cuts it off. None if it does not.
+        """
+        return None
+
+    @property
+    def restored_shape(self) -> ImageShape:
+        """The shape of what `restore` restores: that of `wider`, or `image_shape`."""
+        wider = self.wider
+        return self.image_shape if wider is None else wider.operator.image_shape
 
     @property
     def draws(self) -> bool:

@@ -17,8 +17,10 @@ from pigdm_jax.operators.convolution import (
 )
 from pigdm_jax.operators.kronecker import separable
 from pigdm_jax.operators.named import Named, Parameter
+from pigdm_jax.operators.open_border import open_blur
 
 RTOL = 1e-4
+BOUNDARIES = (*PAD_MODES, "unknown")
 
 
 def blur(
@@ -37,7 +39,8 @@ def blur(
       image_shape: (height, width, channels) of the image.
       kernel: taps, (kh, kw).
       boundary: the pixels outside of the image: "zero", "reflect" (mirrored at the
-        border's outer edge) or "circular" (those of the opposite side).
+        border's outer edge), "circular" (those of the opposite side) or "unknown", as
+        for a photo: `restore` finds them, too. Elsewhere that is "reflect".
       rtol: the pseudoinverse treats singular values of at most rtol times the largest
         as 0. For a y that was rounded to 8 bits, use a noise level as well.
 
@@ -58,10 +61,12 @@ def blur(
     """
     height, width, _ = image_shape = check_image_shape(image_shape)
     taps = _check_kernel(kernel)
-    if boundary not in PAD_MODES:
+    if boundary not in BOUNDARIES:
         raise ValueError(
-            f"boundary must be one of {', '.join(PAD_MODES)}; got {boundary!r}"
+            f"boundary must be one of {', '.join(BOUNDARIES)}; got {boundary!r}"
         )
+    if boundary == "unknown":
+        return open_blur(blur(image_shape, kernel, "reflect", rtol), taps, rtol)
     if boundary == "circular":
         transform = kernel_transform(taps, (height, width))
         return CircularBlur(transform, float(rtol), image_shape)
@@ -225,7 +230,7 @@ def _blur_by_file(
     return blur(image_shape, kernel, boundary, rtol)
 
 
-BOUNDARY = Parameter("boundary", str, "reflect", choices=tuple(PAD_MODES))
+BOUNDARY = Parameter("boundary", str, "reflect", choices=BOUNDARIES)
 SMALLEST_VALUE = Parameter("rtol", float, RTOL, low=0, high=1)
 # With a larger kernel a photo is unrecognisable, and the matrices take minutes.
 LARGEST_SIZE = 255

@@ -16,6 +16,7 @@ from pigdm_jax.operators.base import (
     Operator,
     Relaxation,
     Spectrum,
+    Wider,
     refuse_damping,
 )
 from pigdm_jax.operators.kronecker import Separable, product
@@ -114,6 +115,14 @@ class Chain(Operator):
             return None
         gram = self._later.gram
         return None if gram is None else jax.tree.map(lambda g: constant * g, gram)
+
+    @property
+    def wider(self) -> Wider | None:
+        """That of the first part, before the others."""
+        wider = self.parts[0].wider
+        if wider is None:
+            return None
+        return wider._replace(operator=chain(wider.operator, *self.parts[1:]))
 
     @property
     def differentiable(self) -> bool:

@@ -4,7 +4,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Complex, Float
+from jaxtyping import Array, Complex, Float, Inexact
 
 from pigdm_jax.core.pytree import pytree_class, static_field
 from pigdm_jax.operators.base import Damping, Image, ImageShape, Operator, Spectrum
@@ -27,13 +27,13 @@ class CircularBlur(Operator):
 
     def apply(self, x: Image) -> Image:
         """The blurred image."""
-        return self._filter(x, self.transform)
+        return self.filtered(x, self.transform)
 
     def pinv(self, y: Image, damping: Damping = 0.0) -> Image:
         """Division by the kernel's transform, where above rtol times its maximum."""
         size = jnp.abs(self.transform)
         phase = jnp.conj(self.transform) / jnp.where(size > 0, size, 1)
-        return self._filter(y, phase * spectral_gain(size, damping, self.rtol))
+        return self.filtered(y, phase * spectral_gain(size, damping, self.rtol))
 
     @property
     def spectrum(self) -> Spectrum:
@@ -46,7 +46,8 @@ class CircularBlur(Operator):
             ),
         )
 
-    def _filter(self, x: Image, transform: Complex[Array, "H half_W"]) -> Image:
+    def filtered(self, x: Image, transform: Inexact[Array, "H half_W"]) -> Image:
+        """An image times a transform, frequency by frequency."""
         transformed = jnp.fft.rfft2(x, axes=(0, 1)) * transform[..., None]
         return jnp.fft.irfft2(transformed, s=self.image_shape[:2], axes=(0, 1))
 

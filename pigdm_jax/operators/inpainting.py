@@ -141,4 +141,5 @@ INPAINT = Named(
         Parameter("seed", int, 0, low=0, high=2**32 - 1),
     ),
     _check_amount,
+    file_parameter="mask",
 )

@@ -83,9 +83,7 @@ class JpegTransform(Operator):
         unit = self.unit
         blocks = [
             transform(plane) * (127.5 / length)
-            for plane, length in zip(
-                planes(x, self.subsampling), unit, strict=False
-            )
+            for plane, length in zip(planes(x, self.subsampling), unit, strict=False)
         ]
         return JpegCoefficients(*blocks, *[None] * (3 - len(blocks)))
 

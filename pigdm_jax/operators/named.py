@@ -113,6 +113,8 @@ class Named(NamedTuple):
         is than the image along each side; "" if they have the same size.
       header_parameter: the parameter that the header of the measured file supplies
         where the text does not give it; "" for none.
+      file_parameter: the parameter that names a file, for a picture that was not
+        degraded by this package; "" for none.
     """
 
     name: str
@@ -122,6 +124,7 @@ class Named(NamedTuple):
     check: Callable[[Mapping[str, Any]], None] = lambda values: None
     scale_parameter: str = ""
     header_parameter: str = ""
+    file_parameter: str = ""
 
     def usage(self) -> str:
         """How it is written, for instance super_resolution:FACTOR[,KERNEL=box]."""
@@ -157,6 +160,30 @@ class Stage:
         """How many times larger the image is than its measurement, along each side."""
         parameter = self.named.scale_parameter
         return self.given[parameter] if parameter else 1
+
+    def check_known(self) -> str | None:
+        """Whether the parameters describe a picture that the user has.
+
+        Returns:
+          A remark for the user; None if there is nothing to say.
+
+        Raises:
+          ValueError: if the parameter that should name a file is missing.
+        """
+        name = self.named.file_parameter
+        parameter = next((p for p in self.named.parameters if p.name == name), None)
+        if parameter is None or parameter.names_file(self.given.get(name)):
+            return None
+        example = f"{self.named.name}:{parameter.file_kind}.png"
+        if name not in self.given:
+            raise ValueError(
+                f"{self.named.name} needs the {name} of your picture: write {example}, "
+                "or --simulate to damage a clean picture first"
+            )
+        return (
+            f"{self} is for pictures that `pigdm degrade` damaged; for damage of your "
+            f"own write {example}"
+        )
 
     def files(self) -> list[str]:
         """The files that its parameters name."""

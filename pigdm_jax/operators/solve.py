@@ -25,6 +25,10 @@ def pinv_by_conjugate_gradients(
     image_shape: ImageShape,
     y: Measurement,
     damping: Damping,
+    *,
+    precondition: Callable[[Image], Image] | None = None,
+    tolerance: float = TOLERANCE,
+    iterations: int = MAX_ITERATIONS,
 ) -> Image:
     """(H^T H + damping I)^-1 H^T y, which equals H^T (H H^T + damping I)^-1 y.
 
@@ -37,6 +41,9 @@ def pinv_by_conjugate_gradients(
       image_shape: (height, width, channels) of the image.
       y: a measurement, as returned by `apply`.
       damping: one number, at least 0.
+      precondition: approximately the inverse of H^T H + damping I; symmetric.
+      tolerance: of the residual, relative to H^T y.
+      iterations: at most so many.
 
     Raises:
       ValueError: if the damping is an array.
@@ -48,13 +55,18 @@ def pinv_by_conjugate_gradients(
     def normal(x: Image) -> Image:
         return adjoint(apply(x))[0] + damping * x
 
-    return _symmetric_solve(normal, adjoint(y)[0])
+    return _symmetric_solve(
+        normal, adjoint(y)[0], precondition, tolerance=tolerance, iterations=iterations
+    )
 
 
 def _symmetric_solve(
     system: Callable[[Any], Any],
     b: Any,
     precondition: Callable[[Any], Any] | None = None,
+    *,
+    tolerance: float = TOLERANCE,
+    iterations: int = MAX_ITERATIONS,
 ) -> Any:
     """The x with system(x) = b by conjugate gradients; differentiable by the same.
 
@@ -69,8 +81,8 @@ def _symmetric_solve(
         x, _ = jax.scipy.sparse.linalg.cg(
             system,
             jax.tree.map(lambda leaf: leaf / size, b),
-            tol=TOLERANCE,
-            maxiter=MAX_ITERATIONS,
+            tol=tolerance,
+            maxiter=iterations,
             M=precondition,
         )
         return jax.tree.map(lambda leaf: leaf * size, x)

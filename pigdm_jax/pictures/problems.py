@@ -98,11 +98,13 @@ def degradation_of_file(
       ValueError: if the task cannot have made a picture of this size, or the file is no
         JPEG file.
     """
+    known = (stage.check_known() for stage in task.stages)
+    remarks = tuple(remark for remark in known if remark)
     from_file = file is not None and task.reads_header
     if from_file:
         task = task.with_header(str(file))
     image_shape = (size[0] * task.enlargement, size[1] * task.enlargement, 3)
-    operator = task.operator(image_shape, read_parameter)
+    operator = task.with_open_border().operator(image_shape, read_parameter)
     expected = _picture_shape(operator)
     if expected[:2] != size:
         raise ValueError(
@@ -110,14 +112,14 @@ def degradation_of_file(
             f"{_size(image_shape)}, so this one of {_size(size)} cannot come from it"
         )
     if task.noise is not None or from_file or not operator.linear:
-        return Degradation(operator, _last_noise(task, operator))
+        return Degradation(operator, _last_noise(task, operator), remarks)
     if _amplification(operator) > ILL_CONDITIONED:
         remark = (
             f"the file's rounding to 8 bits counts as noise of {ROUNDING_STD / 2:.4f}, "
             "since undoing this task amplifies it; --noise sets another level"
         )
-        return Degradation(operator, ROUNDING_STD, (remark,))
-    return Degradation(operator, None)
+        return Degradation(operator, ROUNDING_STD, (*remarks, remark))
+    return Degradation(operator, None, remarks)
 
 
 def measured(

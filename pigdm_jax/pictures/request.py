@@ -134,7 +134,7 @@ class Request:
             it, or there is not enough memory.
         """
         picture, degradation, noise_key, key = self._open(image)
-        image_shape = degradation.operator.image_shape
+        image_shape = degradation.operator.restored_shape
         loaded = load_prior(self.prior, label=self.label)
         prior = fit_prior(loaded, image_shape, self.tile)
         check_memory(prior, image_shape)

@@ -156,6 +156,21 @@ class Task:
         )
         return dataclasses.replace(self, stages=stages)
 
+    def with_open_border(self) -> "Task":
+        """The task for a photo: what lies beyond its border is not known.
+
+        A blur that names no boundary, and is the first stage, gets "unknown".
+        """
+        if not self.stages:
+            return self
+        first, *rest = self.stages
+        names = [parameter.name for parameter in first.named.parameters]
+        if "boundary" not in names or "boundary" in first.given:
+            return self
+        values = (*first.values, ("boundary", "unknown"))
+        first = dataclasses.replace(first, values=values)
+        return dataclasses.replace(self, stages=(first, *rest))
+
     def with_header(self, file: str) -> "Task":
         """The task whose JPEG quality and subsampling are those in a file's header."""
         parameter = self.stages[-1].named.header_parameter
