@@ -23,7 +23,7 @@ CONFIG = UNetConfig(
 @pytest.fixture(scope="module")
 def params():
     x, t, label = jnp.zeros((1, 8, 8, 3)), jnp.zeros(1), jnp.zeros(1, int)
-    return UNet(CONFIG).init(jax.random.key(0), x, t, label)["params"]
+    return jax.jit(UNet(CONFIG).init)(jax.random.key(0), x, t, label)["params"]
 
 
 SCHEDULES = [Schedule.linear(), Schedule.cosine(50), Schedule.from_betas([0.1, 0.3])]
@@ -107,9 +107,8 @@ def test_a_super_resolution_prior_takes_the_small_image(tmp_path):
         in_channels=6,
     )
     x, small = jnp.ones((8, 8, 3)), jnp.ones((2, 2, 3))
-    params = UNet(config).init(jax.random.key(0), x[None], jnp.zeros(1), None, x[None])[
-        "params"
-    ]
+    init = jax.jit(UNet(config).init)
+    params = init(jax.random.key(0), x[None], jnp.zeros(1), None, x[None])["params"]
     save_prior(tmp_path / "prior", UNet(config), params, "linear", {}, sees="upsample")
     prior = load_prior(tmp_path / "prior")
     assert prior.sees == "upsample"
@@ -170,5 +169,6 @@ def test_half_precision_storage_is_negligible(shared, tmp_path):
     save_prior(tmp_path / "half", full.network, weights, full.schedule, {})
     half = load_prior(tmp_path / "half")
     x = jax.random.normal(jax.random.key(0), (64, 64, 3))
+    predict = jax.jit(lambda prior, t: prior(x, t))
     for t in (0, 50, 500, 999):
-        assert golden.relative_error(half(x, t), full(x, t)) < 1e-3
+        assert golden.relative_error(predict(half, t), predict(full, t)) < 1e-3

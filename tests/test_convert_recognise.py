@@ -1,6 +1,7 @@
 """What a network is: from its tensors, the public checkpoints, and flags."""
 
 import dataclasses
+import functools
 import json
 
 import golden
@@ -8,7 +9,8 @@ import pytest
 
 from pigdm_convert import CheckpointError
 from pigdm_jax.networks import CheckpointFlags as Flags
-from pigdm_jax.networks import UNet
+from pigdm_jax.networks import UNet, parameter_shapes
+from pigdm_jax.networks.adm import keys
 from pigdm_jax.networks.adm.inference import infer
 from pigdm_jax.networks.adm.keys import check_names
 from pigdm_jax.networks.adm.recognition import known_checkpoints, recognise
@@ -26,6 +28,14 @@ PUBLIC = [
 ]
 TINY = ["tiny_a", "tiny_b", "tiny_c", "tiny_d"]
 HEADS = Flags(num_heads=1)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def shapes_of_each_network_once():
+    """The tests ask for the same few networks again and again; each is traced."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keys, "parameter_shapes", functools.cache(parameter_shapes))
+        yield
 
 
 def manifest(shared, name):

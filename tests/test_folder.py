@@ -307,7 +307,8 @@ def test_a_picture_that_does_not_fit_is_refused(monkeypatch):
 def test_two_hosts_share_a_folder_and_a_batch(folder, tmp_path):
     """Two processes with two devices each, by jax.distributed."""
     port = 20000 + os.getpid() % 20000
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    devices = " --xla_force_host_platform_device_count=2"
+    flags = {"XLA_FLAGS": os.environ["XLA_FLAGS"] + devices}
     hosts = [start(folder, tmp_path / "out", 0, port, i, **flags) for i in range(2)]
     assert [host.wait(200) for host in hosts] == [0, 0]
     by = [lines(tmp_path / "out", f"manifest{x}.jsonl") for x in ("", "-1")]

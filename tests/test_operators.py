@@ -1,6 +1,7 @@
 """The laws of every operator, against dense matrices where it is linear."""
 
 import dataclasses
+import functools
 import inspect
 
 import jax
@@ -102,6 +103,25 @@ def image(shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).uniform(-1, 1, shape), jnp.float32)
 
 
+# With the operator as an argument, operators of one kind and size share a program.
+apply = jax.jit(lambda operator, x: operator.apply(x))
+pinv = jax.jit(lambda operator, y: operator.pinv(y))
+damped = jax.jit(lambda operator, y, damping: operator.pinv(y, damping))
+apply_each = jax.jit(jax.vmap(lambda operator, x: operator.apply(x), (None, 0)))
+pinv_each = jax.jit(jax.vmap(lambda operator, y: operator.pinv(y), (None, 0)))
+
+
+@functools.cache
+def operator_of(make, shape):
+    """What several laws ask of, once."""
+    return make(shape)
+
+
+@functools.cache
+def matrix_of(make, shape):
+    return dense(operator_of(make, shape))
+
+
 def leaves_close(a, b, tolerance):
     for one, two in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
         np.testing.assert_allclose(one, two, atol=tolerance, rtol=0)
@@ -109,54 +129,59 @@ def leaves_close(a, b, tolerance):
 
 @pytest.mark.parametrize("make, shape", cases(LINEAR, COLOUR, NONLINEAR))
 def test_measuring_the_pseudoinverse_gives_the_measurement(make, shape):
-    operator = make(shape)
-    measure = jax.jit(operator.apply)
-    y = measure(image(shape))
-    again = measure(operator.pinv(y))
+    operator = operator_of(make, shape)
+    y = apply(operator, image(shape))
+    again = apply(operator, pinv(operator, y))
     leaves_close(again, y, 0 if not operator.linear else 2e-3)
 
 
 WITHOUT_SPECTRUM = ("kernel_zero", "kernel_reflect", "motion-", "linear", "mask_then")
 
 
-@pytest.mark.parametrize("make, shape", cases(LINEAR, COLOUR))
-def test_singular_values_make_the_operator_diagonal(make, shape, request):
-    operator = make(shape)
+@jax.jit
+def spectral(operator, x, z):
+    """V V^T x, that twice, V V^T z, H^T H x and V V^T H+ H x by singular values."""
     spectrum = operator.spectrum
-    name = request.node.callspec.id
-    assert (spectrum is None) == name.startswith(WITHOUT_SPECTRUM)
-    if spectrum is None:
-        return
-    x, z = image(shape), image(shape, 1)
-    kept = spectrum.synthesise(spectrum.analyse(x))
-    # V V^T is a projection, V^T is V's transpose, and H+ lies within.
-    again = spectrum.synthesise(spectrum.analyse(kept))
-    np.testing.assert_allclose(again, kept, atol=1e-5)
-    np.testing.assert_allclose(
-        jnp.sum(kept * z),
-        jnp.sum(kept * spectrum.synthesise(spectrum.analyse(z))),
-        atol=1e-4,
-    )
-    matrix = dense(operator)
-    flat = np.asarray(x, np.float64).ravel()
-    measured = spectrum.synthesise(spectrum.values**2 * spectrum.analyse(x))
-    # Singular values that count as 0 are left out.
-    expected = matrix.T @ matrix @ flat
-    np.testing.assert_allclose(measured.ravel(), expected, atol=2e-5)
+
+    def project(x):
+        return spectrum.synthesise(spectrum.analyse(x))
+
+    squared = spectrum.synthesise(spectrum.values**2 * spectrum.analyse(x))
     pinv = operator.pinv(operator.apply(x))
     inside = spectrum.synthesise(
         jnp.where(spectrum.values > 0, spectrum.analyse(pinv), 0)
     )
-    np.testing.assert_allclose(inside, pinv, atol=2e-3)
+    return project(x), project(project(x)), project(z), squared, inside
+
+
+@pytest.mark.parametrize("make, shape", cases(LINEAR, COLOUR))
+def test_singular_values_make_the_operator_diagonal(make, shape, request):
+    operator = operator_of(make, shape)
+    name = request.node.callspec.id
+    assert (operator.spectrum is None) == name.startswith(WITHOUT_SPECTRUM)
+    if operator.spectrum is None:
+        return
+    x, z = image(shape), image(shape, 1)
+    kept, again, other, squared, inside = spectral(operator, x, z)
+    # V V^T is a projection, V^T is V's transpose, and H+ lies within.
+    np.testing.assert_allclose(again, kept, atol=1e-5)
+    np.testing.assert_allclose(jnp.sum(kept * z), jnp.sum(kept * other), atol=1e-4)
+    matrix = matrix_of(make, shape)
+    flat = np.asarray(x, np.float64).ravel()
+    # Singular values that count as 0 are left out.
+    expected = matrix.T @ (matrix @ flat)
+    np.testing.assert_allclose(squared.ravel(), expected, atol=2e-5)
+    within = pinv(operator, apply(operator, x))
+    np.testing.assert_allclose(inside, within, atol=2e-3)
 
 
 @pytest.mark.parametrize("make, shape", cases(LINEAR, COLOUR))
 def test_linear_operators_equal_their_dense_matrices(make, shape):
-    operator = make(shape)
+    operator = operator_of(make, shape)
     assert operator.linear
-    matrix = dense(operator)
+    matrix = matrix_of(make, shape)
     np.testing.assert_allclose(
-        ravel_pytree(operator.apply(image(shape)))[0],
+        ravel_pytree(apply(operator, image(shape)))[0],
         matrix @ np.asarray(image(shape), np.float64).ravel(),
         atol=1e-5,
     )
@@ -171,11 +196,11 @@ def test_linear_operators_equal_their_dense_matrices(make, shape):
     expected = inverse @ flat
     scale = np.abs(expected).max()
     np.testing.assert_allclose(
-        operator.pinv(y).ravel() / scale, expected / scale, atol=2e-4
+        pinv(operator, y).ravel() / scale, expected / scale, atol=2e-4
     )
     for damping in (0.01, 1.0):
         np.testing.assert_allclose(
-            jax.jit(operator.pinv)(y, damping).ravel(),
+            damped(operator, y, damping).ravel(),
             tikhonov(matrix, damping) @ flat,
             atol=2e-4,
         )
@@ -183,10 +208,10 @@ def test_linear_operators_equal_their_dense_matrices(make, shape):
 
 @pytest.mark.parametrize("make, shape", cases(LINEAR, COLOUR))
 def test_tight_operators_say_so_rightly(make, shape):
-    operator = make(shape)
-    square = dense(operator)
-    square = square @ square.T
+    operator = operator_of(make, shape)
     if operator.tight is not None:
+        square = matrix_of(make, shape)
+        square = square @ square.T
         np.testing.assert_allclose(
             square, operator.tight * np.eye(len(square)), atol=1e-6
         )
@@ -194,24 +219,24 @@ def test_tight_operators_say_so_rightly(make, shape):
 
 @pytest.mark.parametrize("make, shape", cases(LINEAR, COLOUR, NONLINEAR))
 def test_vmap_over_images_equals_a_loop(make, shape):
-    operator = make(shape)
+    operator = operator_of(make, shape)
     images = jnp.stack([image(shape, seed) for seed in range(3)])
-    ys = jax.vmap(operator.apply)(images)
-    back = jax.vmap(operator.pinv)(ys)
+    ys = apply_each(operator, images)
+    back = pinv_each(operator, ys)
     assert back.dtype == jnp.float32 and back.shape == images.shape
     for i, x in enumerate(images):
-        y = operator.apply(x)
+        y = apply(operator, x)
         tolerance = 2e-6 if operator.linear else 0
         leaves_close(jax.tree.map(lambda a, i=i: a[i], ys), y, tolerance)
-        np.testing.assert_allclose(back[i], operator.pinv(y), atol=2e-3)
+        np.testing.assert_allclose(back[i], pinv(operator, y), atol=2e-3)
 
 
 @pytest.mark.parametrize("make, shape", cases(LINEAR, COLOUR, NONLINEAR))
 def test_extreme_images_give_numbers_in_float32(make, shape):
-    operator = make(shape)
+    operator = operator_of(make, shape)
     for x in (jnp.zeros(shape), jnp.full(shape, 1e4), jnp.full(shape, -3.0)):
-        y = operator.apply(x)
-        for leaf in [*jax.tree.leaves(y), operator.pinv(y)]:
+        y = apply(operator, x)
+        for leaf in [*jax.tree.leaves(y), pinv(operator, y)]:
             assert leaf.dtype == jnp.float32
             assert jnp.isfinite(leaf).all()
 

@@ -127,7 +127,7 @@ CONFIG = UNetConfig(
 @pytest.fixture(scope="module")
 def params():
     x, t, label = jnp.zeros((1, 8, 8, 3)), jnp.zeros(1), jnp.zeros(1, int)
-    params = UNet(CONFIG).init(jax.random.key(0), x, t, label)["params"]
+    params = jax.jit(UNet(CONFIG).init)(jax.random.key(0), x, t, label)["params"]
     # As initialised, the last layer hides little; the label's embedding is random.
     return params
 

@@ -1,6 +1,7 @@
 """Tiled priors: exact where windows know all, smooth, differentiable, bounded."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -99,10 +100,11 @@ def test_an_image_besides_x_t_is_cut_into_windows():
     assert restored.shape == (13, 21, 3)
 
 
+@functools.cache
 def small_unet():
     config = UNetConfig(32, (1, 1), 1, ())
     x = jnp.zeros((1, 16, 16, 3))
-    params = UNet(config).init(jax.random.key(0), x, jnp.zeros(1))["params"]
+    params = jax.jit(UNet(config).init)(jax.random.key(0), x, jnp.zeros(1))["params"]
     return network_prior(UNet(config), params, "linear")
 
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from PIL import Image
 
 from pigdm_jax import Problem, load_prior, restore
@@ -48,6 +49,22 @@ TINY = TrainConfig(
 )
 # Orbax tells that it restores without a file about devices; tensorboardX uses protobuf.
 pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def programs_of_other_runs(tmp_path_factory):
+    """Runs of one configuration share their compiled programs, as JAX caches them."""
+    kept = {
+        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("programs")),
+        "jax_persistent_cache_min_compile_time_secs": 0.1,
+    }
+    before = {name: getattr(jax.config, name) for name in kept}
+    for values in (kept, before):
+        for name, value in values.items():
+            jax.config.update(name, value)
+        reset_cache()
+        if values is kept:
+            yield
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +268,7 @@ train(Path(sys.argv[1]), Path(sys.argv[2]), config)
 
 
 def test_eight_devices_train_as_one(photos, whole_run, tmp_path):
-    flags = "--xla_force_host_platform_device_count=8"
+    flags = os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=8"
     config = repr(dataclasses.asdict(TINY))
     subprocess.run(
         [sys.executable, "-c", DEVICES, photos, tmp_path, config],

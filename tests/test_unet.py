@@ -1,6 +1,7 @@
 """The network against the original's outputs, and its options against each other."""
 
 import dataclasses
+import functools
 
 import golden
 import jax
@@ -45,18 +46,19 @@ def test_full_size_outputs_and_gradients_equal_the_original(shared, name):
     check_parity(shared, name)
 
 
-def initialised(config, **options):
-    net = UNet(config, **options)
+@functools.cache
+def initialised(config):
+    net = UNet(config)
     x = jax.random.normal(jax.random.key(0), (2, 16, 24, 3))
     t = jnp.array([3.0, 700.0])
-    params = net.init(jax.random.key(1), x, t)
+    params = jax.jit(net.init)(jax.random.key(1), x, t)
     return net, params, x, t
 
 
 def test_bfloat16_computes_close_to_float32_and_answers_in_it():
     net, params, x, t = initialised(SMALL)
-    exact = net.apply(params, x, t)
-    coarse = UNet(SMALL, dtype=jnp.bfloat16).apply(params, x, t)
+    exact = jax.jit(net.apply)(params, x, t)
+    coarse = jax.jit(UNet(SMALL, dtype=jnp.bfloat16).apply)(params, x, t)
     assert coarse.dtype == jnp.float32
     assert 1e-5 < golden.relative_error(coarse, exact) < 0.05
 
@@ -119,9 +121,10 @@ def test_attention_keeps_no_pixel_by_pixel_weights():
 
 def test_images_of_a_batch_do_not_meet():
     net, params, x, t = initialised(SMALL)
-    both = net.apply(params, x, t)
+    apply = jax.jit(net.apply)
+    both = apply(params, x, t)
     for i in range(2):
-        alone = net.apply(params, x[i : i + 1], t[i : i + 1])
+        alone = apply(params, x[i : i + 1], t[i : i + 1])
         np.testing.assert_allclose(both[i], alone[0], atol=2e-5)
 
 
