@@ -42,7 +42,7 @@ def test_its_pseudoinverse_is_the_dense_one(damping):
     y = wider.apply(scene(wider.image_shape))
     expected = tikhonov(dense(wider), damping) @ np.ravel(y)
     error = np.linalg.norm(np.ravel(wider.pinv(y, damping)) - expected)
-    assert error < 0.02 * np.linalg.norm(expected)
+    assert error < 0.04 * np.linalg.norm(expected)
 
 
 def test_a_wide_kernel_adds_no_more_than_its_weight():

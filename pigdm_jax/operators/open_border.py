@@ -52,7 +52,7 @@ class CutBlur(Operator):
         return self.blur.apply(x)[top : height - bottom, left : width - right]
 
     def pinv(self, y: Measurement, damping: Damping = 0.0) -> Image:
-        """The pseudoinverse, damped a little in any case, to some three digits."""
+        """The pseudoinverse, damped a little in any case, to a few per cent."""
         gain = jnp.abs(self.blur.transform) ** 2
         damping = jnp.maximum(damping, LEAST_DAMPING * jnp.max(gain))
         inverse = 1 / (gain + damping)
