@@ -66,6 +66,7 @@ class Needs(NamedTuple):
       linear: the operator must be linear.
       spectrum: it must be linear with known singular values.
       differentiable: it must have a useful gradient; see `Operator.differentiable`.
+      orthogonal: it must be orthogonal; see `Operator.orthogonal`.
       relaxed: it must quantise, and have a linear part; see `Operator.relaxed`.
       noise: the noise levels allowed. "any": None, one number, or one for every value;
         "scalar": None or one number; "spectrum": None, or one number if the singular
@@ -75,6 +76,7 @@ class Needs(NamedTuple):
     linear: bool = False
     spectrum: bool = False
     differentiable: bool = False
+    orthogonal: bool = False
     relaxed: bool = False
     noise: Literal["any", "scalar", "spectrum"] = "any"
 
@@ -95,6 +97,8 @@ def check_needs(name: str, needs: Needs, problem: Problem) -> None:
         raise ValueError(
             f"{name} needs a linear operator; use ddim with pseudoinverse guidance"
         )
+    if needs.orthogonal and not operator.orthogonal:
+        raise ValueError(f"{name} can only denoise; use fitted")
     if needs.relaxed and not can_relax(problem):
         raise ValueError(
             f"{name} needs an operator that quantises, behind linear ones or alone; "

@@ -7,6 +7,7 @@ from typing import Any, Literal, overload
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from pigdm_jax.core.compilation import typed_jit
 from pigdm_jax.core.types import Image, ImageShape, PRNGKey, Scalar
@@ -178,7 +179,7 @@ def agreeing(problem: Problem, image: Image) -> Image:
     return image
 
 
-def _enlarged(image: Image, shape: ImageShape) -> Image:
+def _enlarged(image: Image, shape: ImageShape) -> Float[Array, "height width C"]:
     """An image as the corner of a larger one, its border repeated."""
     pad = [(0, big - n) for big, n in zip(shape, image.shape, strict=True)]
     return jnp.pad(image, pad, mode="edge")

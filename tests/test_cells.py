@@ -16,7 +16,6 @@ from pigdm_jax.core.checks import as_float32
 from pigdm_jax.guidance import GUIDANCES, Calibrated, Moment, Pseudoinverse
 from pigdm_jax.samplers import (
     DDIM,
-    DDNM,
     DiffPIR,
     Fitted,
     Multistep,
@@ -248,7 +247,7 @@ def test_the_default_depends_on_the_problem(prior):
         kind = Fitted if operator.linear else Relaxed
         assert isinstance(samplers.default(prior, problem(name, "exact")), kind)
     noisy = measure(ops.identity(SHAPE), image(), KEY, noise_std=0.1)
-    assert isinstance(samplers.default(prior, noisy), DDNM)
+    assert isinstance(samplers.default(prior, noisy), samplers.Denoiser)
     same = restore(prior, noisy, KEY, samplers.default(prior, noisy))
     np.testing.assert_array_equal(restore(prior, noisy, KEY), same)
     assert samplers.default(prior, noisy, 7).evaluations == 7

@@ -25,10 +25,14 @@ class RestoreFlags:
       prior: a shipped prior, or a folder that `pigdm convert` or `pigdm train` made.
       label: class index, for a prior with classes.
       sampler: the sampler, as NAME or NAME:KEY=VALUE,...: "ddim:eta=0.5". The default
-        needs few evaluations: fitted, or ddnm for denoising. The paper's algorithm is
+        needs few evaluations: fitted, relaxed for JPEG and other quantisation, or
+        denoiser. The paper's algorithm is
         ddim, with 100 steps. `pigdm info` lists the samplers.
       steps: evaluations of the network; more take longer. The default depends on the
         sampler; it is 10 for fitted.
+      aim: detail, one of the images that agree with the picture, or fidelity, nearer to
+        the truth in squared error but smoother, at four times the evaluations. The
+        default is fidelity for denoising (where it costs less) and detail otherwise.
       guidance: guidance of a sampler that uses one (fitted, if no sampler is given):
         pseudoinverse (the paper's), reconstruction (by the transpose), calibrated (step
         length from the network's own covariance) or moment (the whole covariance, at
@@ -46,6 +50,7 @@ class RestoreFlags:
     label: int | None = None
     sampler: str | None = None
     steps: int | None = None
+    aim: Literal["detail", "fidelity"] | None = None
     guidance: str | None = None
     tile: int | None = None
     seed: int = 0
@@ -80,7 +85,12 @@ class RestoreFlags:
         task = Task.parse(self.task).with_noise(self.noise)
         from pigdm_jax.pictures.request import Request
 
-        fields = ("simulate", "steps", "prior", "label", "tile", "seed")
+        if self.aim is not None and (self.sampler or self.guidance):
+            raise ValueError(
+                "--aim chooses among the default samplers; leave out --sampler and "
+                "--guidance, or --aim"
+            )
+        fields = ("simulate", "steps", "aim", "prior", "label", "tile", "seed")
         values: dict[str, Any] = {name: getattr(self, name) for name in fields}
         return Request(task, sampler=self._sampler(), **values)
 

@@ -37,6 +37,7 @@ class Request:
       simulate: the picture is clean: degrade it first, restore the result, compare.
       sampler: how to sample; None is `pigdm_jax.samplers.default`.
       steps: of the default sampler; None is its own.
+      aim: of the default sampler; as `pigdm_jax.samplers.default` takes it.
       prior: a shipped prior's name, or a folder.
       label: class index, for a prior with classes.
       tile: restore in overlapping windows of this many pixels; None for the whole.
@@ -47,6 +48,7 @@ class Request:
     simulate: bool = False
     sampler: Sampler | None = None
     steps: int | None = None
+    aim: str | None = None
     prior: str = "photos-64"
     label: int | None = None
     tile: int | None = None
@@ -72,7 +74,7 @@ class Request:
         """The requested sampler, or the default one."""
         if self.sampler is not None:
             return self.sampler
-        return default(prior, problem, self.steps)
+        return default(prior, problem, self.steps, self.aim)
 
     def degradation(self, size: tuple[int, int], file: Path) -> Degradation:
         """How a picture was degraded, or will be: known before its pixels are.

@@ -6,9 +6,11 @@ from .ddim_step import ddim_coefficients
 from .ddnm import DDNM
 from .ddrm import DDRM
 from .defaults import default
+from .denoiser import Denoiser
 from .diffpir import DiffPIR
 from .dps import DPS
 from .fitted import Fitted
+from .mean import Mean
 from .multistep import Multistep
 from .pnp import PnP
 from .records import Info, Trace
@@ -26,9 +28,11 @@ __all__ = [
     "SAMPLERS",
     "SNIPS",
     "Conjugate",
+    "Denoiser",
     "DiffPIR",
     "Fitted",
     "Info",
+    "Mean",
     "Multistep",
     "PnP",
     "REDDiff",

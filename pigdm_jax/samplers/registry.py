@@ -14,6 +14,8 @@ SAMPLERS: LazyMapping[type["pigdm_jax.samplers.base.Sampler"]] = LazyMapping(
     {
         "ddim": "pigdm_jax.samplers.ddim:DDIM",
         "fitted": "pigdm_jax.samplers.fitted:Fitted",
+        "denoiser": "pigdm_jax.samplers.denoiser:Denoiser",
+        "mean": "pigdm_jax.samplers.mean:Mean",
         "relaxed": "pigdm_jax.samplers.relaxed:Relaxed",
         "multistep": "pigdm_jax.samplers.multistep:Multistep",
         "conjugate": "pigdm_jax.samplers.conjugate:Conjugate",

@@ -1,0 +1,121 @@
+"""Samplers that estimate the truth: one denoising, and the mean of samples."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pigdm_jax import Problem, from_denoiser, gaussian_prior, measure, restore
+from pigdm_jax import operators as ops
+from pigdm_jax.samplers import DDIM, DDNM, Denoiser, Fitted, Mean, Relaxed, default
+
+SHAPE = (4, 5, 1)
+N = 20
+KEY = jax.random.key(0)
+
+
+def rough_prior(mean=0.1, variance=0.5):
+    line = 0.8 ** np.abs(np.subtract.outer(np.arange(N), np.arange(N)))
+    return gaussian_prior(np.full(SHAPE, mean), variance * line), variance * line
+
+
+def noisy(std, seed=0, mean=0.0):
+    y = mean + std * np.random.default_rng(seed).normal(size=SHAPE).astype(np.float32)
+    return Problem(ops.identity(SHAPE), y, std)
+
+
+@pytest.mark.parametrize("std", [0.02, 0.3, 2.0])
+def test_denoising_is_the_posterior_mean(std):
+    prior, covariance = rough_prior()
+    problem = noisy(std)
+    gain = covariance @ np.linalg.inv(covariance + std**2 * np.eye(N))
+    expected = 0.1 + (gain @ (problem.y.ravel() - 0.1)).reshape(SHAPE)
+    for steps in (1, 3):  # Nothing is clipped.
+        image = restore(prior, problem, KEY, Denoiser(steps))
+        np.testing.assert_allclose(image, expected, atol=3e-3 * std + 1e-4)
+
+
+def test_clipped_noise_does_not_darken_white():
+    prior, _ = rough_prior(mean=0.97, variance=0.003)
+    keys = jax.random.split(KEY, 64)
+
+    def error(key, steps):
+        problem = measure(
+            ops.identity(SHAPE), jnp.full(SHAPE, 0.97), key, noise_std=0.4
+        )
+        clipped = Problem(problem.operator, jnp.clip(problem.y, -1, 1), 0.4)
+        return jnp.mean(restore(prior, clipped, key, Denoiser(steps)) - 0.97)
+
+    once, anew = (
+        float(jnp.mean(jax.vmap(lambda key, n=n: error(key, n))(keys))) for n in (1, 3)
+    )
+    assert once < -0.002 and abs(anew) < 0.25 * abs(once)
+
+
+def test_denoising_reports_its_evaluations_and_fills_up_sizes():
+    prior, _ = rough_prior()
+    calls = []
+    image, trace = restore(
+        prior,
+        noisy(0.3),
+        KEY,
+        Denoiser(2),
+        trace=True,
+        on_step=lambda i, _: calls.append(i),
+    )
+    assert calls == [1, 2] and trace.residual.shape == trace.t.shape == (2,)
+    again = restore(prior, noisy(0.3), KEY, Denoiser(2))
+    np.testing.assert_allclose(image, again, atol=1e-6)
+    flat = from_denoiser(lambda x_t, t: 0 * x_t + x_t.mean(), multiple=8)
+    grey = Problem(ops.identity((5, 6, 3)), jnp.full((5, 6, 3), 0.4), 0.1)
+    # The border is repeated, not black.
+    scale = 1 / np.sqrt(1 + 0.1**2)
+    np.testing.assert_allclose(
+        restore(flat, grey, KEY, Denoiser()), 0.4 * scale, atol=2e-3
+    )
+
+
+def test_denoising_is_refused_where_there_is_something_else_to_do():
+    prior, _ = rough_prior()
+    problem = measure(ops.inpaint(SHAPE, ops.random_mask(SHAPE, 0.5)), jnp.zeros(SHAPE))
+    with pytest.raises(ValueError, match="can only denoise"):
+        restore(prior, problem, KEY, Denoiser())
+
+
+def test_a_mean_is_that_of_samples_with_their_own_keys():
+    prior, _ = rough_prior()
+    problem = measure(ops.uniform_blur(SHAPE, 3), jnp.zeros(SHAPE), KEY, noise_std=0.3)
+    sampler = Mean(DDIM(3), samples=3)
+    assert sampler.evaluations == 9
+    keys = [jax.random.fold_in(KEY, k) for k in range(3)]
+    samples = [restore(prior, problem, key, DDIM(3)) for key in keys]
+    image = restore(prior, problem, KEY, sampler)
+    np.testing.assert_allclose(image, np.mean(samples, 0), atol=1e-5)
+    steps = []
+    slowly, trace = restore(
+        prior, problem, KEY, sampler, trace=True, on_step=lambda i, _: steps.append(i)
+    )
+    np.testing.assert_allclose(slowly, image, atol=1e-5)
+    assert steps == list(range(1, 10)) and trace.t.shape == (3,)
+    batch = jax.vmap(lambda key: restore(prior, problem, key, sampler))(jnp.stack(keys))
+    alone = restore(prior, problem, keys[1], sampler)
+    np.testing.assert_allclose(batch[1], alone, atol=2e-5)
+    with pytest.raises(ValueError, match="samples must be"):
+        Mean(DDIM(3), samples=0)
+
+
+def test_the_aim_chooses_the_sampler():
+    prior, _ = rough_prior()
+    denoising = noisy(0.3)
+    quantised = measure(ops.quantize(SHAPE, 3), jnp.zeros(SHAPE))
+    blurred = measure(ops.uniform_blur(SHAPE, 3), jnp.zeros(SHAPE))
+    assert str(default(prior, denoising)) == "denoiser:steps=3"
+    assert isinstance(default(prior, denoising, 20, "detail"), DDNM)
+    assert default(prior, denoising, 7).evaluations == 7
+    assert isinstance(default(prior, quantised), Relaxed)
+    assert isinstance(default(prior, blurred, aim="detail"), Fitted)
+    for problem in (quantised, blurred):
+        sampler = default(prior, problem, 5, "fidelity")
+        assert isinstance(sampler, Mean) and sampler.evaluations == 20
+    with pytest.raises(ValueError, match="aim must be"):
+        default(prior, blurred, aim="beauty")
