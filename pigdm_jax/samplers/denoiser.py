@@ -95,7 +95,9 @@ def _noisy_image(problem: Problem, init: Image | None) -> Image:
     if init is None:
         return noisy
     measured = operator.pinv(operator.apply(jnp.ones(operator.image_shape)))
-    return noisy + (1 - measured) * init
+    # The damped pseudoinverse of an orthogonal operator is y, divided by this.
+    damped = 1 + problem.sigma**2
+    return noisy + (1 - measured) * damped * init
 
 
 @typed_jit
