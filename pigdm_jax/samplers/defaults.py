@@ -33,8 +33,8 @@ def default(
     Args:
       prior: the diffusion model.
       problem: the measurement.
-      steps: number of evaluations of the prior for each sample; None is 10, for
-        `Denoiser` 3.
+      steps: number of evaluations of the prior for each sample; None is 10. `Denoiser`
+        takes one, so a number without an aim asks for detail.
       aim: "detail", a sample of the images that agree with the measurement, or
         "fidelity", which is nearer to the truth in squared error and smoother. None is
         what looked best: "fidelity" for denoising, "detail" for everything else.
@@ -55,9 +55,9 @@ def default(
         check_choice("aim", aim, AIMS)
     noisy = problem.noise_std is not None and not problem.noise_per_value
     if noisy and problem.operator.orthogonal:
-        if aim == "detail":
+        if aim == "detail" or (aim is None and steps is not None):
             return DDNM(steps=steps or 10, spacing="quadratic", eta=0.6)
-        return Denoiser() if steps is None else Denoiser(steps)
+        return Denoiser()
     if can_relax(problem):
         sampler: Sampler = Relaxed(Fitted(steps=steps or 10, start=START))
     else:
