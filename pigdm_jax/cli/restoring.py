@@ -184,7 +184,8 @@ def _drawn(
         for key in prepared.sample_keys(samples):
             results.append(restore_picture(prior, case.problem, key, sampler, on_step))
     seconds = time.perf_counter() - began
-    console.print(f"{evaluations} network evaluations in {seconds:.1f} s")
+    times = "1 network evaluation" if evaluations == 1 else f"{evaluations} evaluations"
+    console.print(f"{times} in {seconds:.1f} s, with loading or compiling")
     noise_std: Any = case.problem.noise_std
     return report_on(case, results, METRICS), float(noise_std or 0)
 

@@ -78,5 +78,11 @@ def _build_stage(stage: Stage, image_shape: ImageShape, read: Read | None) -> Op
                     f"{stage.named.name}: {parameter.name} is the name of a file, "
                     f"{value}; pass parse a `read` function that opens it"
                 )
-            arguments[parameter.name] = read(parameter.file_kind, value)
+            try:
+                arguments[parameter.name] = read(parameter.file_kind, value)
+            except ValueError as error:
+                raise ValueError(
+                    f"{stage.named.name}: {error}; {parameter.name} is "
+                    f"{parameter.describe()}"
+                ) from None
     return stage.named.constructor(image_shape, **arguments)
