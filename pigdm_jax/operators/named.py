@@ -113,6 +113,7 @@ class Named(NamedTuple):
         is than the image along each side; "" if they have the same size.
       header_parameter: the parameter that the header of the measured file supplies
         where the text does not give it; "" for none.
+      must_be_known: "", or what the user must know of it, for instance "the kernel".
     """
 
     name: str
@@ -122,6 +123,7 @@ class Named(NamedTuple):
     check: Callable[[Mapping[str, Any]], None] = lambda values: None
     scale_parameter: str = ""
     header_parameter: str = ""
+    must_be_known: str = ""
 
     def usage(self) -> str:
         """How it is written, for instance super_resolution:FACTOR[,KERNEL=box]."""
@@ -133,6 +135,14 @@ class Named(NamedTuple):
             else:
                 text += f"[{separator}{parameter.name.upper()}={parameter.default}]"
         return text
+
+    def assumption(self) -> str:
+        """What is assumed where the text gives no parameter, in a sentence."""
+        first = self.parameters[0]
+        return (
+            f"{self.must_be_known} must be known, and is not estimated from the "
+            f"picture: {self.name} assumes {self.name}:{first.default}"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,8 +218,14 @@ def _parse_stage(text: str, registry: Mapping[str, Named]) -> Stage:
     values = _parse_values(rest, named) if rest.strip() else {}
     for parameter in named.parameters:
         if parameter.name not in values and parameter.default is REQUIRED:
+            hint = ""
+            if named.must_be_known:
+                hint = (
+                    f"; {named.must_be_known} must be known, it is not estimated from "
+                    "the picture"
+                )
             raise ValueError(
-                f"{name} needs its {parameter.name}: write {named.usage()}"
+                f"{name} needs its {parameter.name}: write {named.usage()}{hint}"
             )
     named.check(values)
     return Stage(named, tuple(values.items()))
