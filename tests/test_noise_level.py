@@ -1,12 +1,19 @@
 """Estimates of the noise in a picture file, and what was clipped from it."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pigdm_jax.pictures.clipping import undo_clipping
-from pigdm_jax.pictures.files import ROUNDING_STD, read_image
+from pigdm_jax.pictures.files import (
+    ROUNDING_STD,
+    from_uint8,
+    read_image,
+    to_picture,
+)
 from pigdm_jax.pictures.noise_level import estimate_noise
 
 PHOTOS = sorted((Path(__file__).parent.parent / "benchmarks/photos").glob("*.png"))
@@ -59,7 +66,18 @@ def test_a_clean_picture_has_the_noise_of_rounding_and_little_more():
     ramp = np.linspace(-0.9, 0.9, 64 * 64 * 3).reshape(64, 64, 3)
     assert estimated(stored(ramp, 0)) < 1.5 / 255
     for path in PHOTOS:
-        assert ROUNDING_STD / 2 <= estimated(read_image(path)) < 2 / 255
+        assert ROUNDING_STD / 2 <= estimated(read_image(path)) < 0.03
+
+
+@pytest.mark.parametrize("sigma", [0.05, 0.1])
+@pytest.mark.parametrize("quality", [75, 95])
+def test_noise_in_a_jpeg_file_counts_though_its_colours_are_smooth(quality, sigma):
+    x = read_image(PHOTOS[0])
+    file = io.BytesIO()
+    to_picture(stored(x, sigma)).save(file, "jpeg", quality=quality, subsampling=2)
+    with Image.open(file) as picture:
+        y = from_uint8(np.asarray(picture))
+    assert 0.7 < estimated(y) / (np.std(y - x) / 2) < 1.6
 
 
 def test_hidden_pixels_do_not_count():

@@ -13,6 +13,9 @@ MOST, FEWEST = 200_000, 2_000
 # the noise, are left out: clipping has removed part of their noise.
 MARGIN = 1.5
 ROUNDS = 5
+# With independent noise the finest colour differences are at least this part of the
+# finest luma details: 0.47 to 1.1 in photos with noise of 0.02, up to 0.28 without.
+INDEPENDENT = 0.35
 
 
 def estimate_noise(
@@ -23,7 +26,10 @@ def estimate_noise(
     Patches of a photo are near a subspace, so the smallest eigenvalues of their
     covariance are sigma^2: the largest are removed until the mean of the rest is at
     most their median. Patches that are nearly white or black, whose noise was clipped,
-    and those of one value, which have none, are not used.
+    and those of one value, which have none, are not used. If the channels' finest
+    details are alike, as in JPEG files, their noise is not independent: then the green
+    channel alone is used, where texture counts as noise: 0.02
+    on average in clean photos, 0.05 at most.
 
     Args:
       picture: the file's pixels, in [-1, 1].
@@ -39,8 +45,9 @@ def estimate_noise(
     Reference: Chen, Zhu, Heng, "An efficient statistical method for image noise level
     estimation", ICCV 2015, algorithm 1.
     """
-    if (picture == picture[..., :1]).all():  # a grey picture in three channels
-        picture, measured = picture[..., :1], measured[..., :1]
+    if picture.shape[-1] == 3 and _chroma_share(picture, measured) < INDEPENDENT:
+        # Grey, clean, or compressed with fewer pixels of colour: green tells the most.
+        picture, measured = picture[..., 1:2], measured[..., 1:2]
     patches = _patches(picture, measured)
     count, dimensions = len(patches), patches.shape[1] * patches.shape[2]
     if count <= 2 * dimensions:
@@ -55,6 +62,22 @@ def estimate_noise(
     for _ in range(ROUNDS):
         sigma = _smallest_std(patches[room >= min(MARGIN * sigma, at_least)])
     return max(sigma, ROUNDING_STD)
+
+
+def _chroma_share(
+    picture: Float[np.ndarray, "H W C"], measured: Bool[np.ndarray, "H W C"]
+) -> float:
+    """Size of diagonal details in red or blue minus luma, relative to those in luma."""
+    luma = picture.mean(axis=-1)
+    whole = np.logical_and.reduce(measured, axis=-1, keepdims=True)[..., 0]
+    seen = whole[1:, 1:] & whole[1:, :-1] & whole[:-1, 1:] & whole[:-1, :-1]
+
+    def detail(x: Float[np.ndarray, "H W"]) -> float:
+        diagonal = x[1:, 1:] - x[1:, :-1] - x[:-1, 1:] + x[:-1, :-1]
+        return float(np.abs(diagonal[seen]).sum())
+
+    chroma = max(detail(picture[..., i] - luma) for i in (0, 2))
+    return chroma / max(detail(luma), 1e-9)
 
 
 def _patches(
