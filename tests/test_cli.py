@@ -94,6 +94,28 @@ def test_simulating_compares_and_draws_samples(run, photo):
         assert deviation.mode == "L" and deviation.getextrema()[1] == 255
 
 
+def test_the_noise_of_a_picture_is_estimated(run, tmp_path):
+    noisy = 128 + 25.5 * np.random.default_rng(0).standard_normal((48, 48, 3))
+    Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(tmp_path / "noisy.png")
+    status, text = run("restore", "noisy.png", "--task", "denoise", "--steps", "2")
+    assert status == 0, text
+    level = float(text.split("noise estimated as ")[1].split()[0])
+    assert abs(level - 0.1) < 0.01 and "--noise sets another level" in text
+    restored = np.asarray(Image.open("noisy-restored.png"), float)
+    assert restored.std() < 10
+    status, text = run(
+        *("restore", "noisy.png", "--task", "super_resolution:2", "--noise", "auto"),
+        *("--steps", "2"),
+    )
+    assert status == 0 and f"noise estimated as {level:.3f}" in text, text
+
+
+def test_a_blur_of_default_width_is_said_to_be_assumed(run, photo):
+    status, text = run("restore", photo, "--task", "gaussian_blur", "--steps", "1")
+    assert status == 0, text
+    assert "must be known" in text and "gaussian_blur assumes gaussian_blur:2.0" in text
+
+
 def test_another_sampler_is_chosen_by_name(run, photo):
     status, text = run(
         *("restore", photo, "--task", "super_resolution:2,box", "--simulate"),
@@ -193,12 +215,25 @@ BAD = {
     "other mask": (["photo.png", "--task", "inpaint:small.png"], "they must agree"),
     "no mask": (["photo.png", "--task", "inpaint:nowhere.png"], "there is no file"),
     "size": (["photo.png", "--task", "crop:8,8"], "cannot come from it"),
-    "no noise": (["photo.png", "--task", "denoise"], "--noise 0.1"),
+    "no noise": (["photo.png", "--task", "denoise:0"], "--noise 0.1"),
+    "noise of no level": (["photo.png", "--task", "denoise", "--simulate"], "give it"),
+    "noise before jpeg": (
+        ["photo.png", "--task", "denoise | jpeg:30"],
+        "for example 'denoise:0.1 | jpeg:30'",
+    ),
+    "no such noise": (
+        ["photo.png", "--task", "jpeg:30", "--noise", "auto"],
+        "'denoise:0.1 | jpeg:30'",
+    ),
+    "no kernel": (["photo.png", "--task", "blur"], "the blur's kernel must be known"),
     "bad noise": (
         ["photo.png", "--task", "denoise", "--noise", "25"],
         "pixels from 0 to 1",
     ),
-    "noise with jpeg": (["photo.png", "--task", "jpeg:9", "--noise", "0.1"], "linear"),
+    "noise with jpeg": (
+        ["photo.png", "--task", "jpeg:9", "--noise", "0.1"],
+        "quantises",
+    ),
     "prior": (["photo.png", "--task", "jpeg:9", "--prior", "big"], "photos-64"),
     "label": (["photo.png", "--task", "jpeg:9", "--label", "3"], "no classes"),
     "no jpeg": (["photo.png", "--task", "jpeg"], "is no JPEG file"),

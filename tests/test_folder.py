@@ -1,5 +1,6 @@
 """Folders: every picture restored, whatever happens on the way."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -94,6 +95,33 @@ def test_a_picture_in_a_folder_is_restored_as_if_it_were_alone(folder, tmp_path)
         # boundary between two values.
         assert off.max() <= 1 and (off > 0).mean() < 0.005
         assert abs(line["off"] - float(alone.mismatch)) < 1e-5
+
+
+def test_each_picture_of_a_batch_has_its_own_estimated_noise(tmp_path):
+    rng = np.random.default_rng(0)
+    for i, level in enumerate((0.05, 0.1, 0.02)):
+        pixels = 127 + 255 * level * rng.standard_normal((32, 40, 3))
+        path = tmp_path / f"in/{i}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.rint(pixels.clip(0, 255)).astype(np.uint8)).save(path)
+    Image.new("RGB", (40, 32), "white").save(tmp_path / "in/3.png")
+    whole = dataclasses.replace(request("denoise"), sampler=None)
+    summary = run(job(tmp_path / "in", tmp_path / "out", request=whole, batch=2))
+    assert (summary.restored, summary.failed, summary.compilations) == (3, 1, 1)
+    found = {line["input"]: line for line in lines(tmp_path / "out")}
+    assert "--noise 0.1" in found["3.png"]["error"]
+    for i, level in enumerate((0.05, 0.1, 0.02)):
+        line, path = found[f"{i}.png"], tmp_path / f"in/{i}.png"
+        assert abs(line["noise"] / level - 1) < 0.1
+        picture = read_image(path)
+        degradation = whole.degradation(picture.shape[:2], path)
+        noise_key, key = whole.keys(line["digest"])
+        case = whole.case(picture, degradation, noise_key, path)
+        assert case.problem.noise_std == 2 * line["noise"]
+        alone = restore_picture(GREY, case.problem, jax.random.fold_in(key, 0))
+        with Image.open(tmp_path / "out" / line["output"]) as written:
+            off = np.abs(np.asarray(written, int) - np.asarray(alone.pixels, int))
+        assert off.max() <= 1 and (off > 0).mean() < 0.005
 
 
 def test_other_batches_give_the_same(folder, tmp_path):
@@ -243,9 +271,10 @@ def test_names_that_would_collide_are_kept_apart(tmp_path):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"request": request("denoise")}, "needs the noise level"),
+        ({"request": request("denoise:0")}, "needs the noise level"),
+        ({"request": request("denoise | jpeg:9")}, "cannot be estimated"),
         ({"request": request("grayscale", steps=2000)}, "steps must be from 1"),
-        ({"request": request("jpeg:9", 0.1)}, "needs a linear operator"),
+        ({"request": request("jpeg:9", 0.1)}, "quantises"),
         ({"batch": 0}, "--batch must be at least 1"),
         ({"pad": 0}, "--pad must be at least 1"),
         ({"pad": 8, "request": request("jpeg")}, "not for JPEG headers"),

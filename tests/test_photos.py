@@ -119,6 +119,43 @@ def test_rounding_counts_as_noise_if_the_pseudoinverse_amplifies_it():
     assert measured(picture(), "uniform_blur:5", 0.0).problem.noise_std is None
 
 
+def noisy_file(sigma=0.1, shape=(48, 64, 3), level=0.0):
+    noise = np.random.default_rng(0).standard_normal(shape)
+    return read_back(level + 2 * sigma * noise)
+
+
+def read_back(x):
+    return to_uint8(x).astype(np.float32) / np.float32(127.5) - 1
+
+
+@pytest.mark.parametrize(
+    "task", ["denoise", "super_resolution:2", "gaussian_blur:2", "inpaint:center,16"]
+)
+def test_noise_is_estimated_in_the_picture_file(task):
+    problem, _, remarks = measured(noisy_file(), task, "auto")
+    assert abs(problem.noise_std / 0.2 - 1) < 0.06
+    assert f"noise estimated as {problem.noise_std / 2:.3f}" in remarks[-1]
+
+
+def test_hidden_pixels_have_no_noise():
+    x = noisy_file()
+    before = measured(x, "inpaint:center,16 | denoise").problem
+    x[16:32, 24:40] = 1
+    after = measured(x, "inpaint:center,16 | denoise").problem
+    assert after.noise_std == before.noise_std
+    np.testing.assert_array_equal(after.y, before.y)
+
+
+@pytest.mark.parametrize("level", [-1.0, 1.0])
+def test_noise_in_white_and_black_is_not_biased_by_clipping(level):
+    x = noisy_file(level=level)
+    y = measured(x, "denoise:0.1").problem.y
+    assert abs(x.mean() - level) > 0.07 and abs(y.mean() - level) < 0.02
+    assert (np.asarray(y)[np.abs(x) < 1] == x[np.abs(x) < 1]).all()
+    # Without noise there is nothing to undo.
+    np.testing.assert_array_equal(measured(x, "super_resolution:2").problem.y, x)
+
+
 def test_simulation_crops_to_multiples_and_adds_noise_in_units_of_files():
     key = jax.random.key(0)
     case = simulated(picture(17, 25), "super_resolution:4", 0.1, key)

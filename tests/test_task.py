@@ -93,6 +93,14 @@ def test_a_task_knows_its_enlargement_its_files_and_its_noise():
 
 def test_a_noise_level_comes_from_the_task_or_the_flag():
     assert Task.parse("denoise").noise is None
+    assert Task.parse("denoise").estimates_noise
+    assert not Task.parse("denoise:0").estimates_noise
+    assert not Task.parse("grayscale").estimates_noise
+    automatic = Task.parse("grayscale").with_noise("auto")
+    assert automatic.estimates_noise and str(automatic) == "grayscale | denoise"
+    assert Task.parse("denoise").with_noise("auto") == Task.parse("denoise")
+    with pytest.raises(ValueError, match="given twice: --noise auto"):
+        Task.parse("denoise:0.1").with_noise("auto")
     assert str(Task.parse("denoise").with_noise(0.2)) == "denoise:0.2"
     assert Task.parse("grayscale").with_noise(None) == Task.parse("grayscale")
     assert str(Task.parse("grayscale").with_noise(0.1)) == "grayscale | denoise:0.1"

@@ -21,7 +21,8 @@ class RestoreFlags:
         "inpaint:masks/{stem}.png". Quote a file name that contains a comma or a bar.
       simulate: the picture is clean: degrade it first, restore the result and compare.
       noise: standard deviation of the noise for pixels from 0 to 1; the same as ending
-        the task with "| denoise:NOISE".
+        the task with "| denoise:NOISE". auto estimates it from each picture, which
+        a task with "denoise" and no level does, too.
       prior: a shipped prior, or a folder that `pigdm convert` or `pigdm train` made.
       label: class index, for a prior with classes.
       sampler: the sampler, as NAME or NAME:KEY=VALUE,...: "ddim:eta=0.5". The default
@@ -45,7 +46,7 @@ class RestoreFlags:
 
     task: str
     simulate: bool = False
-    noise: float | None = None
+    noise: float | Literal["auto"] | None = None
     prior: str = "photos-64"
     label: int | None = None
     sampler: str | None = None

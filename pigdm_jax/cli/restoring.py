@@ -38,10 +38,11 @@ def restore(
 
     Without --simulate the picture itself is the measurement: it is small
     (super_resolution), has parts to fill in (inpaint:MASK.png, where white is kept),
-    is noisy (denoise, and its level by --noise), blurred, or compressed (jpeg, whose
-    quality is in the file's header). For one picture, the restored picture and a figure
-    are written; for a folder, a folder of the same names and a manifest. Run the same
-    command again to continue a folder that was interrupted.
+    is noisy (denoise, whose level is estimated unless --noise gives it), blurred (by a
+    kernel that must be known), or compressed (jpeg, whose quality is in the file's
+    header). For one picture, the restored picture and a figure are written; for a
+    folder, a folder of the same names and a manifest. Run the same command again to
+    continue a folder that was interrupted.
 
     Args:
       image: a picture file, or a folder of them.

@@ -59,9 +59,15 @@ class BatchProgram(NamedTuple):
     sampler: Sampler
     sharding: NamedSharding
 
-    def __call__(self, operators: Operator | None, ys: PyTree, keys: AnyArray) -> Any:
-        """Start it on as many measurements, keys and, unless shared, operators."""
-        mapped = Problem(operators, ys, None)
+    def __call__(
+        self,
+        operators: Operator | None,
+        ys: PyTree,
+        keys: AnyArray,
+        noise_stds: AnyArray | None = None,
+    ) -> Any:
+        """Start it on as many measurements, keys and, unless shared, the rest."""
+        mapped = Problem(operators, ys, noise_stds)
         mapped = jax.tree.map(
             lambda leaf: put(leaf, self.sharding), (mapped, keys, {}, None)
         )
@@ -77,6 +83,7 @@ def compile_batch(
     *,
     mesh: Mesh,
     own_operators: bool = False,
+    own_noise: bool = False,
     finish: Finish = image_alone,
 ) -> BatchProgram:
     """What `restore_batch` runs, compiled for images that are yet to come.
@@ -88,6 +95,7 @@ def compile_batch(
       sampler: how to sample; None is `pigdm_jax.samplers.default`.
       mesh: images are spread over its first axis.
       own_operators: whether each image brings its own operator.
+      own_noise: whether each image brings its own noise level.
       finish: what to make of each image.
 
     Raises:
@@ -97,7 +105,7 @@ def compile_batch(
     mesh, axis = auto_mesh(mesh, None)
     sharding = NamedSharding(mesh, PartitionSpec(axis))
     count += -count % mesh.shape[axis]
-    shared, own = apart(problem, shared_operator=not own_operators)
+    shared, own = apart(problem, not own_operators, not own_noise)
     one = jax.eval_shape(lambda: (own, jax.random.key(0), {}, None))
     mapped = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(
@@ -160,14 +168,24 @@ def batch_of(
     return jax.lax.with_sharding_constraint(images, out)
 
 
-def apart(problems: Problem, shared_operator: bool) -> tuple[Problem, Problem]:
-    """What all images share, and what each has of its own; None stands for the rest."""
+def apart(
+    problems: Problem, shared_operator: bool, shared_noise: bool = True
+) -> tuple[Problem, Problem]:
+    """What all images share, and what each has of its own; None stands for the rest.
+
+    Args:
+      problems: of all images, or of one.
+      shared_operator: whether its operator is one for all.
+      shared_noise: whether its noise level, if that is one number, is one for all.
+    """
     operator, y, noise_std = problems.operator, problems.y, problems.noise_std
-    shared_noise = noise_std is not None and is_number(noise_std)
+    shared_noise = shared_noise and noise_std is not None and is_number(noise_std)
+    if noise_std is not None and is_number(noise_std):
+        noise_std = jnp.float32(noise_std)
     shared = Problem(
         operator if shared_operator else None,
         None,
-        jnp.float32(noise_std) if shared_noise else None,
+        noise_std if shared_noise else None,
     )
     own = Problem(
         None if shared_operator else operator, y, None if shared_noise else noise_std

@@ -85,6 +85,7 @@ def _fitted(
             job.request.sampler_for(prior, problem),
             mesh=mesh,
             own_operators=job.request.own_operators,
+            own_noise=degradation.estimates_noise,
             finish=to_pixels,
         )
 

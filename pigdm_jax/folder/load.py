@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from pigdm_jax.core.types import PRNGKey
 from pigdm_jax.devices.batches import form
@@ -26,6 +26,7 @@ class Loaded(NamedTuple):
       case: what to restore.
       key: of the sampler.
       size: height and width of its restoration, without padding.
+      noise: its estimated level, for pixels from 0 to 1; None if it was given.
       error: one sentence, if there is no case.
     """
 
@@ -34,6 +35,7 @@ class Loaded(NamedTuple):
     case: Case | None = None
     key: PRNGKey | None = None
     size: tuple[int, int] = (0, 0)
+    noise: float | None = None
     error: str | None = None
 
 
@@ -67,7 +69,8 @@ def load_picture(job: Job, common: Degradation, shape: Shape, entry: Entry) -> L
     size = min(entry.size[0] * factor, height), min(entry.size[1] * factor, width)
     # Sample 0 of the picture, as if it were restored alone.
     key = jax.random.fold_in(key, 0)
-    return row._replace(case=case, key=key, size=size)
+    noise = case.problem.noise_std / 2 if request.own_noise else None
+    return row._replace(case=case, key=key, size=size, noise=noise)
 
 
 def _check_alike(degradation: Degradation, common: Degradation) -> None:
@@ -87,12 +90,18 @@ def _check_alike(degradation: Degradation, common: Degradation) -> None:
         )
 
 
-def stack(job: Job, rows: list[Loaded]) -> tuple[Operator | None, PyTree, Array]:
-    """Operators, unless they are shared, measurements and keys of a batch."""
+def stack(
+    job: Job, rows: list[Loaded]
+) -> tuple[Operator | None, PyTree, Array, Float[np.ndarray, " b"] | None]:
+    """Operators, measurements, keys and noise levels of a batch; None if shared."""
     problems = [row.case.problem for row in rows if row.case is not None]
     stacked = partial(jax.tree.map, lambda *leaves: np.stack(leaves))
     operators = None
     if job.request.own_operators:
         operators = stacked(*(problem.operator for problem in problems))
     ys = stacked(*(problem.y for problem in problems))
-    return operators, ys, jnp.stack([row.key for row in rows if row.key is not None])
+    noise_stds = None
+    if job.request.own_noise:
+        noise_stds = np.array([problem.noise_std for problem in problems], np.float32)
+    keys = jnp.stack([row.key for row in rows if row.key is not None])
+    return operators, ys, keys, noise_stds

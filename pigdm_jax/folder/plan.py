@@ -85,7 +85,7 @@ def _check_group(job: Job, shape: Shape, entries: Sequence[Entry]) -> None:
     Raises:
       ValueError: in one sentence.
     """
-    operator, noise_std, _ = job.request.degradation(shape.size, entries[0].path)
+    operator, noise_std, *_ = job.request.degradation(shape.size, entries[0].path)
     prior = fit_prior(job.prior, operator.restored_shape, job.request.tile)
     problem = blank_problem(operator, noise_std)
     check_request(prior, problem, job.request.sampler_for(prior, problem))

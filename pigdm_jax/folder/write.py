@@ -106,6 +106,8 @@ class Writer:
         if original is not None:
             reference = original[:height, :width]
             fields |= {name: float(f(image, reference)) for name, f in METRICS.items()}
+        if row.noise is not None:
+            fields["noise"] = row.noise
         place = self.out / row.entry.output
         place.parent.mkdir(parents=True, exist_ok=True)
         write_picture(place, image)

@@ -240,12 +240,14 @@ BLUR = Named(
     _blur_by_file,
     "Blur by a kernel from a picture FILE, normalised to sum 1.",
     (Parameter("kernel", str, file_kind="kernel"), BOUNDARY, SMALLEST_VALUE),
+    must_be_known="the blur's kernel",
 )
 UNIFORM_BLUR = Named(
     "uniform_blur",
     uniform_blur,
     "Mean over a square of pixels.",
     (Parameter("size", int, 9, low=1, high=LARGEST_SIZE), BOUNDARY, SMALLEST_VALUE),
+    must_be_known="the blur's size",
 )
 GAUSSIAN_BLUR = Named(
     "gaussian_blur",
@@ -256,6 +258,7 @@ GAUSSIAN_BLUR = Named(
         BOUNDARY,
         SMALLEST_VALUE,
     ),
+    must_be_known="the blur's standard deviation",
 )
 MOTION_BLUR = Named(
     "motion_blur",
@@ -267,4 +270,5 @@ MOTION_BLUR = Named(
         BOUNDARY,
         SMALLEST_VALUE,
     ),
+    must_be_known="the motion's length and angle",
 )

@@ -115,6 +115,7 @@ class Named(NamedTuple):
         where the text does not give it; "" for none.
       file_parameter: the parameter that names a file, for a picture that was not
         degraded by this package; "" for none.
+      must_be_known: "", or what the user must know of it, for instance "the kernel".
     """
 
     name: str
@@ -125,6 +126,7 @@ class Named(NamedTuple):
     scale_parameter: str = ""
     header_parameter: str = ""
     file_parameter: str = ""
+    must_be_known: str = ""
 
     def usage(self) -> str:
         """How it is written, for instance super_resolution:FACTOR[,KERNEL=box]."""
@@ -136,6 +138,14 @@ class Named(NamedTuple):
             else:
                 text += f"[{separator}{parameter.name.upper()}={parameter.default}]"
         return text
+
+    def assumption(self) -> str:
+        """What is assumed where the text gives no parameter, in a sentence."""
+        first = self.parameters[0]
+        return (
+            f"{self.must_be_known} must be known, and is not estimated from the "
+            f"picture: {self.name} assumes {self.name}:{first.default}"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,6 +180,8 @@ class Stage:
         Raises:
           ValueError: if the parameter that should name a file is missing.
         """
+        if self.named.must_be_known and not self.values:
+            return self.named.assumption()
         name = self.named.file_parameter
         parameter = next((p for p in self.named.parameters if p.name == name), None)
         if parameter is None or parameter.names_file(self.given.get(name)):
@@ -235,8 +247,14 @@ def _parse_stage(text: str, registry: Mapping[str, Named]) -> Stage:
     values = _parse_values(rest, named) if rest.strip() else {}
     for parameter in named.parameters:
         if parameter.name not in values and parameter.default is REQUIRED:
+            hint = ""
+            if named.must_be_known:
+                hint = (
+                    f"; {named.must_be_known} must be known, it is not estimated from "
+                    "the picture"
+                )
             raise ValueError(
-                f"{name} needs its {parameter.name}: write {named.usage()}"
+                f"{name} needs its {parameter.name}: write {named.usage()}{hint}"
             )
     named.check(values)
     return Stage(named, tuple(values.items()))

@@ -18,11 +18,13 @@ from pigdm_jax.core.types import Image, ImageShape, PRNGKey, Scalar
 from pigdm_jax.operators import Operator
 from pigdm_jax.operators.composition import Chain
 from pigdm_jax.operators.jpeg_codec import JpegCoefficients
+from pigdm_jax.pictures.clipping import undo_clipping
 from pigdm_jax.pictures.files import (
     ROUNDING_STD,
     read_jpeg_coefficients,
     read_parameter,
 )
+from pigdm_jax.pictures.noise_level import estimate_noise
 from pigdm_jax.pictures.task import Task
 from pigdm_jax.problem import Problem, root_mean_square
 from pigdm_jax.samplers.starting import starting_image
@@ -43,11 +45,14 @@ class Degradation(NamedTuple):
       noise_std: standard deviation of the noise in the measurement, in units of the
         [-1, 1] image; None if the measurement is exact.
       remarks: what was assumed, for the user to read.
+      estimates_noise: whether each picture's own level is to be estimated; `noise_std`
+        is then its lower limit.
     """
 
     operator: Operator
     noise_std: float | None
     remarks: tuple[str, ...] = ()
+    estimates_noise: bool = False
 
 
 class Case(NamedTuple):
@@ -72,13 +77,42 @@ def _last_noise(task: Task, operator: Operator) -> float | None:
     """
     if task.later or task.noise_std is None:
         return None
-    if not operator.linear:
-        plain = dataclasses.replace(task, noise=None, denoises=False)
-        raise ValueError(
-            f"{str(plain)!r} quantises, and noise is not added to its result: put the "
-            f"noise where it was added, as in 'denoise:{task.noise} | {plain}'"
-        )
+    _check_linear(task, operator)
     return task.noise_std
+
+
+def _check_linear(task: Task, operator: Operator) -> None:
+    """Refuse noise in what quantises.
+
+    Raises:
+      ValueError: if the operator is not linear.
+    """
+    if operator.linear:
+        return
+    plain = _without_noise(task)
+    raise ValueError(
+        f"{str(plain)!r} quantises, and noise is not added to its result: put the "
+        f"noise where it was added, as in 'denoise:{task.noise or 0.1} | {plain}'"
+    )
+
+
+def _check_can_estimate(task: Task, operator: Operator) -> None:
+    """Refuse to estimate noise that the picture does not contain as it was added.
+
+    Raises:
+      ValueError: if something came after the noise, or the operator is not linear.
+    """
+    if task.later:
+        given = dataclasses.replace(task, noise=0.1)
+        raise ValueError(
+            f"the noise in {str(task)!r} cannot be estimated, because what came after "
+            f"it has changed it; give its level, for example {str(given)!r}"
+        )
+    _check_linear(task, operator)
+
+
+def _without_noise(task: Task) -> Task:
+    return dataclasses.replace(task, noise=None, denoises=False)
 
 
 def degradation_of_file(
@@ -88,9 +122,8 @@ def degradation_of_file(
 
     Args:
       size: its height and width.
-      task: what happened to it. If it gives no noise level, the only noise is the
-        rounding of the file, which counts where the pseudoinverse amplifies it
-        (deblurring).
+      task: what happened to it. If it has no noise, the only noise is the rounding of
+        the file, which counts where the pseudoinverse amplifies it (deblurring).
       file: the picture's file, whose header gives the JPEG quality if the task does
         not.
 
@@ -111,6 +144,9 @@ def degradation_of_file(
             f"{str(task)!r} makes pictures of {_size(expected)} from "
             f"{_size(image_shape)}, so this one of {_size(size)} cannot come from it"
         )
+    if task.estimates_noise:
+        _check_can_estimate(task, operator)
+        return Degradation(operator, ROUNDING_STD, remarks, estimates_noise=True)
     if task.noise is not None or from_file or not operator.linear:
         return Degradation(operator, _last_noise(task, operator), remarks)
     if _amplification(operator) > ILL_CONDITIONED:
@@ -131,14 +167,40 @@ def measured(
       picture: the file's pixels, in [-1, 1].
       degradation: how it was degraded.
       coefficients_of: the JPEG file whose own coefficients are the measurement instead.
+
+    Raises:
+      ValueError: if the noise is to be estimated and cannot be.
     """
-    operator = degradation.operator
+    operator, noise_std = degradation.operator, degradation.noise_std
     if _picture_shape(operator)[2] == 1:
         picture = picture.mean(axis=-1, keepdims=True)
+    if operator.linear and noise_std is not None:
+        picture, degradation = _noisy(picture, degradation)
     y, remarks = operator.from_picture(jax.device_put(picture)), degradation.remarks
     if coefficients_of is not None:
         y, remarks = _from_jpeg_file(operator, y, coefficients_of)
     return Case(Problem(operator, y, degradation.noise_std), remarks=remarks)
+
+
+def _noisy(picture: Picture, degradation: Degradation) -> tuple[Picture, Degradation]:
+    """A noisy picture as it was before clipping, and its noise, estimated if need be.
+
+    Raises:
+      ValueError: if the noise cannot be estimated.
+    """
+    operator, noise_std, remarks, estimates = degradation
+    # Of a linear operator's picture, pixels are measured as they are or not at all.
+    measured = np.asarray(operator.from_picture(np.ones_like(picture)))
+    if estimates:
+        noise_std = estimate_noise(picture, measured != 0)
+        remark = (
+            f"noise estimated as {noise_std / 2:.3f} (pixels from 0 to 1); --noise "
+            "sets another level"
+        )
+        remarks = (*remarks, remark)
+    if noise_std is not None and noise_std > ROUNDING_STD:
+        picture = np.asarray(undo_clipping(picture, np.float32(noise_std), measured))
+    return picture, Degradation(operator, noise_std, remarks)
 
 
 def _from_jpeg_file(
@@ -174,6 +236,12 @@ def degradation_to_simulate(size: tuple[int, int], task: Task) -> Degradation:
     Raises:
       ValueError: if the task does not suit the picture, or cannot have noise.
     """
+    if task.estimates_noise:
+        given = task.with_noise(0.1)
+        raise ValueError(
+            f"--simulate adds noise of a known level; give it, for example "
+            f"{str(given)!r}"
+        )
     factor = task.enlargement
     height, width = (n - n % factor for n in size)
     remarks: tuple[str, ...] = ()
@@ -191,7 +259,7 @@ def simulated(picture: Picture, degradation: Degradation, key: PRNGKey) -> Case:
       degradation: how to degrade it.
       key: of the noise.
     """
-    operator, noise_std, remarks = degradation
+    operator, noise_std, remarks, _ = degradation
     height, width, _ = operator.image_shape
     picture = picture[:height, :width]
     problem = measure(operator, picture, key, noise_std=noise_std)

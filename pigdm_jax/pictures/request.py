@@ -64,6 +64,11 @@ class Request:
         """Whether the operator depends on the file, and not on its size alone."""
         return self.task.names_stem or self.reads_header
 
+    @property
+    def own_noise(self) -> bool:
+        """Whether each picture's noise level is estimated."""
+        return self.task.estimates_noise
+
     def settings(self) -> dict[str, str | int | bool | None]:
         """All fields as plain values, as they were given; for a manifest."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
@@ -93,7 +98,7 @@ class Request:
         if degradation.noise_std is None and degradation.operator.orthogonal:
             raise ValueError(
                 f"{str(task)!r} needs the noise level of the picture, for example "
-                "--noise 0.1"
+                "--noise 0.1, or --noise auto to estimate it"
             )
         return degradation
 

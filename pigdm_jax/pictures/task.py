@@ -4,7 +4,7 @@ Parsing imports only the operators that the text names, and checking names none.
 """
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pigdm_jax.core.lazy import LazyMapping
 from pigdm_jax.operators.named import Named, Parameter, Stage, parse_stages, stage_names
@@ -45,7 +45,8 @@ class Task:
       stages: the operators, without noise.
       noise: standard deviation of the noise that was added, in units of a [0, 1] image;
         None if the task gives none.
-      denoises: whether the task contains a denoise stage, with or without a level.
+      denoises: whether the task contains a denoise stage, with or without a level;
+        without, the level is estimated from the picture.
       later: number of stages behind the noise.
     """
 
@@ -93,23 +94,28 @@ class Task:
         """
         stage_names(text, STAGES)
 
-    def with_noise(self, noise: float | None) -> "Task":
+    def with_noise(self, noise: float | Literal["auto"] | None) -> "Task":
         """The task with a noise level, in units of a [0, 1] image, unless it is None.
+
+        Args:
+          noise: the level; "auto" for one estimated from the picture.
 
         Raises:
           ValueError: if it is out of range, or the task has a level already.
         """
         if noise is None:
             return self
-        if not 0 <= noise <= 1:
-            raise ValueError(
-                "--noise is a standard deviation for pixels from 0 to 1 (25 of 255 is "
-                f"0.098), got {noise}"
-            )
         if self.noise is not None:
             raise ValueError(
                 f"the noise level is given twice: --noise {noise} and "
                 f"denoise:{self.noise}; leave out one"
+            )
+        if noise == "auto":
+            return dataclasses.replace(self, denoises=True)
+        if not 0 <= noise <= 1:
+            raise ValueError(
+                "--noise is a standard deviation for pixels from 0 to 1 (25 of 255 is "
+                f"0.098), got {noise}"
             )
         return dataclasses.replace(self, noise=float(noise))
 
@@ -120,6 +126,11 @@ class Task:
         for stage in self.stages:
             factor *= stage.enlargement
         return factor
+
+    @property
+    def estimates_noise(self) -> bool:
+        """Whether there is noise whose level is not given."""
+        return self.denoises and self.noise is None
 
     @property
     def noise_std(self) -> float | None:
