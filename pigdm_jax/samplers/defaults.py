@@ -53,13 +53,14 @@ def default(
     del prior
     if aim is not None:
         check_choice("aim", aim, AIMS)
+    count = 10 if steps is None else steps
     noisy = problem.noise_std is not None and not problem.noise_per_value
     if noisy and problem.operator.orthogonal:
         if aim == "detail" or (aim is None and steps is not None):
-            return DDNM(steps=steps or 10, spacing="quadratic", eta=0.6)
+            return DDNM(steps=count, spacing="quadratic", eta=0.6)
         return Denoiser()
     if can_relax(problem):
-        sampler: Sampler = Relaxed(Fitted(steps=steps or 10, start=START))
+        sampler: Sampler = Relaxed(Fitted(steps=count, start=START))
     else:
-        sampler = Fitted(steps=steps or 10)
+        sampler = Fitted(steps=count)
     return Mean(sampler) if aim == "fidelity" else sampler
