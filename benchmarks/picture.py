@@ -15,30 +15,27 @@ from pigdm_jax.pictures.figures import side_by_side
 from pigdm_jax.pictures.problems import degradation_to_simulate, simulated
 from pigdm_jax.pictures.results import restore_picture
 from pigdm_jax.pictures.task import Task
-from pigdm_jax.samplers import DDNM, Fitted
+from pigdm_jax.samplers import default
 
 PHOTOS = Path(__file__).parent / "photos"
-GUIDED = Fitted(steps=10)
-DENOISER = DDNM(steps=10, spacing="quadratic", eta=0.6)
 ROWS = [
     ("coffee", "super_resolution:4,box", None),
     ("chelsea", "inpaint:freeform,,3", None),
     ("coffee", "gaussian_blur:2", 0.01),
     ("chelsea", "denoise", 0.1),
     ("coffee", "low_dynamic_range", None),
-    ("chelsea", "inpaint:random,0.5", None),
+    ("coffee", "jpeg:10", None),
 ]
 
 
 def row(prior: pj.Prior, name: str, text: str, noise: float | None) -> Image.Image:
     key = jax.random.key(0)
     photo = pj.read_image(PHOTOS / f"{name}.png")
-    sampler = DENOISER if text == "denoise" else GUIDED
     task = Task.parse(text).with_noise(noise)
     problem, original, _ = simulated(
         photo, degradation_to_simulate(photo.shape[:2], task), key
     )
-    restored = restore_picture(prior, problem, key, sampler).picture
+    restored = restore_picture(prior, problem, key, default(prior, problem)).picture
     title = text if noise is None else f"{text}, noise {noise}"
     return side_by_side(
         {

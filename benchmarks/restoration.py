@@ -63,7 +63,7 @@ def evaluate(
     noise: float,
     photos: list,
     samples: int,
-    sampler: pj.Sampler,
+    sampler: pj.Sampler | None,
 ) -> dict:
     rows, seconds = [], []
     for seed, x in enumerate(photos):
@@ -99,7 +99,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=[100, 20])
     parser.add_argument("--samples", type=int, default=1, help="score their mean")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
-    parser.add_argument("--sampler", default="ddim", help="as for `pigdm restore`")
+    parser.add_argument(
+        "--sampler", default="ddim", help="as for `pigdm restore`, or default"
+    )
     parser.add_argument("--guidance", nargs="+", default=[None], help="likewise")
     parser.add_argument("--prior", default="photos-64")
     parser.add_argument("--out", type=Path, help="JSON file to add the figures to")
@@ -119,7 +121,9 @@ def main() -> None:
         args.steps, args.tasks, args.guidance
     ):
         task, noise = TASKS[name]
-        sampler = samplers.parse(args.sampler, steps=steps, guidance=guidance)
+        sampler = None
+        if args.sampler != "default":
+            sampler = samplers.parse(args.sampler, steps=steps, guidance=guidance)
         result = evaluate(prior, task, noise, photos, args.samples, sampler)
         setting = {
             "task": name,
@@ -127,8 +131,7 @@ def main() -> None:
             "samples": args.samples,
             "steps": steps,
             "guidance": guidance,
-            "sampler": args.sampler,
-            "spacing": sampler.spacing,
+            "sampler": args.sampler if sampler is None else str(sampler),
         }
         results.append({**setting, **result})
         print(

@@ -24,7 +24,7 @@ FIGURES = {
     "noisy": 'restore chelsea.png --task "denoise:0.1" --simulate',
     "blurred": 'restore coffee.png --task "gaussian_blur:2 | denoise:0.01" --simulate',
     "shaken": 'restore coffee.png --task "motion_blur:9,30 | denoise:0.01" --simulate',
-    "jpeg": 'restore coffee.png --task "jpeg:10" --simulate --samples 4',
+    "jpeg": 'restore coffee.png --task "jpeg:10" --simulate',
     "clipped": 'restore coffee.png --task "low_dynamic_range" --simulate',
     "grey": 'restore chelsea.png --task "grayscale" --sampler ddnm --steps 20 '
     "--simulate",
