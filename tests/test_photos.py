@@ -8,19 +8,25 @@ import pytest
 from PIL import Image
 
 from pigdm_jax import (
+    Prior,
     Problem,
+    Schedule,
     exact_posterior,
     from_denoiser,
     gaussian_prior,
     guidance,
+    measure,
+    pytree_class,
     restore,
     samplers,
+    static_field,
 )
-from pigdm_jax.operators import super_resolution
+from pigdm_jax.operators import inpaint, random_mask, super_resolution
 from pigdm_jax.pictures import problems
 from pigdm_jax.pictures.figures import deviation_map, plot_traces
 from pigdm_jax.pictures.files import ROUNDING_STD, read_image, to_uint8
 from pigdm_jax.pictures.problems import degradation_of_file, degradation_to_simulate
+from pigdm_jax.pictures.request import Request
 from pigdm_jax.pictures.results import mismatch_text, restore_picture
 from pigdm_jax.pictures.task import Task
 from pigdm_jax.priors.tiling import fit_prior
@@ -232,6 +238,38 @@ def test_pictures_larger_than_the_prior_are_tiled(smooth_prior):
     assert fit_prior(GREY, (80, 80, 3), 16).tile == 16
     fitted = fit_prior(smooth_prior, (8, 20, 3), None)
     assert (fitted.tile, fitted.overlap) == (8, 2)
+
+
+@pytree_class
+class Shortsighted(Prior):
+    """Wrong on images larger than 4 times what it was trained on."""
+
+    schedule: Schedule = static_field()
+    trained_size = 4
+
+    def __call__(self, x_t, t):
+        """The noise of grey images; a saturated spot in large ones."""
+        alpha_bar = jnp.asarray(self.schedule.alpha_bar)[jnp.int32(t)]
+        eps = x_t / jnp.sqrt(1 - alpha_bar)
+        return eps.at[0, 0].add(30.0) if max(x_t.shape) > 16 else eps
+
+
+def test_pictures_far_beyond_the_trained_size_are_tiled():
+    prior, shape = Shortsighted(Schedule.linear()), (20, 24, 3)
+    assert fit_prior(prior, (16, 16, 3), None) is prior
+    assert fit_prior(prior, shape, 0) is prior
+    tiled = fit_prior(prior, shape, None)
+    assert tiled.tile == 16
+    problem = measure(inpaint(shape, random_mask(shape, 0.5)), jnp.zeros(shape))
+    outliers = [
+        float(jnp.abs(restore(p, problem, jax.random.key(0), samplers.DDIM(4))).max())
+        for p in (prior, tiled)
+    ]
+    assert outliers[0] > 5 and outliers[1] < 3
+    request = Request(Task.parse("denoise:0.1"))
+    (remark,) = request.tiling_remarks(tiled)
+    assert "windows of 16 pixels" in remark
+    assert not request.tiling_remarks(prior)
 
 
 def test_a_trace_is_drawn(smooth_prior):

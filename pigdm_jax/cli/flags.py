@@ -38,8 +38,9 @@ class RestoreFlags:
         pseudoinverse (the paper's), reconstruction (by the transpose), calibrated (step
         length from the network's own covariance) or moment (the whole covariance, at
         several times the cost), with parameters as in "moment:products=5".
-      tile: restore in overlapping windows of this many pixels, which bounds memory for
-        large pictures. Priors of a fixed size do so by themselves.
+      tile: restore in overlapping windows of this many pixels, which bounds memory; 0
+        for the whole picture at once. By default pictures much larger than what the
+        prior was trained on are restored so, with windows of 256 pixels for photos-64.
       seed: a different seed gives a different sample. The key of each picture depends
         on the seed and on the content of its file.
     """

@@ -61,7 +61,7 @@ def compile_group(job: Job, shape: Shape, entries: list[Entry]) -> Group:
                 raise
     height, width, _ = operator.image_shape
     job.remark(f"{len(entries)} pictures to {height} x {width}: {fit.remark}")
-    for remark in degradation.remarks:
+    for remark in (*degradation.remarks, *job.request.tiling_remarks(prior)):
         job.remark(f"note: {remark}")
     return Group(fit.program, degradation, shape, entries)
 

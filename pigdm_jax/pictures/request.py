@@ -22,7 +22,7 @@ from pigdm_jax.pictures.problems import (
 )
 from pigdm_jax.pictures.task import Task
 from pigdm_jax.priors.base import Prior
-from pigdm_jax.priors.tiling import fit_prior
+from pigdm_jax.priors.tiling import TiledPrior, fit_prior
 from pigdm_jax.problem import Problem
 from pigdm_jax.samplers import Sampler, default
 from pigdm_jax.weights.store import load_prior
@@ -40,7 +40,8 @@ class Request:
       aim: of the default sampler; as `pigdm_jax.samplers.default` takes it.
       prior: a shipped prior's name, or a folder.
       label: class index, for a prior with classes.
-      tile: restore in overlapping windows of this many pixels; None for the whole.
+      tile: restore in overlapping windows of this many pixels, as
+        `pigdm_jax.priors.tiling.fit_prior` takes it.
       seed: with the digest of a picture's file it gives that picture's key.
     """
 
@@ -146,7 +147,18 @@ class Request:
         prior = fit_prior(loaded, image_shape, self.tile)
         check_memory(prior, image_shape)
         case = self.case(picture, degradation, noise_key, image)
+        remarks = (*case.remarks, *self.tiling_remarks(prior))
+        case = case._replace(remarks=remarks)
         return Prepared(case, prior, key)
+
+    def tiling_remarks(self, prior: Prior) -> tuple[str, ...]:
+        """A remark if pictures are restored in windows that were not asked for."""
+        if self.tile is not None or not isinstance(prior, TiledPrior):
+            return ()
+        return (
+            f"restored in windows of {prior.tile} pixels, since the prior was trained "
+            "on small pictures; --tile sets another size, 0 for the whole picture",
+        )
 
     def keys(self, digest: str) -> tuple[PRNGKey, PRNGKey]:
         """The keys of a picture: of its simulated noise, and of the sampler."""

@@ -16,6 +16,9 @@ from pigdm_jax.priors.schedule import Schedule
 
 # The overlap of windows that `fit_prior` chooses is the tile divided by this.
 OVERLAP = 4
+# Sides of this many times the trained size are restored whole. Far beyond, attention
+# over more pixels than in training gives spots of saturated colour.
+LARGEST = 4
 
 
 @pytree_class
@@ -169,10 +172,22 @@ def ramp(window: int, overlap: int) -> Float[np.ndarray, " n"]:
 def fit_prior(prior: Prior, image_shape: ImageShape, tile: int | None) -> Prior:
     """The prior for an image: tiled if a tile is given or the image is too large.
 
+    Too large is an image larger than those of a prior of fixed size, or with a side
+    beyond `LARGEST` times the size that the prior was trained at.
+
+    Args:
+      prior: the diffusion model.
+      image_shape: (height, width, channels) of the image.
+      tile: side of the windows in pixels; 0 for the whole image at once, None for what
+        suits the prior.
+
     Raises:
       ValueError: if the tile does not fit the prior.
     """
-    own = prior.image_shape
-    if tile is None and own is not None and max(image_shape[:2]) > own[0]:
+    own, side = prior.image_shape, max(image_shape[:2])
+    if tile is None and own is not None and side > own[0]:
         tile = own[0]
-    return prior if tile is None else tiled(prior, tile, tile // OVERLAP)
+    trained = prior.trained_size
+    if tile is None and own is None and trained and side > LARGEST * trained:
+        tile = LARGEST * trained
+    return tiled(prior, tile, tile // OVERLAP) if tile else prior
