@@ -14,7 +14,9 @@ import jax
 import numpy as np
 
 import pigdm_jax as pj
+from pigdm_jax.pictures import problems
 from pigdm_jax.pictures.files import from_uint8
+from pigdm_jax.pictures.problems import Degradation
 from pigdm_jax.pictures.task import Task
 from pigdm_jax.samplers import Fitted, Mean, Relaxed, default
 
@@ -43,7 +45,7 @@ def measured(x: np.ndarray, task: str, noise: float | None, seed: int) -> pj.Pro
     if not operator.linear:
         return problem
     pixels = np.rint((np.clip(problem.y, -1, 1) + 1) * 127.5).astype(np.uint8)
-    return pj.Problem(operator, from_uint8(pixels), std)
+    return problems.measured(from_uint8(pixels), Degradation(operator, std)).problem
 
 
 def halved(sampler: pj.Sampler) -> pj.Sampler | None:
@@ -68,16 +70,16 @@ def main() -> None:
     print("| task | detail | fidelity | two samples of half the steps |")
     print("| --- | --- | --- | --- |")
     for name, (task, noise) in TASKS.items():
-        problems = [measured(x, task, noise, i) for i, x in enumerate(photos)]
-        detail = default(prior, problems[0], aim="detail")
-        samplers = detail, default(prior, problems[0], aim="fidelity"), halved(detail)
+        given = [measured(x, task, noise, i) for i, x in enumerate(photos)]
+        detail = default(prior, given[0], aim="detail")
+        samplers = detail, default(prior, given[0], aim="fidelity"), halved(detail)
         cells = []
         for sampler in samplers:
             if sampler is None:
                 cells.append("")
                 continue
             scores = []
-            for i, (x, problem) in enumerate(zip(photos, problems, strict=True)):
+            for i, (x, problem) in enumerate(zip(photos, given, strict=True)):
                 image = pj.restore(prior, problem, jax.random.key(i), sampler)
                 image = np.clip(image, -1, 1)
                 scores.append((float(pj.psnr(image, x)), float(pj.ssim(image, x))))
