@@ -264,7 +264,7 @@ BAD = {
 
 def test_pictures_that_cannot_fit_are_refused_at_once(run, tmp_path):
     Image.new("RGB", (3000, 3000)).save(tmp_path / "huge.png")
-    status, text = run("restore", "huge.png", "--task", "jpeg:9")
+    status, text = run("restore", "huge.png", "--task", "jpeg:9", "--tile", "0")
     assert status == 1 and "GB; restore it in windows" in text
 
 
