@@ -1,5 +1,6 @@
 from .base import Sampler, Spaced, Stepwise
 from .ccdf import CCDF
+from .coarse_to_fine import CoarseToFine
 from .conjugate import Conjugate
 from .ddim import DDIM
 from .ddim_step import ddim_coefficients
@@ -27,6 +28,7 @@ __all__ = [
     "DPS",
     "SAMPLERS",
     "SNIPS",
+    "CoarseToFine",
     "Conjugate",
     "Denoiser",
     "DiffPIR",

@@ -17,6 +17,7 @@ SAMPLERS: LazyMapping[type["pigdm_jax.samplers.base.Sampler"]] = LazyMapping(
         "denoiser": "pigdm_jax.samplers.denoiser:Denoiser",
         "mean": "pigdm_jax.samplers.mean:Mean",
         "relaxed": "pigdm_jax.samplers.relaxed:Relaxed",
+        "coarse_to_fine": "pigdm_jax.samplers.coarse_to_fine:CoarseToFine",
         "multistep": "pigdm_jax.samplers.multistep:Multistep",
         "conjugate": "pigdm_jax.samplers.conjugate:Conjugate",
         "dps": "pigdm_jax.samplers.dps:DPS",
