@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import hypothesis
+import jaxlib.version
 import jaxtyping
 import pytest
 from beartype import BeartypeConf, beartype
@@ -22,14 +23,13 @@ jaxtyping.install_import_hook(["pigdm_jax", "pigdm_convert"], "conftest.check")
 
 # Most tests compile a program to run it once, so LLVM is told not to optimise it, and
 # loops are emitted without MLIR and as one LLVM module, which takes half the time.
-os.environ["XLA_FLAGS"] = " ".join(
-    (
-        os.environ.get("XLA_FLAGS", ""),
-        "--xla_backend_optimization_level=0",
-        "--xla_cpu_use_fusion_emitters=false",
-        "--xla_cpu_parallel_codegen_split_count=1",
-    )
-)
+flags = [
+    "--xla_backend_optimization_level=0",
+    "--xla_cpu_parallel_codegen_split_count=1",
+]
+if jaxlib.version.__version_info__ < (0, 11):  # From then on there is MLIR alone.
+    flags += ["--xla_cpu_use_fusion_emitters=false"]
+os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *flags])
 
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
