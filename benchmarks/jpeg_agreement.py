@@ -22,7 +22,8 @@ import numpy as np
 
 from pigdm_jax.operators import jpeg
 from pigdm_jax.operators.jpeg_blocks import DCT, LUMA
-from pigdm_jax.pictures.files import read_image, to_picture
+from pigdm_jax.pictures.levels import to_picture
+from pigdm_jax.pictures.reading import read_image
 
 
 def centred_luma(x):

@@ -9,7 +9,8 @@ from .guidance import Guidance, Guided
 from .metrics.fidelity import psnr, ssim
 from .networks import UNet, UNetConfig
 from .operators.base import Operator
-from .pictures.files import read_image, write_picture
+from .pictures.reading import read_image
+from .pictures.writing import write_picture
 from .priors.base import Prior
 from .priors.conversions import from_denoiser, from_eps, from_velocity
 from .priors.mixture import gaussian_prior, mixture_prior

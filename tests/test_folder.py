@@ -21,7 +21,8 @@ from pigdm_jax.devices.memory import largest_batch
 from pigdm_jax.devices.programs import BatchProgram
 from pigdm_jax.folder import job as job_module
 from pigdm_jax.folder.job import run
-from pigdm_jax.pictures.files import digest, read_image
+from pigdm_jax.pictures.opening import digest
+from pigdm_jax.pictures.reading import read_image
 from pigdm_jax.pictures.request import Request
 from pigdm_jax.pictures.results import restore_picture
 from pigdm_jax.pictures.task import Task

@@ -9,7 +9,9 @@ from PIL import Image
 from pigdm_jax import psnr, read_image, ssim, write_picture
 from pigdm_jax.operators import jpeg
 from pigdm_jax.pictures.figures import side_by_side
-from pigdm_jax.pictures.files import read_jpeg_header, read_kernel, read_mask, to_uint8
+from pigdm_jax.pictures.jpeg_files import read_jpeg_header
+from pigdm_jax.pictures.levels import to_uint8
+from pigdm_jax.pictures.parameters import read_kernel, read_mask
 
 
 def noise(shape=(12, 20, 3), seed=0):

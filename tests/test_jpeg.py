@@ -13,7 +13,8 @@ from PIL import Image
 from pigdm_jax import operators as ops
 from pigdm_jax.operators.jpeg_blocks import TO_YCBCR, quality_tables
 from pigdm_jax.operators.jpeg_codec import JpegCoefficients
-from pigdm_jax.pictures.files import read_image, to_picture
+from pigdm_jax.pictures.levels import to_picture
+from pigdm_jax.pictures.reading import read_image
 
 QUALITIES = (5, 10, 20, 50, 90)
 

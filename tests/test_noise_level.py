@@ -8,13 +8,9 @@ import pytest
 from PIL import Image
 
 from pigdm_jax.pictures.clipping import undo_clipping
-from pigdm_jax.pictures.files import (
-    ROUNDING_STD,
-    from_uint8,
-    read_image,
-    to_picture,
-)
+from pigdm_jax.pictures.levels import ROUNDING_STD, from_uint8, to_picture
 from pigdm_jax.pictures.noise_level import estimate_noise
+from pigdm_jax.pictures.reading import read_image
 
 PHOTOS = sorted((Path(__file__).parent.parent / "benchmarks/photos").glob("*.png"))
 

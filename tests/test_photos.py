@@ -24,8 +24,9 @@ from pigdm_jax import (
 from pigdm_jax.operators import inpaint, random_mask, super_resolution
 from pigdm_jax.pictures import problems
 from pigdm_jax.pictures.figures import deviation_map, plot_traces
-from pigdm_jax.pictures.files import ROUNDING_STD, read_image, to_uint8
+from pigdm_jax.pictures.levels import ROUNDING_STD, to_uint8
 from pigdm_jax.pictures.problems import degradation_of_file, degradation_to_simulate
+from pigdm_jax.pictures.reading import read_image
 from pigdm_jax.pictures.request import Request
 from pigdm_jax.pictures.results import mismatch_text, restore_picture
 from pigdm_jax.pictures.task import Task

@@ -8,7 +8,7 @@ from PIL import Image
 from pigdm_jax import operators as ops
 from pigdm_jax.operators import parse
 from pigdm_jax.operators.registry import REGISTRY
-from pigdm_jax.pictures.files import read_parameter
+from pigdm_jax.pictures.parameters import read_parameter
 
 SHAPE = (16, 24, 3)
 

@@ -29,8 +29,8 @@ def degrade(
     out = output_path(out, image, "degraded")
 
     from pigdm_jax.cli.console import console
-    from pigdm_jax.pictures.files import write_picture
     from pigdm_jax.pictures.request import Request
+    from pigdm_jax.pictures.writing import write_picture
 
     request = Request(Task.parse(task).with_noise(noise), simulate=True, seed=seed)
     case, _ = request.read(image)

@@ -151,7 +151,7 @@ def _restore_picture(
 
 
 def _program_name(image: Path, flags: RestoreFlags) -> str:
-    from pigdm_jax.pictures.files import read_size
+    from pigdm_jax.pictures.reading import read_size
 
     changes = {"seed": 0, "noise": flags.noise is not None}
     return repr((read_size(image), dataclasses.asdict(flags) | changes))
@@ -197,7 +197,7 @@ def _write(
     """Write the pictures of a report, its figure and, if asked for, the plot."""
     from pigdm_jax.cli.console import console
     from pigdm_jax.pictures.figures import plot_traces, side_by_side
-    from pigdm_jax.pictures.files import write_picture
+    from pigdm_jax.pictures.writing import write_picture
 
     out = drawing.out
     for output in report.outputs:

@@ -6,7 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from pigdm_jax.pictures.files import SUFFIXES, read_jpeg_header, read_size
+from pigdm_jax.pictures.jpeg_files import read_jpeg_header
+from pigdm_jax.pictures.opening import SUFFIXES
+from pigdm_jax.pictures.reading import read_size
 
 READERS = 16
 

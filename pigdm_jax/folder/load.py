@@ -13,8 +13,9 @@ from pigdm_jax.devices.batches import form
 from pigdm_jax.folder.listing import Entry, Shape
 from pigdm_jax.folder.plan import Job
 from pigdm_jax.operators import Operator
-from pigdm_jax.pictures.files import digest, read_image
+from pigdm_jax.pictures.opening import digest
 from pigdm_jax.pictures.problems import Case, Degradation
+from pigdm_jax.pictures.reading import read_image
 
 
 class Loaded(NamedTuple):

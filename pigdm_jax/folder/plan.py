@@ -11,7 +11,7 @@ import jax
 from pigdm_jax.devices.programs import blank_problem
 from pigdm_jax.folder.listing import Entry, Listing, Shape, list_folder
 from pigdm_jax.folder.manifest import Manifest
-from pigdm_jax.pictures.files import digest
+from pigdm_jax.pictures.opening import digest
 from pigdm_jax.pictures.request import Request
 from pigdm_jax.priors.base import Prior
 from pigdm_jax.priors.tiling import fit_prior

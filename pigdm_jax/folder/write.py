@@ -15,8 +15,9 @@ from pigdm_jax.folder.listing import Entry
 from pigdm_jax.folder.load import Loaded
 from pigdm_jax.folder.manifest import Manifest
 from pigdm_jax.metrics import METRICS
-from pigdm_jax.pictures.files import from_uint8, write_picture
+from pigdm_jax.pictures.levels import from_uint8
 from pigdm_jax.pictures.results import NOT_FINITE, Restored
+from pigdm_jax.pictures.writing import write_picture
 
 THREADS = 8
 

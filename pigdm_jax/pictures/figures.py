@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFont
 
-from pigdm_jax.pictures.files import to_picture
+from pigdm_jax.pictures.levels import to_picture
 from pigdm_jax.samplers import Trace
 
 GAP, TEXT_HEIGHT, SMALLEST_PANEL = 12, 30, 256

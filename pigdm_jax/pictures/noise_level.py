@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Bool, Float
 
-from pigdm_jax.pictures.files import ROUNDING_STD
+from pigdm_jax.pictures.levels import ROUNDING_STD
 
 # Side of the patches, by the number of channels that differ.
 SIDES = {1: 8, 3: 3}

@@ -19,12 +19,10 @@ from pigdm_jax.operators import Operator
 from pigdm_jax.operators.composition import Chain
 from pigdm_jax.operators.jpeg_codec import JpegCoefficients
 from pigdm_jax.pictures.clipping import undo_clipping
-from pigdm_jax.pictures.files import (
-    ROUNDING_STD,
-    read_jpeg_coefficients,
-    read_parameter,
-)
+from pigdm_jax.pictures.jpeg_files import read_jpeg_coefficients
+from pigdm_jax.pictures.levels import ROUNDING_STD
 from pigdm_jax.pictures.noise_level import estimate_noise
+from pigdm_jax.pictures.parameters import read_parameter
 from pigdm_jax.pictures.task import Task
 from pigdm_jax.problem import Problem, root_mean_square
 from pigdm_jax.samplers.starting import starting_image

@@ -10,7 +10,7 @@ import numpy as np
 from pigdm_jax.core.compilation import typed_jit
 from pigdm_jax.core.types import AnyArray, PRNGKey
 from pigdm_jax.devices.memory import check_memory
-from pigdm_jax.pictures.files import digest, read_image
+from pigdm_jax.pictures.opening import digest
 from pigdm_jax.pictures.problems import (
     Case,
     Degradation,
@@ -20,6 +20,7 @@ from pigdm_jax.pictures.problems import (
     measured,
     simulated,
 )
+from pigdm_jax.pictures.reading import read_image
 from pigdm_jax.pictures.task import Task
 from pigdm_jax.priors.base import Prior
 from pigdm_jax.priors.tiling import TiledPrior, fit_prior

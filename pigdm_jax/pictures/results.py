@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from pigdm_jax.core.compilation import typed_jit
 from pigdm_jax.core.types import AnyArray, Image, PRNGKey
-from pigdm_jax.pictures.files import ROUNDING_STD, from_uint8
+from pigdm_jax.pictures.levels import ROUNDING_STD, from_uint8
 from pigdm_jax.pictures.problems import Picture
 from pigdm_jax.priors.base import Prior
 from pigdm_jax.problem import Problem, root_mean_square

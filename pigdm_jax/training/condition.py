@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from pigdm_jax.core.types import AnyArray
-from pigdm_jax.pictures.files import read_parameter
+from pigdm_jax.pictures.parameters import read_parameter
 from pigdm_jax.pictures.task import Task
 
 

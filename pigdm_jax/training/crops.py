@@ -6,7 +6,7 @@ import grain
 import numpy as np
 from jaxtyping import Float
 
-from pigdm_jax.pictures.files import from_uint8
+from pigdm_jax.pictures.levels import from_uint8
 from pigdm_jax.training.config import Phase
 from pigdm_jax.training.photos import Photo
 

@@ -11,7 +11,7 @@ import numpy as np
 from pigdm_jax.networks import UNet
 from pigdm_jax.operators.inpainting import inpaint
 from pigdm_jax.pictures.figures import side_by_side
-from pigdm_jax.pictures.files import write_picture
+from pigdm_jax.pictures.writing import write_picture
 from pigdm_jax.priors.network import network_prior
 from pigdm_jax.problem import Problem
 from pigdm_jax.restoration import restore

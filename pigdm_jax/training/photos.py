@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
-from pigdm_jax.pictures.files import SUFFIXES
+from pigdm_jax.pictures.opening import SUFFIXES
 
 Pixels = UInt8[np.ndarray, "_ _ 3"]
 HALVINGS = 2
