@@ -13,7 +13,9 @@ from pigdm_jax.networks.adm.flags import CheckpointFlags
 def convert(
     file: Positional[Path],
     out: Positional[Path],
-    flags: Annotated[CheckpointFlags, tyro.conf.arg(name="")] = CheckpointFlags(),  # noqa: B008
+    flags: tyro.conf.DisallowNone[
+        Annotated[CheckpointFlags, tyro.conf.arg(name="")]
+    ] = CheckpointFlags(),  # noqa: B008
 ) -> None:
     """Convert a PyTorch checkpoint of an ADM UNet; PyTorch is not needed.
 

@@ -11,9 +11,11 @@ from typing import Any
 
 import tyro
 
+from pigdm_jax.cli.arguments import check_arguments
 from pigdm_jax.cli.compiling import compile_ahead
 from pigdm_jax.cli.converting import convert
 from pigdm_jax.cli.degrading import degrade
+from pigdm_jax.cli.failures import failures_answered
 from pigdm_jax.cli.listing import info
 from pigdm_jax.cli.restoring import restore
 from pigdm_jax.cli.timing import bench
@@ -31,25 +33,17 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 
 
 def main() -> None:
-    """Run the command; bad input is one sentence on stderr and exit status 1."""
+    """Run the command; `pigdm_jax.cli.failures` says how it ends if it fails."""
     if sys.argv[1:] == ["--version"]:
         print(f"pigdm {version('pigdm-jax')}")
         return
-    try:
+    with failures_answered():
+        check_arguments(sys.argv[1:], COMMANDS.values())
         tyro.extras.subcommand_cli_from_dict(
             COMMANDS,
             prog="pigdm",
             description="Restore pictures with diffusion priors.",
         )
-    except ValueError as error:
-        sys.exit(f"pigdm: {error}")
-    except RuntimeError as error:
-        # This is jax.errors.JaxRuntimeError, which JAX need not be imported to catch.
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        sys.exit("pigdm: the picture is too large for this device's memory")
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 if __name__ == "__main__":

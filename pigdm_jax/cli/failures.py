@@ -1,0 +1,128 @@
+"""The end of a command that fails: one line, and a status.
+
+Expected failures are wrong input, answered by a `ValueError` that this package raises,
+and failures of the system: a full disk, a closed pipe, a missing permission, too little
+memory. Everything else is a bug.
+"""
+
+import contextlib
+import dis
+import os
+import platform
+import shlex
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from types import TracebackType
+
+FAILED, BUG, INTERRUPTED = 1, 70, 130
+PACKAGES = ("pigdm_jax", "pigdm_convert")
+# Of a bug, whose message may be a whole program.
+LONGEST = 200
+
+
+@contextlib.contextmanager
+def failures_answered() -> Iterator[None]:
+    """End the process with one line on stderr if the block fails.
+
+    Raises:
+      SystemExit: with status 1 after an expected failure, 70 after a bug, whose
+        traceback is then in a file that the line names, 130 after Ctrl-C.
+    """
+    # Names of files may hold what a terminal's encoding lacks.
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        yield
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # Nobody reads, as in `pigdm info | head -1`. Python would fail again when it
+        # flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
+    except Exception as error:
+        sentence = expected(error)
+        if sentence is not None:
+            sys.exit(f"pigdm: {one_line(sentence)}")
+        with contextlib.suppress(OSError):
+            print(f"pigdm: {one_line(report_bug(error))}", file=sys.stderr)
+        sys.exit(BUG)
+
+
+def expected(error: BaseException) -> str | None:
+    """What to say of an expected failure; None for a bug."""
+    if isinstance(error, ValueError) and raised_here(error.__traceback__):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "there is not enough memory"
+    # This is jax.errors.JaxRuntimeError, which JAX need not be imported to catch.
+    if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" in str(error):
+        return "the picture is too large for this device's memory"
+    if isinstance(error, OSError) and error.strerror:
+        names = (error.filename, error.filename2)
+        where = " to ".join(str(name) for name in names if name is not None)
+        return f"{where}: {error.strerror}" if where else error.strerror
+    return None
+
+
+def raised_here(trace: TracebackType | None) -> bool:
+    """Whether a `raise` statement in this package raised an exception.
+
+    Not so if a library raised it, or Python itself, as in int("x").
+    """
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return False
+    package = str(trace.tb_frame.f_globals.get("__name__")).partition(".")[0]
+    instruction = trace.tb_frame.f_code.co_code[trace.tb_lasti]
+    return package in PACKAGES and instruction == dis.opmap["RAISE_VARARGS"]
+
+
+def report_bug(error: BaseException) -> str:
+    """Write a report on a bug into a temporary file; a sentence that names it."""
+    what = one_line(f"{type(error).__name__}: {error}")[:LONGEST]
+    said = f"this is a bug of pigdm, {what}"
+    text = "\n".join(
+        [
+            f"command: {shlex.join(sys.argv)}",
+            f"folder: {_working_folder()}",
+            f"python: {sys.version}",
+            f"platform: {platform.platform()}",
+            *(f"{name}: {_version(name)}" for name in ("pigdm-jax", "jax", "jaxlib")),
+            *(f"{name}: {_version(name)}" for name in ("numpy", "pillow", "flax")),
+            "",
+            *traceback.format_exception(error),
+        ]
+    )
+    try:
+        handle, path = tempfile.mkstemp(prefix="pigdm-bug-", suffix=".txt")
+        with open(handle, "w", errors="backslashreplace") as file:
+            file.write(text)
+    except OSError as failure:
+        return f"{said}; no report could be written: {failure.strerror}"
+    return f"{said}; please report it, with the file {path}"
+
+
+def one_line(text: str) -> str:
+    """A text whose characters neither break lines nor steer a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _working_folder() -> str:
+    try:
+        return os.getcwd()
+    except OSError as error:
+        return str(error.strerror)
