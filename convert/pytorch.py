@@ -61,6 +61,8 @@ def _check_members(archive: zipfile.ZipFile) -> str:
         raise Refused("it is a TorchScript program; save the network's state_dict()")
     if any(info.compress_type for info in members.values()):
         raise Refused("it is compressed, which PyTorch's files are not")
+    if any(info.compress_size != info.file_size for info in members.values()):
+        raise Refused("it is a zip file that is damaged or not whole")
     if members[pickles[0]].file_size > LARGEST_PICKLE:
         raise Refused("its table of contents is too large for a state dict")
     order = members.get(f"{root}byteorder")
@@ -83,7 +85,8 @@ def read_legacy(path: Path) -> dict[str, Tensor]:
       Refused: if it is damaged or not a plain state dict.
     """
     with path.open("rb") as file:
-        head = BytesIO(file.read(LARGEST_PICKLE))
+        end = os.fstat(file.fileno()).st_size
+        head = BytesIO(file.read(min(end, LARGEST_PICKLE)))
         if unpickle(head) != LEGACY_MAGIC:
             raise Refused("it is a pickle, but not one of PyTorch's")
         if unpickle(head) != LEGACY_VERSION:
@@ -98,7 +101,6 @@ def read_legacy(path: Path) -> dict[str, Tensor]:
             raise Refused("its list of storages is damaged")
         file.seek(head.tell())
         places = {}
-        end = os.fstat(file.fileno()).st_size
         for key in keys:
             if key not in storages:
                 raise Refused(f"its storage {key} belongs to no tensor")

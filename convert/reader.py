@@ -1,5 +1,6 @@
 """Reading checkpoint files of any supported format; tensors are read on demand."""
 
+import stat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +32,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
       CheckpointError: if the file is anything else, or damaged.
     """
     try:
+        if not (stat.S_ISREG(mode := path.stat().st_mode) or stat.S_ISDIR(mode)):
+            raise CheckpointError(f"{path} is no regular file")
         with path.open("rb") as file:
             start = file.read(512)
     except FileNotFoundError:

@@ -1,11 +1,15 @@
 """Files that are not what they should be: hostile, damaged, cut, foreign."""
 
 import io
+import os
 import random
 import struct
+import subprocess
+import sys
 import tarfile
 import tracemalloc
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -211,6 +215,19 @@ def test_damage_is_read_or_answered_but_never_a_crash(kind, tmp_path):
             assert str(error).isprintable()
 
 
+def test_a_fuzzer_finds_nothing():
+    """In a process of its own, because it watches what Python does; see the script."""
+    script = Path(__file__).with_name("fuzz_convert.py")
+    done = subprocess.run(
+        [sys.executable, script, "8", "0"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "'refused'" in done.stdout and "'read'" in done.stdout
+
+
 def test_damaged_numbers_are_noticed(tmp_path):
     content = bytearray(zipped(*flat_state(ARRAYS)))
     place = bytes(content).find(ARRAYS["a.weight"].tobytes()) + 40
@@ -284,6 +301,15 @@ def test_big_endian_files_are_refused(tmp_path):
 
 def test_missing_files_and_folders_are_answered(tmp_path):
     assert "no file" in refused(tmp_path / "nowhere.pt")
+    assert "too long" in refused(tmp_path / ("a" * 300))
+    (tmp_path / "loop").symlink_to("loop")
+    assert "cannot be read" in refused(tmp_path / "loop")
+
+
+def test_pipes_and_devices_are_no_files(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero"), Path("/dev/stdin")):
+        assert "no regular file" in refused(path)
     assert "cannot be read" in refused(tmp_path)
 
 
