@@ -37,11 +37,12 @@ def read_zip(path: Path) -> dict[str, Tensor]:
             damaged = archive.testzip()
             if damaged is not None:
                 raise Refused(f"it is damaged at {damaged}")
-            state = unpickle(BytesIO(archive.read(f"{root}data.pkl")))
+            file = cast(BufferedIOBase, archive.fp)
+            start, length = _place(file, archive.getinfo(f"{root}data.pkl"))
+            file.seek(start)
+            state = unpickle(BytesIO(file.read(length)))
             places = {
-                info.filename.removeprefix(f"{root}data/"): _place(
-                    cast(BufferedIOBase, archive.fp), info
-                )
+                info.filename.removeprefix(f"{root}data/"): _place(file, info)
                 for info in archive.infolist()
                 if info.filename.startswith(f"{root}data/")
             }

@@ -28,20 +28,22 @@ def check_number(name: str, value: Any, low: float, high: float = np.inf) -> Non
         raise ValueError(f"{name} must be {limits}, got {value}")
 
 
-def check_count(name: str, value: Any, low: int = 1) -> None:
+def check_count(name: str, value: Any, low: int = 1, high: float = np.inf) -> None:
     """Check a whole number.
 
     Args:
       name: of the number, for the error.
       value: an int, or a NumPy integer.
       low: the smallest value allowed.
+      high: the largest.
 
     Raises:
-      ValueError: if the value is not a whole number or below `low`.
+      ValueError: if the value is not a whole number or out of range.
     """
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < low:
-        raise ValueError(f"{name} must be a whole number from {low} on, got {value!r}")
+    if not whole or not low <= value <= high:
+        limits = f"from {low} on" if high == np.inf else f"from {low} to {high}"
+        raise ValueError(f"{name} must be a whole number {limits}, got {value!r}")
 
 
 def check_choice(name: str, value: Any, choices: Collection[str]) -> None:

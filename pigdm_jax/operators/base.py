@@ -1,6 +1,7 @@
 """The base class of operators: a measurement h and its pseudoinverse."""
 
 import abc
+import operator as python_operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -288,7 +289,7 @@ def check_image_shape(image_shape: Any) -> tuple[int, int, int]:
       ValueError: if it is not (height, width, channels), all positive.
     """
     try:
-        shape = tuple(int(n) for n in image_shape)
+        shape = tuple(python_operator.index(n) for n in image_shape)
     except (TypeError, ValueError):
         given = " ".join(repr(image_shape).split())
         raise ValueError(

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
+from pigdm_jax.core.checks import check_count, check_number
 from pigdm_jax.operators.base import ImageShape, Operator, check_image_shape
 from pigdm_jax.operators.convolution import (
     PAD_MODES,
@@ -21,6 +22,10 @@ from pigdm_jax.operators.open_border import open_blur
 
 RTOL = 1e-4
 BOUNDARIES = (*PAD_MODES, "unknown")
+# With a larger kernel a photo is unrecognisable, and the matrices take minutes.
+SMALLEST_SIZE, LARGEST_SIZE = 0.01, 255
+LARGEST_STD = LARGEST_SIZE / 8
+LARGEST_KERNEL = LARGEST_SIZE + 2  # that of the largest Gaussian
 
 
 def blur(
@@ -48,7 +53,8 @@ def blur(
       A linear operator to images of the same shape.
 
     Raises:
-      ValueError: if the kernel is not 2-D, not finite or 0, or the boundary is unknown.
+      ValueError: if the kernel is not 2-D, not finite, 0 or larger than 257 x 257, the
+        boundary is unknown, or rtol is out of range or without effect.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -61,6 +67,7 @@ def blur(
     """
     height, width, _ = image_shape = check_image_shape(image_shape)
     taps = _check_kernel(kernel)
+    check_number("rtol", rtol, 0, 1)
     if boundary not in BOUNDARIES:
         raise ValueError(
             f"boundary must be one of {', '.join(BOUNDARIES)}; got {boundary!r}"
@@ -75,6 +82,11 @@ def blur(
         rows = convolution_matrix(height, factors[0], boundary)
         columns = convolution_matrix(width, factors[1], boundary)
         return separable(image_shape, rows, columns, rtol=rtol)
+    if rtol != RTOL:
+        raise ValueError(
+            "rtol has an effect only if the kernel is separable or the boundary "
+            "circular; leave it out"
+        )
     kh, kw = taps.shape
     pad = ((kh // 2, (kh - 1) // 2), (kw // 2, (kw - 1) // 2))
     padded = (height + kh - 1, width + kw - 1)
@@ -86,13 +98,18 @@ def _check_kernel(kernel: ArrayLike) -> Float[np.ndarray, "kh kw"]:
     """The kernel in float64.
 
     Raises:
-      ValueError: if it is not 2-D, not finite or 0.
+      ValueError: if it is not 2-D, not finite, 0 or too large.
     """
     taps = np.asarray(kernel, np.float64)
     if taps.ndim != 2 or not taps.size or not np.isfinite(taps).all():
         shown = taps if taps.size < 10 else f"an array of shape {taps.shape}"
         raise ValueError(
             f"a blur kernel must be a 2-D array of finite numbers, got {shown}"
+        )
+    if max(taps.shape) > LARGEST_KERNEL:
+        raise ValueError(
+            f"a blur kernel must have at most {LARGEST_KERNEL} x {LARGEST_KERNEL} "
+            f"taps, got {taps.shape[0]} x {taps.shape[1]}"
         )
     if not taps.any():
         raise ValueError("a blur kernel must have a tap that is not 0")
@@ -109,7 +126,7 @@ def uniform_blur(
 
     Args:
       image_shape: (height, width, channels) of the image.
-      size: side of the square in pixels, at least 1.
+      size: side of the square in pixels, 1 to 255.
       boundary: as for `blur`; the default keeps the brightness at the border.
       rtol: as for `blur`.
 
@@ -117,7 +134,7 @@ def uniform_blur(
       A linear operator to images of the same shape.
 
     Raises:
-      ValueError: if the size is below 1 or the boundary is unknown.
+      ValueError: if the size is out of range or the boundary is unknown.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -127,8 +144,7 @@ def uniform_blur(
       >>> round(float(y.max()), 4)
       0.25
     """
-    if size < 1:
-        raise ValueError(f"the size of a blur must be at least 1 pixel, got {size}")
+    check_count("the size of a blur", size, 1, LARGEST_SIZE)
     return blur(image_shape, np.full((size, size), 1 / size**2), boundary, rtol)
 
 
@@ -142,7 +158,7 @@ def gaussian_blur(
 
     Args:
       image_shape: (height, width, channels) of the image.
-      std: standard deviation in pixels, above 0.
+      std: standard deviation in pixels, 0.01 to 31.875.
       boundary: as for `blur`; the default keeps the brightness at the border.
       rtol: as for `blur`.
 
@@ -150,7 +166,7 @@ def gaussian_blur(
       A linear operator to images of the same shape.
 
     Raises:
-      ValueError: if std is not positive and finite or the boundary is unknown.
+      ValueError: if std is out of range or the boundary is unknown.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -160,8 +176,7 @@ def gaussian_blur(
       >>> y.shape, round(float(y.mean()), 4)
       ((8, 8, 3), 1.0)
     """
-    if not 0 < std < math.inf:
-        raise ValueError(f"the std of a blur must be above 0 pixels, got {std}")
+    check_number("the std of a blur", std, SMALLEST_SIZE, LARGEST_STD)
     reach = math.ceil(4 * std)
     taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / std) ** 2)
     taps /= taps.sum()
@@ -179,8 +194,8 @@ def motion_blur(
 
     Args:
       image_shape: (height, width, channels) of the image.
-      length: of the line in pixels, above 0.
-      angle: of the line in degrees, counter-clockwise from horizontal.
+      length: of the line in pixels, 0.01 to 255.
+      angle: of the line in degrees, counter-clockwise from horizontal, -360 to 360.
       boundary: as for `blur`; the default keeps the brightness at the border.
       rtol: as for `blur`.
 
@@ -188,7 +203,7 @@ def motion_blur(
       A linear operator to images of the same shape.
 
     Raises:
-      ValueError: if the length is not positive and finite or the boundary is unknown.
+      ValueError: if length or angle is out of range or the boundary is unknown.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -198,10 +213,8 @@ def motion_blur(
       >>> y.shape, round(float(y.mean()), 4)
       ((8, 8, 3), 1.0)
     """
-    if not 0 < length < math.inf:
-        raise ValueError(
-            f"the length of a motion blur must be above 0 pixels, got {length}"
-        )
+    check_number("the length of a motion blur", length, SMALLEST_SIZE, LARGEST_SIZE)
+    check_number("the angle of a motion blur", angle, -360, 360)
     return blur(image_shape, _motion_kernel(length, angle), boundary, rtol)
 
 
@@ -232,9 +245,6 @@ def _blur_by_file(
 
 BOUNDARY = Parameter("boundary", str, "reflect", choices=BOUNDARIES)
 SMALLEST_VALUE = Parameter("rtol", float, RTOL, low=0, high=1)
-# With a larger kernel a photo is unrecognisable, and the matrices take minutes.
-LARGEST_SIZE = 255
-
 BLUR = Named(
     "blur",
     _blur_by_file,
@@ -254,7 +264,7 @@ GAUSSIAN_BLUR = Named(
     gaussian_blur,
     "Gaussian blur with a standard deviation in pixels.",
     (
-        Parameter("std", float, 2.0, low=0.01, high=LARGEST_SIZE / 8),
+        Parameter("std", float, 2.0, low=SMALLEST_SIZE, high=LARGEST_STD),
         BOUNDARY,
         SMALLEST_VALUE,
     ),
@@ -265,7 +275,7 @@ MOTION_BLUR = Named(
     motion_blur,
     "Camera motion along a line during the exposure.",
     (
-        Parameter("length", float, 9.0, low=0.01, high=LARGEST_SIZE),
+        Parameter("length", float, 9.0, low=SMALLEST_SIZE, high=LARGEST_SIZE),
         Parameter("angle", float, 0.0, low=-360, high=360),
         BOUNDARY,
         SMALLEST_VALUE,

@@ -8,7 +8,7 @@ from jaxtyping import Array, Complex, Float, Inexact
 
 from pigdm_jax.core.pytree import pytree_class, static_field
 from pigdm_jax.operators.base import Damping, Image, ImageShape, Operator, Spectrum
-from pigdm_jax.operators.kronecker import spectral_gain, truncated
+from pigdm_jax.operators.kronecker import check_matrix, spectral_gain, truncated
 from pigdm_jax.operators.solve import pinv_by_conjugate_gradients
 
 # numpy.pad's mode for each boundary.
@@ -98,6 +98,7 @@ def convolution_matrix(
       taps: the kernel; tap (k - 1) // 2 is its centre.
       boundary: "zero" or "reflect".
     """
+    check_matrix(size, size)
     k = len(taps)
     before, after = k // 2, (k - 1) // 2
     # The index of the pixel at each position of the padded line; -1 for none.

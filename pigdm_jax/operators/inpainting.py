@@ -100,13 +100,17 @@ def _inpaint_by_name(
     return inpaint(image_shape, freeform_mask(image_shape, seed))
 
 
-def _check_amount(values: Mapping[str, Any]) -> None:
-    """Check the amount, whose range depends on the kind of mask.
+def _check_parameters(values: Mapping[str, Any]) -> None:
+    """Check amount and seed, whose meaning depends on the kind of mask.
 
     Raises:
-      ValueError: if the mask has no amount, or not this one.
+      ValueError: if the mask has no amount or no seed, or not this amount.
     """
     mask, amount = values.get("mask", "freeform"), values.get("amount")
+    if "seed" in values and mask not in ("random", "freeform"):
+        raise ValueError(
+            f"inpaint: only random and freeform masks have a seed, got {values['seed']}"
+        )
     if amount is None:
         return
     if mask == "center" and amount != int(amount):
@@ -140,6 +144,6 @@ INPAINT = Named(
         Parameter("amount", float, None, low=0, high=65536),
         Parameter("seed", int, 0, low=0, high=2**32 - 1),
     ),
-    _check_amount,
+    _check_parameters,
     file_parameter="mask",
 )

@@ -1,6 +1,6 @@
 """JPEG compression; the measurement is the quantised coefficients of a file."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -214,6 +214,19 @@ def _jpeg_by_name(
     return jpeg(image_shape, subsampling=quality.subsampling, tables=quality.tables)
 
 
+def _check_subsampling(values: Mapping[str, Any]) -> None:
+    """Refuse a subsampling beside a file, whose header gives it.
+
+    Raises:
+      ValueError: if there are both.
+    """
+    if "subsampling" in values and not isinstance(values.get("quality", 10), int):
+        raise ValueError(
+            f"jpeg: the header of {values['quality']} gives the subsampling; leave out "
+            f"{values['subsampling']}"
+        )
+
+
 JPEG = Named(
     "jpeg",
     _jpeg_by_name,
@@ -222,5 +235,6 @@ JPEG = Named(
         Parameter("quality", int, 10, low=1, high=100, file_kind="JPEG"),
         Parameter("subsampling", str, "4:2:0", choices=tuple(SUBSAMPLINGS)),
     ),
+    _check_subsampling,
     header_parameter="quality",
 )

@@ -25,6 +25,8 @@ from pigdm_jax.operators.base import (
     check_image_shape,
 )
 
+LARGEST_MATRIX = 2**28  # entries: 2 GB in float64
+
 
 class Factor(NamedTuple):
     """A matrix for one axis and its singular value decomposition U diag(values) V^T."""
@@ -108,6 +110,19 @@ class Separable(Operator):
             if factor is not None:
                 k = along(factor.v, k, axis)
         return k
+
+
+def check_matrix(rows: int, columns: int) -> None:
+    """Refuse a factor that would take gigabytes, before it is made.
+
+    Raises:
+      ValueError: if it would have more than LARGEST_MATRIX entries.
+    """
+    if rows * columns > LARGEST_MATRIX:
+        raise ValueError(
+            f"an image with a side of {columns} pixels is too large for this operator: "
+            f"its matrix would be {rows} x {columns}; use a part of the picture"
+        )
 
 
 def truncated(values: Float[Array, "..."], rtol: float) -> Float[Array, "..."]:

@@ -8,11 +8,14 @@ from numpy.typing import ArrayLike
 from PIL import Image as PillowImage
 from PIL import ImageDraw
 
+from pigdm_jax.core.checks import check_count
 from pigdm_jax.core.types import PRNGKey
 from pigdm_jax.operators.base import ImageShape, check_image_shape
 
 Mask = Float[Array, "H W 1"]
 Seed = int | PRNGKey
+# Strokes in a row; in images of 4 x 4 pixels at most 76 of 30 masks.
+MOST_DROPPED = 1000
 
 
 def check_mask(image_shape: ImageShape, mask: ArrayLike) -> Float[Array, "H W c"]:
@@ -58,7 +61,8 @@ def center_mask(image_shape: ImageShape, size: int = 128) -> Mask:
       ((8, 8, 1), 48.0)
     """
     height, width, _ = check_image_shape(image_shape)
-    if not 1 <= size < max(height, width):
+    check_count("the size of a hidden square", size)
+    if not size < max(height, width):
         raise ValueError(
             f"a hidden square of {size} pixels must be smaller than the image, "
             f"{height} x {width}"
@@ -113,7 +117,8 @@ def freeform_mask(
       A mask (height, width, 1).
 
     Raises:
-      ValueError: unless 0 < smallest < largest < 1.
+      ValueError: unless 0 < smallest < largest < 1, or if the image has too few
+        pixels.
 
     Examples:
       >>> from pigdm_jax import operators
@@ -129,13 +134,21 @@ def freeform_mask(
         )
     seed = np.asarray(jax.random.key_data(as_key(key))).ravel().tolist()
     rng = np.random.default_rng(seed)
-    canvas = PillowImage.new("1", (width, height), 1)
+    canvas, dropped = PillowImage.new("1", (width, height), 1), 0
     while (fraction := 1 - np.asarray(canvas).mean()) < smallest:
         candidate = canvas.copy()
         # A stroke that hides too much is dropped, and the next one is drawn.
         _draw_stroke(candidate, rng, thickness=max(largest - fraction, 0.01))
-        if 1 - np.asarray(candidate).mean() <= largest:
-            canvas = candidate
+        if fraction < 1 - np.asarray(candidate).mean() <= largest:
+            canvas, dropped = candidate, 0
+            continue
+        dropped += 1
+        if dropped == MOST_DROPPED:
+            raise ValueError(
+                f"brush strokes cannot hide {smallest:.0%} to {largest:.0%} of "
+                f"{height} x {width} pixels; use a larger image, or a center or random "
+                "mask"
+            )
     return jnp.asarray(np.asarray(canvas), jnp.float32)[..., None]
 
 
@@ -167,5 +180,13 @@ def _draw_stroke(
 
 
 def as_key(key: Seed) -> jax.Array:
-    """The key itself, or the key of a seed."""
-    return jax.random.key(key) if isinstance(key, int) else jnp.asarray(key)
+    """The key itself, or the key of a seed.
+
+    Raises:
+      ValueError: if the seed has more than 63 bits.
+    """
+    if not isinstance(key, int):
+        return jnp.asarray(key)
+    if not -(2**63) <= key < 2**63:
+        raise ValueError(f"a seed must have at most 63 bits, got {key}")
+    return jax.random.key(key)

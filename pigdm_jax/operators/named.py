@@ -16,6 +16,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 if TYPE_CHECKING:
     from pigdm_jax.operators.base import Operator
 
+NUMBERS = {
+    int: re.compile(r"[+-]?[0-9]+"),
+    float: re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE),
+}
 REQUIRED = object()
 """The default of a parameter that has none."""
 
@@ -61,9 +65,8 @@ class Parameter(NamedTuple):
             if self.choices and text not in self.choices and not self.file_kind:
                 raise ValueError(wrong)
             return text
-        pattern = r"[+-]?\d+" if self.kind is int else r".*"
         try:
-            if not re.fullmatch(pattern, text) or len(text) > 40:
+            if not NUMBERS[self.kind].fullmatch(text) or len(text) > 40:
                 raise ValueError
             number = self.kind(text)
         except ValueError:
@@ -242,8 +245,13 @@ def stage_names(text: str, registry: Mapping[str, Named]) -> list[str]:
 
 def _parse_stage(text: str, registry: Mapping[str, Named]) -> Stage:
     (name,) = stage_names(text, registry)
-    rest = text.partition(":")[2]
+    _, colon, rest = text.partition(":")
     named = registry[name]
+    if colon and not rest.strip():
+        raise ValueError(
+            f"{name} has nothing behind its colon; a variable of the shell may be "
+            f"unset; it is written {named.usage()}"
+        )
     values = _parse_values(rest, named) if rest.strip() else {}
     for parameter in named.parameters:
         if parameter.name not in values and parameter.default is REQUIRED:

@@ -5,8 +5,9 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
+from pigdm_jax.core.checks import check_count
 from pigdm_jax.operators.base import ImageShape, check_image_shape
-from pigdm_jax.operators.kronecker import Separable, separable
+from pigdm_jax.operators.kronecker import Separable, check_matrix, separable
 from pigdm_jax.operators.named import Named, Parameter
 
 Profile = Callable[[Float[np.ndarray, "..."]], Float[np.ndarray, "..."]]
@@ -55,6 +56,7 @@ def downsampling_matrix(
     Returns:
       The matrix, m x n; its rows sum to 1.
     """
+    check_matrix(size // factor, size)
     matrix = np.zeros((size // factor, size))
     # Reflection about the outer edge of the border pixel: -1 is 0, size is size - 1.
     period = np.concatenate([np.arange(size), np.arange(size)[::-1]])
@@ -98,7 +100,8 @@ def super_resolution(
     """
     image_shape = check_image_shape(image_shape)
     height, width, _ = image_shape
-    if factor < 1 or height % factor or width % factor:
+    check_count("the factor of super_resolution", factor)
+    if height % factor or width % factor:
         raise ValueError(
             f"super_resolution by {factor} needs a height and width that are multiples "
             f"of {factor}; the image is {height} x {width}"
