@@ -15,7 +15,7 @@ import numpy as np
 
 import pigdm_jax as pj
 from pigdm_jax.pictures import problems
-from pigdm_jax.pictures.levels import from_uint8
+from pigdm_jax.pictures.levels import from_levels
 from pigdm_jax.pictures.problems import Degradation
 from pigdm_jax.pictures.task import Task
 from pigdm_jax.samplers import Fitted, Mean, Relaxed, default
@@ -45,7 +45,7 @@ def measured(x: np.ndarray, task: str, noise: float | None, seed: int) -> pj.Pro
     if not operator.linear:
         return problem
     pixels = np.rint((np.clip(problem.y, -1, 1) + 1) * 127.5).astype(np.uint8)
-    return problems.measured(from_uint8(pixels), Degradation(operator, std)).problem
+    return problems.measured(from_levels(pixels), Degradation(operator, std)).problem
 
 
 def halved(sampler: pj.Sampler) -> pj.Sampler | None:

@@ -30,7 +30,8 @@ REQUEST = Request(TASK, sampler=samplers.Fitted(steps=3))
 
 
 def job(folder, out, **changes):
-    given = {"request": REQUEST, "batch": 2, "remark": lambda line: None} | changes
+    given = {"request": REQUEST, "batch": 2, "recursive": True}
+    given |= {"remark": lambda line: None} | changes
     return Job(prior=GREY, folder=Path(folder), out=Path(out), **given)
 
 

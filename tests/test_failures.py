@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from pigdm_jax.cli import main as cli
 from pigdm_jax.cli.arguments import boolean_flags, check_arguments
-from pigdm_jax.cli.failures import expected, failures_answered, one_line
+from pigdm_jax.cli.failures import expected, failures_answered
 from pigdm_jax.core.checks import check_number
+from pigdm_jax.core.text import printable
 from pigdm_jax.operators import parse
 from pigdm_jax.samplers import DDIM
 
@@ -53,7 +54,7 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_expected_failures_are_one_line(name):
+def test_expected_failures_are_printable(name):
     line = ended(EXPECTED[name])
     assert line.startswith("pigdm: ") and line.isprintable() and len(line) > 12
 
@@ -114,7 +115,7 @@ def test_ctrl_c_says_nothing(capsys):
 
 @given(st.text())
 def test_lines_never_steer_a_terminal(text):
-    assert one_line(text).isprintable()
+    assert printable(text).isprintable()
 
 
 @pytest.mark.parametrize(

@@ -84,11 +84,8 @@ def test_a_picture_in_a_folder_is_restored_as_if_it_were_alone(folder, tmp_path)
             line["digest"] == digest(path)
             and line["settings"]["sampler"] == "fitted:steps=3"
         )
-        picture = read_image(path)
-        degradation = REQUEST.degradation(picture.shape[:2], path)
-        noise_key, key = REQUEST.keys(line["digest"])
-        problem = REQUEST.case(picture, degradation, noise_key, path).problem
-        key = jax.random.fold_in(key, 0)
+        case, key = REQUEST.read(path)
+        problem, key = case.problem, jax.random.fold_in(key, 0)
         alone = restore_picture(GREY, problem, key, REQUEST.sampler)
         with Image.open(tmp_path / "out" / line["output"]) as written:
             off = np.abs(np.asarray(written, int) - np.asarray(alone.pixels, int))
@@ -114,10 +111,7 @@ def test_each_picture_of_a_batch_has_its_own_estimated_noise(tmp_path):
     for i, level in enumerate((0.05, 0.1, 0.02)):
         line, path = found[f"{i}.png"], tmp_path / f"in/{i}.png"
         assert abs(line["noise"] / level - 1) < 0.1
-        picture = read_image(path)
-        degradation = whole.degradation(picture.shape[:2], path)
-        noise_key, key = whole.keys(line["digest"])
-        case = whole.case(picture, degradation, noise_key, path)
+        case, key = whole.read(path)
         assert case.problem.noise_std == 2 * line["noise"]
         alone = restore_picture(GREY, case.problem, jax.random.fold_in(key, 0))
         with Image.open(tmp_path / "out" / line["output"]) as written:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from pigdm_jax.pictures.clipping import undo_clipping
-from pigdm_jax.pictures.levels import ROUNDING_STD, from_uint8, to_picture
+from pigdm_jax.pictures.levels import ROUNDING_STD, from_levels, to_picture
 from pigdm_jax.pictures.noise_level import estimate_noise
 from pigdm_jax.pictures.reading import read_image
 
@@ -72,7 +72,7 @@ def test_noise_in_a_jpeg_file_counts_though_its_colours_are_smooth(quality, sigm
     file = io.BytesIO()
     to_picture(stored(x, sigma)).save(file, "jpeg", quality=quality, subsampling=2)
     with Image.open(file) as picture:
-        y = from_uint8(np.asarray(picture))
+        y = from_levels(np.asarray(picture))
     assert 0.7 < estimated(y) / (np.std(y - x) / 2) < 1.6
 
 

@@ -24,7 +24,7 @@ from pigdm_jax import (
 from pigdm_jax.operators import inpaint, random_mask, super_resolution
 from pigdm_jax.pictures import problems
 from pigdm_jax.pictures.figures import deviation_map, plot_traces
-from pigdm_jax.pictures.levels import ROUNDING_STD, to_uint8
+from pigdm_jax.pictures.levels import ROUNDING_STD, to_levels
 from pigdm_jax.pictures.problems import degradation_of_file, degradation_to_simulate
 from pigdm_jax.pictures.reading import read_image
 from pigdm_jax.pictures.request import Request
@@ -54,7 +54,7 @@ def simulated(x, task, noise, key):
 
 
 def test_a_small_picture_is_the_measurement_of_a_large_one():
-    problem, _, remarks = measured(picture(), "super_resolution:4,bicubic")
+    problem, _, remarks, _ = measured(picture(), "super_resolution:4,bicubic")
     assert problem.operator.image_shape == (64, 96, 3)
     assert problem.noise_std is None and not remarks
     np.testing.assert_array_equal(problem.y, picture())
@@ -117,7 +117,7 @@ def test_without_jpeglib_the_pixels_give_nearly_the_same(tmp_path, monkeypatch):
 
 
 def test_rounding_counts_as_noise_if_the_pseudoinverse_amplifies_it():
-    problem, _, remarks = measured(picture(), "uniform_blur:5")
+    problem, _, remarks, _ = measured(picture(), "uniform_blur:5")
     assert problem.noise_std == ROUNDING_STD
     assert "rounding" in remarks[0]
     assert measured(picture(), "uniform_blur:5", 0.05).problem.noise_std == 0.1
@@ -132,14 +132,14 @@ def noisy_file(sigma=0.1, shape=(48, 64, 3), level=0.0):
 
 
 def read_back(x):
-    return to_uint8(x).astype(np.float32) / np.float32(127.5) - 1
+    return to_levels(x).astype(np.float32) / np.float32(127.5) - 1
 
 
 @pytest.mark.parametrize(
     "task", ["denoise", "super_resolution:2", "gaussian_blur:2", "inpaint:center,16"]
 )
 def test_noise_is_estimated_in_the_picture_file(task):
-    problem, _, remarks = measured(noisy_file(), task, "auto")
+    problem, _, remarks, _ = measured(noisy_file(), task, "auto")
     assert abs(problem.noise_std / 0.2 - 1) < 0.06
     assert f"noise estimated as {problem.noise_std / 2:.3f}" in remarks[-1]
 
@@ -186,18 +186,18 @@ def test_simulation_crops_to_multiples_and_adds_noise_in_units_of_files():
 def test_noiseless_restorations_agree_with_the_file(task):
     ramp = np.linspace(-0.6, 0.6, 16)
     x = np.add.outer(ramp, 0.5 * ramp)[..., None] + 0.1 * picture(16, 16)
-    x = to_uint8(x).astype(np.float32) / 127.5 - 1
+    x = to_levels(x).astype(np.float32) / 127.5 - 1
     if "jpeg" in task:
         # A picture that came from a JPEG encoder.
         tiles = np.tile(x, (2, 2, 1))
         whole = simulated(tiles, task, None, jax.random.key(0)).problem
         x = np.asarray(whole.operator.to_picture(whole.y))
-        x = to_uint8(x).astype(np.float32) / 127.5 - 1
+        x = to_levels(x).astype(np.float32) / 127.5 - 1
     problem = measured(x, task).problem
     sampler = samplers.Fitted(steps=3)
     result = restore_picture(GREY, problem, jax.random.key(0), sampler)
     image = result.picture
-    np.testing.assert_array_equal(to_uint8(image), result.pixels)
+    np.testing.assert_array_equal(to_levels(image), result.pixels)
     sentence = mismatch_text(problem, float(result.mismatch))
     if problem.operator.linear:
         assert float(sentence.split()[0]) < 0.01
@@ -205,7 +205,7 @@ def test_noiseless_restorations_agree_with_the_file(task):
         assert float(sentence.split("%")[0]) < 25
     if task == "inpaint:freeform":
         kept = np.asarray(problem.operator.mask[..., 0]) == 1
-        np.testing.assert_array_equal(to_uint8(image)[kept], to_uint8(x)[kept])
+        np.testing.assert_array_equal(to_levels(image)[kept], to_levels(x)[kept])
 
 
 def test_samples_have_the_posteriors_mean_and_deviation():

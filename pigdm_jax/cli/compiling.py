@@ -63,10 +63,12 @@ def _compile_picture(image: Path, flags: RestoreFlags) -> None:
 
     request = flags.request()
     prepared = request.prepare(image)
-    problem = prepared.case.problem
+    problem, kept = prepared.case.problem, prepared.case.kept
     sampler = request.sampler_for(prepared.prior, problem)
     if isinstance(sampler, Spaced):
         # A program is one step, so it serves any number of steps.
         sampler = dataclasses.replace(sampler, steps=1)  # type: ignore[type-var]
     (key,) = prepared.sample_keys(1)
-    restore_picture(prepared.prior, problem, key, sampler, lambda step, info: None)
+    restore_picture(
+        prepared.prior, problem, key, sampler, lambda step, info: None, kept
+    )

@@ -8,12 +8,24 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from pigdm_jax.core.text import printable
+
 if TYPE_CHECKING:
     import pigdm_jax.folder.job
     import pigdm_jax.samplers.base
 
+
+class _Printable(Console):
+    """A console on which names of files do nothing but appear."""
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        """Print, with text escaped."""
+        escaped = (printable(x) if isinstance(x, str) else x for x in objects)
+        super().print(*escaped, **how)
+
+
 # No markup: file names may hold brackets.
-console = Console(highlight=False, soft_wrap=True, markup=False)
+console = _Printable(highlight=False, soft_wrap=True, markup=False)
 
 # Formats of metrics, "{:.3f}" if not listed.
 FORMATS = {"psnr": "{:.2f} dB"}

@@ -22,19 +22,23 @@ def degrade(
       task: how to degrade it: "super_resolution:4,box | jpeg:10".
       noise: standard deviation of noise to add, for pixels from 0 to 1.
       seed: seed of the noise.
-      out: the .png file to write, or a folder for it; default IMAGE-degraded.png.
+      out: the .png, .tif or .webp file to write, without loss, or a folder for it;
+        default IMAGE-degraded.png.
     """
     check_exists(image)
     Task.check_names(task)
-    out = output_path(out, image, "degraded")
+    out = output_path(out, image, "degraded", lossless=True)
 
     from pigdm_jax.cli.console import console
+    from pigdm_jax.pictures.formats import check_size
     from pigdm_jax.pictures.request import Request
-    from pigdm_jax.pictures.writing import write_picture
+    from pigdm_jax.pictures.writing import remarks_on, write_restored
 
     request = Request(Task.parse(task).with_noise(noise), simulate=True, seed=seed)
     case, _ = request.read(image)
-    for remark in case.remarks:
+    for remark in (*case.remarks, *remarks_on(out, case.kept)):
         console.print(f"note: {remark}")
-    write_picture(out, case.problem.operator.to_picture(case.problem.y))
+    picture = case.problem.operator.to_picture(case.problem.y)
+    check_size(out, *picture.shape[:2])
+    write_restored(out, picture, case.kept)
     console.print(f"wrote {out}")

@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
 
+from pigdm_jax.core.text import printable
+
 FAILED, BUG, INTERRUPTED = 1, 70, 130
 PACKAGES = ("pigdm_jax", "pigdm_convert")
 # Of a bug, whose message may be a whole program.
@@ -48,9 +50,9 @@ def failures_answered() -> Iterator[None]:
     except Exception as error:
         sentence = expected(error)
         if sentence is not None:
-            sys.exit(f"pigdm: {one_line(sentence)}")
+            sys.exit(f"pigdm: {printable(sentence)}")
         with contextlib.suppress(OSError):
-            print(f"pigdm: {one_line(report_bug(error))}", file=sys.stderr)
+            print(f"pigdm: {printable(report_bug(error))}", file=sys.stderr)
         sys.exit(BUG)
 
 
@@ -86,7 +88,7 @@ def raised_here(trace: TracebackType | None) -> bool:
 
 def report_bug(error: BaseException) -> str:
     """Write a report on a bug into a temporary file; a sentence that names it."""
-    what = one_line(f"{type(error).__name__}: {error}")[:LONGEST]
+    what = printable(f"{type(error).__name__}: {error}")[:LONGEST]
     said = f"this is a bug of pigdm, {what}"
     text = "\n".join(
         [
@@ -107,11 +109,6 @@ def report_bug(error: BaseException) -> str:
     except OSError as failure:
         return f"{said}; no report could be written: {failure.strerror}"
     return f"{said}; please report it, with the file {path}"
-
-
-def one_line(text: str) -> str:
-    """A text whose characters neither break lines nor steer a terminal."""
-    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
 
 
 def _version(name: str) -> str:

@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pigdm_jax.pictures.formats import WRITTEN
 from pigdm_jax.pictures.task import Task
 
 if TYPE_CHECKING:
@@ -114,10 +115,12 @@ class FolderFlags:
         in memory.
       pad: for a folder, pad sides to multiples of this, so that fewer sizes have to be
         compiled.
+      recursive: for a folder, restore pictures in its sub-folders, too.
     """
 
     batch: int | Literal["auto"] = "auto"
     pad: int = 1
+    recursive: bool = False
 
     def job(
         self,
@@ -144,6 +147,7 @@ class FolderFlags:
             output_folder(out, folder),
             None if self.batch == "auto" else self.batch,
             self.pad,
+            self.recursive,
             **callbacks,
         )
 
@@ -158,26 +162,31 @@ def check_exists(path: Path) -> None:
         raise ValueError(f"there is no file {path}")
 
 
-def output_path(out: Path | None, image: Path, suffix: str) -> Path:
+def output_path(
+    out: Path | None, image: Path, suffix: str, *, lossless: bool = False
+) -> Path:
     """The file to write a picture to, checked before anything is computed.
 
     Args:
-      out: a .png file or a folder; None for the working folder.
+      out: a file to write or a folder; None for the working folder.
       image: the input.
       suffix: of the name, IMAGE-SUFFIX.png.
+      lossless: whether its format must keep pixels as they are.
 
     Raises:
-      ValueError: if it is not a .png file in an existing folder, or is the input.
+      ValueError: if it is not a file of a format that is written, in an existing
+        folder, or is the input.
     """
     name = f"{image.stem}-{suffix}.png"
     if out is None:
         out = Path(name)
     elif out.is_dir():
         out = out / name
-    if out.suffix.lower() != ".png":
+    formats = [s for s, form in WRITTEN.items() if form.lossless or not lossless]
+    if out.suffix.lower() not in formats:
         raise ValueError(
-            "--out must be a folder that exists or a .png file, which stores pixels "
-            f"without loss; got {out}"
+            "--out must be a folder that exists, or a file whose name ends in one of "
+            f"{', '.join(formats)}; got {out}"
         )
     if not out.absolute().parent.is_dir():
         raise ValueError(f"--out: there is no folder {out.absolute().parent}")

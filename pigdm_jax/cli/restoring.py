@@ -55,8 +55,9 @@ def restore(
       plot: for one picture, plot residual, guidance and size of the predicted image
         over the evaluations, as IMAGE-trace.png; needs matplotlib.
       cache: folder where compiled programs are kept; none to keep nothing.
-      out: the .png file to write, or a folder for it; default IMAGE-restored.png. The
-        figure is written beside it. For a folder of pictures, the output folder.
+      out: the file to write, .png, .tif, .webp (all without loss) or .jpg (quality 95,
+        4:4:4), or a folder for it; default IMAGE-restored.png. The figure is written
+        beside it. For a folder of pictures, the output folder.
     """
     check_exists(image)
     flags.check_names()
@@ -142,7 +143,7 @@ def _restore_picture(
 
     if drawing.plot:
         check_can_plot()
-    report, noise_std = _drawn(image, flags, drawing.samples)
+    report, noise_std = _drawn(image, flags, drawing)
     console.print(f"mismatch with the measurement: {report.mismatch}")
     if report.scores:
         console.print(score_table(report.scores))
@@ -151,39 +152,44 @@ def _restore_picture(
 
 
 def _program_name(image: Path, flags: RestoreFlags) -> str:
-    from pigdm_jax.pictures.reading import read_size
+    from pigdm_jax.pictures.decoding import read_header
 
     changes = {"seed": 0, "noise": flags.noise is not None}
-    return repr((read_size(image), dataclasses.asdict(flags) | changes))
+    return repr((read_header(image), dataclasses.asdict(flags) | changes))
 
 
 def _drawn(
-    image: Path, flags: RestoreFlags, samples: int
+    image: Path, flags: RestoreFlags, drawing: _Drawing
 ) -> tuple["pigdm_jax.pictures.report.Report", float]:
     """Draw the samples; return a report on them, and the measurement's noise_std."""
     import jax
 
     from pigdm_jax.cli.console import EvaluationsBar, console
     from pigdm_jax.metrics import METRICS
+    from pigdm_jax.pictures.formats import check_size
     from pigdm_jax.pictures.report import report_on
     from pigdm_jax.pictures.results import restore_picture
+    from pigdm_jax.pictures.writing import remarks_on
 
     request = flags.request()
     prepared = request.prepare(image)
     case, prior = prepared.case, prepared.prior
     sampler = request.sampler_for(prior, case.problem)
     height, width, _ = case.problem.operator.image_shape
+    check_size(drawing.out, height, width)
     console.print(
         f"{image}: {'simulating' if request.simulate else 'undoing'} {request.task}, "
         f"to {height} x {width} pixels, on {jax.devices()[0].device_kind}"
     )
-    for remark in case.remarks:
+    for remark in (*case.remarks, *remarks_on(drawing.out, case.kept)):
         console.print(f"note: {remark}")
     results, began = [], time.perf_counter()
-    evaluations = samples * sampler.evaluations
+    evaluations = drawing.samples * sampler.evaluations
     with EvaluationsBar(evaluations) as on_step:
-        for key in prepared.sample_keys(samples):
-            results.append(restore_picture(prior, case.problem, key, sampler, on_step))
+        for key in prepared.sample_keys(drawing.samples):
+            results.append(
+                restore_picture(prior, case.problem, key, sampler, on_step, case.kept)
+            )
     seconds = time.perf_counter() - began
     times = "1 network evaluation" if evaluations == 1 else f"{evaluations} evaluations"
     console.print(f"{times} in {seconds:.1f} s, with loading or compiling")
@@ -197,13 +203,16 @@ def _write(
     """Write the pictures of a report, its figure and, if asked for, the plot."""
     from pigdm_jax.cli.console import console
     from pigdm_jax.pictures.figures import plot_traces, side_by_side
-    from pigdm_jax.pictures.writing import write_picture
+    from pigdm_jax.pictures.writing import write_picture, write_restored
 
     out = drawing.out
     for output in report.outputs:
         suffix = f"-{output.suffix}" if output.suffix else ""
         path = out.with_stem(f"{out.stem}{suffix}")
-        write_picture(path, output.picture)
+        if output.is_restoration:
+            write_restored(path, output.picture, report.kept)
+        else:
+            write_picture(path, output.picture)
         console.print(f"wrote {path}")
     if report.deviation is not None:
         console.print(

@@ -17,7 +17,7 @@ from pigdm_jax.folder.load import load_picture, stack
 from pigdm_jax.folder.plan import READERS, Job
 from pigdm_jax.folder.write import Writer
 from pigdm_jax.pictures.problems import Degradation
-from pigdm_jax.pictures.results import to_pixels
+from pigdm_jax.pictures.results import Restored, finish_for
 from pigdm_jax.priors.base import Prior
 from pigdm_jax.priors.tiling import fit_prior
 
@@ -51,10 +51,12 @@ def compile_group(job: Job, shape: Shape, entries: list[Entry]) -> Group:
     operator = degradation.operator
     prior = fit_prior(job.prior, operator.restored_shape, job.request.tile)
     choices = _devices(prior)
+    converted = job.request.brings_back(shape.profiled, degradation)
+    finish = finish_for(shape.bits, converted)
     for devices in choices:
         try:
             check_memory(prior, operator.restored_shape, len(devices))
-            fit = _fitted(job, degradation, prior, len(entries), devices)
+            fit = _fitted(job, degradation, prior, len(entries), devices, finish)
             break
         except ValueError:
             if devices is choices[-1]:
@@ -72,6 +74,7 @@ def _fitted(
     prior: Prior,
     most: int,
     devices: list[jax.Device],
+    finish: Callable[..., Restored],
 ) -> Fit:
     """The program for as many pictures as are wanted, or as fit."""
     mesh = make_mesh(devices=devices)
@@ -86,7 +89,7 @@ def _fitted(
             mesh=mesh,
             own_operators=job.request.own_operators,
             own_noise=degradation.estimates_noise,
-            finish=to_pixels,
+            finish=finish,
         )
 
     if job.batch is None:

@@ -6,9 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from pigdm_jax.pictures.decoding import read_header
+from pigdm_jax.pictures.formats import SUFFIXES
 from pigdm_jax.pictures.jpeg_files import read_jpeg_header
-from pigdm_jax.pictures.opening import SUFFIXES
-from pigdm_jax.pictures.reading import read_size
 
 READERS = 16
 
@@ -35,10 +35,14 @@ class Shape(NamedTuple):
     Attributes:
       size: height and width, padding included.
       subsampling: of JPEG files if their headers are read, else "".
+      bits: a channel of their files.
+      profiled: whether their colours are converted to sRGB and back.
     """
 
     size: tuple[int, int]
     subsampling: str
+    bits: int = 8
+    profiled: bool = False
 
 
 class Listing(NamedTuple):
@@ -47,35 +51,38 @@ class Listing(NamedTuple):
     Attributes:
       groups: the pictures of each shape, in alphabetical order.
       broken: for pictures whose headers cannot be read, the reason.
+      left_out: what else there is, in a sentence; "" for nothing.
     """
 
     groups: dict[Shape, list[Entry]]
     broken: dict[Entry, str]
+    left_out: str = ""
 
 
 def list_folder(
-    folder: Path, out: Path, *, reads_header: bool = False, pad: int = 1
+    folder: Path,
+    out: Path,
+    *,
+    recursive: bool = False,
+    reads_header: bool = False,
+    pad: int = 1,
 ) -> Listing:
-    """List every picture in a folder and its sub-folders; reads headers only.
+    """List every picture in a folder; reads headers only.
 
     Args:
       folder: the folder to search.
       out: the output folder, which is skipped.
+      recursive: whether its sub-folders are searched, too.
       reads_header: whether pictures are also grouped by JPEG subsampling.
       pad: sides are padded to multiples of this.
 
     Raises:
       ValueError: if there is no picture.
     """
-    paths = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and not path.name.startswith(".")
-        and out.resolve() not in path.resolve().parents
-    )
+    paths, left_out = _search(folder, out, recursive)
     if not paths:
-        raise ValueError(f"{folder} holds no pictures ({', '.join(SUFFIXES)})")
+        others = f"; {left_out}" if left_out else ""
+        raise ValueError(f"{folder} holds no pictures ({', '.join(SUFFIXES)}){others}")
     alike = Counter(path.with_suffix("") for path in paths)
     entries = [
         Entry(
@@ -96,7 +103,36 @@ def list_folder(
                 broken[entry] = shape
             else:
                 groups.setdefault(shape, []).append(entry)
-    return Listing(dict(sorted(groups.items())), broken)
+    return Listing(dict(sorted(groups.items())), broken, left_out)
+
+
+def _search(folder: Path, out: Path, recursive: bool) -> tuple[list[Path], str]:
+    """The pictures of a folder, sorted, and what is left out, in a sentence."""
+    found: list[Path] = []
+    nested = others = hidden = 0
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir() or out.resolve() in path.resolve().parents:
+            continue
+        inner = path.relative_to(folder).parts
+        if any(part.startswith(".") for part in inner):
+            hidden += 1
+        # What exists and is no file would be waited for.
+        elif path.suffix.lower() not in SUFFIXES or (
+            path.exists() and not path.is_file()
+        ):
+            others += 1
+        elif len(inner) > 1 and not recursive:
+            nested += 1
+        else:
+            found.append(path)
+    kinds = {
+        f"{nested} picture{'s' * (nested != 1)} in sub-folders (--recursive restores "
+        "them)": nested,
+        f"{others} file{'s' * (others != 1)} of other kinds": others,
+        f"{hidden} hidden file{'s' * (hidden != 1)}": hidden,
+    }
+    said = ", ".join(text for text, count in kinds.items() if count)
+    return found, f"left out: {said}" if said else ""
 
 
 def _read_shape(
@@ -104,12 +140,12 @@ def _read_shape(
 ) -> tuple[Entry, Shape | str]:
     """The entry with its size, and its shape, or the reason why there is none."""
     try:
-        height, width = read_size(entry.path)
+        (height, width), bits, profiled = read_header(entry.path)
         kind = read_jpeg_header(entry.path).subsampling if reads_header else ""
     except ValueError as error:
         return entry, str(error)
     padded = (height + -height % pad, width + -width % pad)
-    return entry._replace(size=(height, width)), Shape(padded, kind)
+    return entry._replace(size=(height, width)), Shape(padded, kind, bits, profiled)
 
 
 def own_part(listing: Listing, process: int, processes: int) -> Listing:
@@ -123,7 +159,8 @@ def own_part(listing: Listing, process: int, processes: int) -> Listing:
         for offset, (shape, entries) in enumerate(listing.groups.items())
     }
     broken = dict(own(list(listing.broken.items())))
-    return Listing({shape: part for shape, part in groups.items() if part}, broken)
+    groups = {shape: part for shape, part in groups.items() if part}
+    return Listing(groups, broken, listing.left_out)
 
 
 def _png(path: Path, *, whole: bool) -> str:

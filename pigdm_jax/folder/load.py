@@ -13,9 +13,9 @@ from pigdm_jax.devices.batches import form
 from pigdm_jax.folder.listing import Entry, Shape
 from pigdm_jax.folder.plan import Job
 from pigdm_jax.operators import Operator
+from pigdm_jax.pictures.decoding import decode
 from pigdm_jax.pictures.opening import digest
 from pigdm_jax.pictures.problems import Case, Degradation
-from pigdm_jax.pictures.reading import read_image
 
 
 class Loaded(NamedTuple):
@@ -53,16 +53,21 @@ def load_picture(job: Job, common: Degradation, shape: Shape, entry: Entry) -> L
     row = Loaded(entry)
     try:
         row = row._replace(digest=digest(entry.path))
-        picture = read_image(entry.path)
-        if picture.shape[:2] != entry.size:
+        decoded = decode(entry.path)
+        if decoded.size != entry.size or decoded.bits != shape.bits:
             raise ValueError(f"{entry.path} has changed its size")
-        pads = [(0, full - n) for full, n in zip(shape.size, entry.size, strict=True)]
-        picture = np.pad(picture, [*pads, (0, 0)], mode="symmetric")
         if request.own_operators:
             degradation = request.degradation(shape.size, entry.path)
             _check_alike(degradation, common)
+        shown = request.show(decoded, degradation)
+        back = request.brings_back(shape.profiled, degradation)
+        if shown.kept.converted and not back:
+            raise ValueError(f"{entry.path} has changed its colour profile")
+        pads = [(0, full - n) for full, n in zip(shape.size, entry.size, strict=True)]
+        picture = np.pad(shown.picture, [*pads, (0, 0)], mode="symmetric")
+        shown = shown._replace(picture=picture)
         noise_key, key = request.keys(row.digest)
-        case = request.case(picture, degradation, noise_key, entry.path)
+        case = request.case(shown, degradation, noise_key, entry.path)
     except ValueError as error:
         return row._replace(error=str(error))
     factor = 1 if request.simulate else request.task.enlargement

@@ -34,6 +34,7 @@ class Job:
       batch: pictures restored at once by this process; None for as many as fit.
       pad: enlarge pictures by reflection to sides that are multiples of this and crop
         their restorations, so that fewer shapes have to be compiled; 1 for none.
+      recursive: restore pictures in sub-folders, too.
       remark: called with remarks for the user.
       progress: called with this process's numbers of finished and of all pictures.
     """
@@ -44,6 +45,7 @@ class Job:
     out: Path
     batch: int | None = None
     pad: int = 1
+    recursive: bool = False
     remark: Callable[[str], None] = print
     progress: Callable[[int, int], None] = lambda done, count: None
 
@@ -65,8 +67,14 @@ def list_checked(job: Job) -> Listing:
     if job.out.resolve() == job.folder.resolve():
         raise ValueError(f"--out {job.out} is the input; choose another folder")
     listing = list_folder(
-        job.folder, job.out, reads_header=job.request.reads_header, pad=job.pad
+        job.folder,
+        job.out,
+        recursive=job.recursive,
+        reads_header=job.request.reads_header,
+        pad=job.pad,
     )
+    if listing.left_out and not jax.process_index():
+        job.remark(f"note: {listing.left_out}")
     errors = []
     for shape, entries in listing.groups.items():
         try:

@@ -9,15 +9,14 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Shaped
 
 from pigdm_jax.folder.listing import Entry
 from pigdm_jax.folder.load import Loaded
 from pigdm_jax.folder.manifest import Manifest
 from pigdm_jax.metrics import METRICS
-from pigdm_jax.pictures.levels import from_uint8
-from pigdm_jax.pictures.results import NOT_FINITE, Restored
-from pigdm_jax.pictures.writing import write_picture
+from pigdm_jax.pictures.results import NOT_FINITE, Restored, as_image
+from pigdm_jax.pictures.writing import remarks_on, write_restored
 
 THREADS = 8
 
@@ -99,19 +98,23 @@ class Writer:
                 self.fail(row.entry, NOT_FINITE, row.digest)
 
     def _write(
-        self, row: Loaded, pixels: UInt8[np.ndarray, "H W 3"], fields: dict[str, Any]
+        self, row: Loaded, pixels: Shaped[np.ndarray, "H W 3"], fields: dict[str, Any]
     ) -> dict[str, Any]:
         height, width = row.size
-        image = from_uint8(pixels[:height, :width])
-        original = None if row.case is None else row.case.original
-        if original is not None:
-            reference = original[:height, :width]
+        image = as_image(pixels[:height, :width])
+        case = row.case
+        assert case is not None  # or there would be no pixels
+        if case.original is not None:
+            reference = case.original[:height, :width]
             fields |= {name: float(f(image, reference)) for name, f in METRICS.items()}
         if row.noise is not None:
             fields["noise"] = row.noise
         place = self.out / row.entry.output
+        notes = [*case.remarks, *remarks_on(place, case.kept)]
+        if notes:
+            fields["notes"] = notes
         place.parent.mkdir(parents=True, exist_ok=True)
-        write_picture(place, image)
+        write_restored(place, image, case.kept)
         return self._line(
             row.entry,
             row.digest,

@@ -30,6 +30,12 @@ def check_mask(image_shape: ImageShape, mask: ArrayLike) -> Float[Array, "H W c"
     """
     shape = np.shape(mask)
     if shape not in (image_shape[:2], (*image_shape[:2], 1), image_shape):
+        if len(shape) == 2:
+            raise ValueError(
+                f"the mask is {shape[0]} x {shape[1]} pixels (height x width), the "
+                f"image that it is for {image_shape[0]} x {image_shape[1]}; make the "
+                "mask as large as the image, pixel for pixel"
+            )
         raise ValueError(
             f"the mask has shape {shape}, the image is {image_shape[0]} x "
             f"{image_shape[1]} with {image_shape[2]} channels; they must agree"

@@ -6,35 +6,51 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from pigdm_jax.pictures.decoding import decode
 from pigdm_jax.pictures.jpeg_files import read_jpeg_header
-from pigdm_jax.pictures.opening import opened
+from pigdm_jax.pictures.levels import from_levels
+
+# Luma, for a kernel in colour.
+LUMA = np.array([0.299, 0.587, 0.114])
 
 
 def read_mask(path: str | Path) -> Float[np.ndarray, "H W"]:
-    """Read a mask: 1 (keep) where it is light, 0 (fill in) where it is dark.
+    """Read a mask: 1 (keep) or 0 (fill in).
+
+    A pixel is kept where red, green and blue are all at least half of white, and it is
+    opaque. So dark and strong colours and what was erased are filled in; white and pale
+    colours are kept.
 
     Raises:
       ValueError: if the file is missing or no picture, or hides no pixel or all.
     """
-    with opened(path) as picture:
-        mask = np.asarray(picture.convert("L")) >= 128
+    decoded = decode(path)
+    # The values of the file, without its profile: a mask is no photo.
+    mask = (from_levels(decoded.pixels) >= 0).all(axis=-1)
+    if decoded.alpha is not None:
+        mask &= from_levels(decoded.alpha) >= 0
     if mask.all() or not mask.any():
         kept = "everything" if mask.all() else "nothing"
         raise ValueError(
-            f"the mask {path} keeps {kept}: paint black the pixels to fill in, white "
-            "the pixels to keep"
+            f"the mask {path} keeps {kept}: paint black, or erase, the pixels to fill "
+            "in, and white, not transparent, the pixels to keep"
         )
-    return mask.astype(np.float32)
+    return np.asarray(mask, np.float32)
 
 
 def read_kernel(path: str | Path) -> Float[np.ndarray, "kh kw"]:
     """Read a blur kernel from a grey picture and scale it to sum 1.
 
+    Transparent pixels count as black, colours as their luma.
+
     Raises:
       ValueError: if the file is missing, no picture, or entirely black.
     """
-    with opened(path) as picture:
-        kernel = np.asarray(picture.convert("L"), np.float64)
+    decoded = decode(path)
+    weights = np.ones(1) if decoded.grey else LUMA
+    kernel: np.ndarray = decoded.pixels @ weights
+    if decoded.alpha is not None:
+        kernel = kernel * decoded.alpha
     if not kernel.any():
         raise ValueError(f"the kernel {path} is entirely black")
     return kernel / kernel.sum()

@@ -11,7 +11,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
 
 from pigdm_jax.core.compilation import typed_jit
 from pigdm_jax.core.types import Image, ImageShape, PRNGKey, Scalar
@@ -20,6 +19,7 @@ from pigdm_jax.operators.composition import Chain
 from pigdm_jax.operators.jpeg_codec import JpegCoefficients
 from pigdm_jax.pictures.clipping import undo_clipping
 from pigdm_jax.pictures.jpeg_files import read_jpeg_coefficients
+from pigdm_jax.pictures.kept import NOTHING_KEPT, Kept, Picture
 from pigdm_jax.pictures.levels import ROUNDING_STD
 from pigdm_jax.pictures.noise_level import estimate_noise
 from pigdm_jax.pictures.parameters import read_parameter
@@ -27,8 +27,6 @@ from pigdm_jax.pictures.task import Task
 from pigdm_jax.problem import Problem, root_mean_square
 from pigdm_jax.samplers.starting import starting_image
 from pigdm_jax.simulation import measure
-
-Picture = Float[np.ndarray, "H W C"]
 
 # Where a pseudoinverse amplifies the rounding of a file by more than this, the rounding
 # counts as noise: an image that agrees with every rounded value would be mostly noise.
@@ -60,11 +58,13 @@ class Case(NamedTuple):
       problem: its operator, measurement and noise.
       original: the clean picture, where it is known.
       remarks: what was assumed, for the user to read.
+      kept: what the restoration's file has of the picture's.
     """
 
     problem: Problem
     original: Picture | None = None
     remarks: tuple[str, ...] = ()
+    kept: Kept = NOTHING_KEPT
 
 
 def _last_noise(task: Task, operator: Operator) -> float | None:
@@ -149,8 +149,8 @@ def degradation_of_file(
         return Degradation(operator, _last_noise(task, operator), remarks)
     if _amplification(operator) > ILL_CONDITIONED:
         remark = (
-            f"the file's rounding to 8 bits counts as noise of {ROUNDING_STD / 2:.4f}, "
-            "since undoing this task amplifies it; --noise sets another level"
+            f"rounding to 8 bits counts as noise of {ROUNDING_STD / 2:.4f}, since "
+            "undoing this task amplifies it; --noise sets another level"
         )
         return Degradation(operator, ROUNDING_STD, (*remarks, remark))
     return Degradation(operator, None, remarks)
@@ -197,7 +197,9 @@ def _noisy(picture: Picture, degradation: Degradation) -> tuple[Picture, Degrada
         )
         remarks = (*remarks, remark)
     if noise_std is not None and noise_std > ROUNDING_STD:
-        picture = np.asarray(undo_clipping(picture, np.float32(noise_std), measured))
+        before = undo_clipping(picture, np.float32(noise_std), measured)
+        # Colours outside of sRGB were not clipped where sRGB ends.
+        picture = np.where(np.abs(picture) > 1, picture, np.asarray(before))
     return picture, Degradation(operator, noise_std, remarks)
 
 

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from pigdm_jax.pictures.figures import deviation_map
-from pigdm_jax.pictures.problems import Case, Picture, pseudoinverse
+from pigdm_jax.pictures.kept import Kept, Picture
+from pigdm_jax.pictures.problems import Case, pseudoinverse
 from pigdm_jax.pictures.results import Restored, mismatch_text
 from pigdm_jax.samplers.records import Trace
 
@@ -20,11 +21,13 @@ class Output(NamedTuple):
       caption: its caption in the figure.
       suffix: suffix of its file name; "" for the restored picture itself.
       picture: the image in [-1, 1].
+      is_restoration: whether it is of the picture's kind, and not a map.
     """
 
     caption: str
     suffix: str
     picture: Picture
+    is_restoration: bool = True
 
 
 class Deviation(NamedTuple):
@@ -51,6 +54,7 @@ class Report(NamedTuple):
       mismatch: mismatch of the first restoration with the measurement, as text.
       deviation: standard deviation of several samples; None for one sample.
       traces: the trace of every sample.
+      kept: what the files of restorations have of the picture's.
     """
 
     outputs: list[Output]
@@ -59,6 +63,7 @@ class Report(NamedTuple):
     mismatch: str
     deviation: Deviation | None
     traces: list[Trace]
+    kept: Kept
 
 
 def report_on(
@@ -78,7 +83,7 @@ def report_on(
     deviation = None
     if len(pictures) > 1:
         std = np.std(pictures, axis=0, ddof=1)
-        outputs.append(Output("std", "std", deviation_map(std)))
+        outputs.append(Output("std", "std", deviation_map(std), False))
         deviation = _deviation(std)
     problem = case.problem
     panels = {} if case.original is None else {"original": case.original}
@@ -91,6 +96,7 @@ def report_on(
         mismatch_text(problem, float(samples[0].mismatch)),
         deviation,
         [sample.trace for sample in samples],
+        case.kept,
     )
 
 

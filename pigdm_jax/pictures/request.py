@@ -10,17 +10,17 @@ import numpy as np
 from pigdm_jax.core.compilation import typed_jit
 from pigdm_jax.core.types import AnyArray, PRNGKey
 from pigdm_jax.devices.memory import check_memory
+from pigdm_jax.pictures.decoding import Decoded, decode
+from pigdm_jax.pictures.kept import Shown, show
 from pigdm_jax.pictures.opening import digest
 from pigdm_jax.pictures.problems import (
     Case,
     Degradation,
-    Picture,
     degradation_of_file,
     degradation_to_simulate,
     measured,
     simulated,
 )
-from pigdm_jax.pictures.reading import read_image
 from pigdm_jax.pictures.task import Task
 from pigdm_jax.priors.base import Prior
 from pigdm_jax.priors.tiling import TiledPrior, fit_prior
@@ -104,20 +104,51 @@ class Request:
             )
         return degradation
 
+    def converts(self, degradation: Degradation) -> bool:
+        """Whether colours are converted to sRGB: not if a quantiser saw others."""
+        return self.simulate or degradation.operator.linear
+
+    def brings_back(self, profiled: bool, degradation: Degradation) -> bool:
+        """Whether restorations are converted to their pictures' colour profile.
+
+        Args:
+          profiled: as `pigdm_jax.pictures.decoding.Header`.
+          degradation: as `degradation` gives it.
+        """
+        return profiled and self.converts(degradation)
+
+    def show(self, decoded: Decoded, degradation: Degradation) -> Shown:
+        """A picture in the colours in which it is restored.
+
+        Args:
+          decoded: its file.
+          degradation: as `degradation` gives it.
+        """
+        return show(
+            decoded, convert=self.converts(degradation), colour=self.task.has_colour
+        )
+
     def case(
-        self, picture: Picture, degradation: Degradation, key: PRNGKey, file: Path
+        self, shown: Shown, degradation: Degradation, key: PRNGKey, file: Path
     ) -> Case:
         """The case of a picture.
 
         Args:
-          picture: its pixels, in [-1, 1].
+          shown: its pixels, and what is kept of its file.
           degradation: as `degradation` gives it.
           key: of simulated noise.
           file: the picture's file.
         """
+        picture, kept, remarks = shown
         if self.simulate:
-            return simulated(picture, degradation, key)
-        return measured(picture, degradation, file if self.reads_header else None)
+            case = simulated(picture, degradation, key)
+            height, width, _ = degradation.operator.image_shape
+            if kept.alpha is not None:
+                kept = kept._replace(alpha=kept.alpha[:height, :width])
+        else:
+            source = file if self.reads_header else None
+            case = measured(picture, degradation, source)
+        return case._replace(kept=kept, remarks=(*remarks, *case.remarks))
 
     def read(self, image: Path) -> tuple[Case, PRNGKey]:
         """A picture's case, and the sampler's key.
@@ -125,15 +156,15 @@ class Request:
         Raises:
           ValueError: if the file is no picture, or the task does not suit it.
         """
-        picture, degradation, noise_key, key = self._open(image)
-        return self.case(picture, degradation, noise_key, image), key
+        shown, degradation, noise_key, key = self._open(image)
+        return self.case(shown, degradation, noise_key, image), key
 
-    def _open(self, image: Path) -> tuple[Picture, Degradation, PRNGKey, PRNGKey]:
+    def _open(self, image: Path) -> tuple[Shown, Degradation, PRNGKey, PRNGKey]:
         """A picture's pixels, degradation, noise key and sampler's key."""
-        picture = read_image(image)
+        decoded = decode(image)
         noise_key, key = self.keys(digest(image))
-        height, width, _ = picture.shape
-        return picture, self.degradation((height, width), image), noise_key, key
+        degradation = self.degradation(decoded.size, image)
+        return self.show(decoded, degradation), degradation, noise_key, key
 
     def prepare(self, image: Path) -> "Prepared":
         """Read a picture and the prior that restores it; check the memory they need.
@@ -142,12 +173,12 @@ class Request:
           ValueError: if the file is no picture, the task or the prior does not suit
             it, or there is not enough memory.
         """
-        picture, degradation, noise_key, key = self._open(image)
+        shown, degradation, noise_key, key = self._open(image)
         image_shape = degradation.operator.restored_shape
         loaded = load_prior(self.prior, label=self.label)
         prior = fit_prior(loaded, image_shape, self.tile)
         check_memory(prior, image_shape)
-        case = self.case(picture, degradation, noise_key, image)
+        case = self.case(shown, degradation, noise_key, image)
         remarks = (*case.remarks, *self.tiling_remarks(prior))
         case = case._replace(remarks=remarks)
         return Prepared(case, prior, key)

@@ -149,6 +149,11 @@ class Task:
         return not last.given.get(last.named.header_parameter)
 
     @property
+    def has_colour(self) -> bool:
+        """Whether grey pictures are given colours."""
+        return any(stage.named.name == "grayscale" for stage in self.stages)
+
+    @property
     def names_stem(self) -> bool:
         """Whether the name of a mask or kernel file depends on the picture's."""
         return any(STEM in name for stage in self.stages for name in stage.files())

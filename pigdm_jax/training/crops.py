@@ -6,7 +6,7 @@ import grain
 import numpy as np
 from jaxtyping import Float
 
-from pigdm_jax.pictures.levels import from_uint8
+from pigdm_jax.pictures.levels import from_levels
 from pigdm_jax.training.config import Phase
 from pigdm_jax.training.photos import Photo
 
@@ -35,7 +35,7 @@ def crop_of(photo: Photo, side: int, rng: np.random.Generator) -> dict[str, np.n
     crop = pixels[row : row + side, column : column + side]
     if rng.random() < 0.5:
         crop = crop[:, ::-1]
-    image: Float[np.ndarray, "side side 3"] = from_uint8(crop)
+    image: Float[np.ndarray, "side side 3"] = from_levels(crop)
     return {"image": image, "label": np.asarray(photo.label, np.int32)}
 
 

@@ -1,7 +1,6 @@
 """The photos to train on, decoded once and kept in memory as uint8."""
 
 import hashlib
-import io
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,9 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
 
-from pigdm_jax.pictures.opening import SUFFIXES
+from pigdm_jax.pictures.decoding import decode
+from pigdm_jax.pictures.formats import SUFFIXES
+from pigdm_jax.pictures.kept import show
+from pigdm_jax.pictures.levels import to_levels
 
 Pixels = UInt8[np.ndarray, "_ _ 3"]
 HALVINGS = 2
@@ -105,12 +106,11 @@ def _files(source: Path) -> Iterator[tuple[str, bytes | Path]]:
 
 
 def _decode(name: str, content: bytes | Path) -> Pixels:
-    stream = io.BytesIO(content) if isinstance(content, bytes) else content
-    try:
-        with Image.open(stream) as picture:
-            return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
-    except OSError as error:
-        raise ValueError(f"{name} cannot be decoded ({error})") from None
+    if isinstance(content, bytes):
+        decoded = decode(name, content)
+    else:
+        decoded = decode(content)
+    return to_levels(show(decoded, convert=True).picture)
 
 
 def _scales(pixels: Pixels, smallest: int) -> tuple[Pixels, ...]:
