@@ -53,7 +53,7 @@ def answers(folder: str) -> None:
 
 def starts(task: str, folder: str) -> None:
     """A first start and warm ones."""
-    command = ["restore", str(PHOTO), "--task", task, "--simulate"]
+    command = ["restore", str(PHOTO), "--task", task, "--simulate", "--overwrite"]
     command += ["--cache", f"{folder}/cache"]
     first = pigdm(*command, cwd=folder)
     warm = min(pigdm(*command, cwd=folder) for _ in range(3))

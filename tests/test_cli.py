@@ -105,7 +105,7 @@ def test_the_noise_of_a_picture_is_estimated(run, tmp_path):
     assert restored.std() < 10
     status, text = run(
         *("restore", "noisy.png", "--task", "super_resolution:2", "--noise", "auto"),
-        *("--steps", "2"),
+        *("--steps", "2", "--overwrite"),
     )
     assert status == 0 and f"noise estimated as {level:.3f}" in text, text
 

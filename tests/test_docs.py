@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from documentation import ROOT, blocks, run_python
@@ -11,6 +12,7 @@ from documentation import ROOT, blocks, run_python
 from pigdm_jax.cli.main import main
 
 DOCS = ROOT / "docs"
+ALL_PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 # tests/test_readme.py runs the five-minute start.
 PAGES = sorted(
     page.relative_to(DOCS).as_posix()
@@ -25,14 +27,33 @@ def test_python_examples_run(page, monkeypatch, tmp_path):
     run_python(DOCS / page)
 
 
-def commands():
-    """Every `pigdm` command line of the pages and of the README, once."""
-    for page in [ROOT / "README.md", *DOCS.rglob("*.md")]:
+def commands(pages=ALL_PAGES):
+    """Every `pigdm` command line of the pages and of the README."""
+    for page in pages:
         for block in blocks(page, "sh") + blocks(page, "bash"):
             for line in block.replace("\\\n", " ").splitlines():
                 words = shlex.split(line.rstrip(" &"), comments=True)
                 if words and words[0] == "pigdm":
                     yield tuple(words[1:])
+
+
+@pytest.mark.parametrize(
+    "page",
+    [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))],
+    ids=lambda page: page.name,
+)
+def test_commands_of_a_page_can_be_typed_in_order(page):
+    """None writes a file that an earlier one wrote: it would be refused."""
+    written = []
+    for command, *words in commands([page]):
+        if command in ("restore", "degrade") and Path(words[0]).suffix:
+            default = f"{Path(words[0]).stem}-{command}d.png"
+            out = words[words.index("--out") + 1] if "--out" in words else default
+            written += [
+                out,
+                out.replace("-restored", "").replace(".png", "-figure.png"),
+            ]
+    assert sorted(set(written)) == sorted(written)
 
 
 def help_of(command):

@@ -5,6 +5,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from pigdm_jax.cli.flags import check_exists, output_path
+from pigdm_jax.pictures.outputs import INPUT, NAMED, check_outputs
 from pigdm_jax.pictures.task import Task
 
 
@@ -14,6 +15,7 @@ def degrade(
     noise: float | None = None,
     seed: int = 0,
     out: Path | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Degrade a clean picture, to try `pigdm restore` on the result.
 
@@ -24,10 +26,13 @@ def degrade(
       seed: seed of the noise.
       out: the .png, .tif or .webp file to write, without loss, or a folder for it;
         default IMAGE-degraded.png.
+      overwrite: replace a file that exists; never the picture itself or a file that the
+        task names.
     """
     check_exists(image)
     Task.check_names(task)
     out = output_path(out, image, "degraded", lossless=True)
+    check_outputs([out], {image: INPUT}, overwrite=overwrite)
 
     from pigdm_jax.cli.console import console
     from pigdm_jax.pictures.formats import check_size
@@ -35,6 +40,8 @@ def degrade(
     from pigdm_jax.pictures.writing import remarks_on, write_restored
 
     request = Request(Task.parse(task).with_noise(noise), simulate=True, seed=seed)
+    named = dict.fromkeys(map(Path, request.task.of(image.stem).files), NAMED)
+    check_outputs([out], named | {image: INPUT}, overwrite=overwrite)
     case, _ = request.read(image)
     for remark in (*case.remarks, *remarks_on(out, case.kept)):
         console.print(f"note: {remark}")

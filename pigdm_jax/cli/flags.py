@@ -175,7 +175,7 @@ def output_path(
 
     Raises:
       ValueError: if it is not a file of a format that is written, in an existing
-        folder, or is the input.
+        folder.
     """
     name = f"{image.stem}-{suffix}.png"
     if out is None:
@@ -190,8 +190,6 @@ def output_path(
         )
     if not out.absolute().parent.is_dir():
         raise ValueError(f"--out: there is no folder {out.absolute().parent}")
-    if out.exists() and image.exists() and out.samefile(image):
-        raise ValueError(f"--out {out} is the input; choose another name")
     return out
 
 

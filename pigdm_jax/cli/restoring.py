@@ -3,6 +3,7 @@
 import dataclasses
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -17,6 +18,13 @@ from pigdm_jax.cli.flags import (
     output_path,
 )
 from pigdm_jax.devices.hosts import Hosts, device_for_each_core
+from pigdm_jax.pictures.outputs import (
+    INPUT,
+    NAMED,
+    check_outputs,
+    suffixes,
+    with_suffix,
+)
 
 if TYPE_CHECKING:
     import pigdm_jax.folder.plan
@@ -33,6 +41,7 @@ def restore(
     plot: bool = False,
     cache: str | None = None,
     out: Path | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Restore damaged pictures, or degrade clean ones and restore them (--simulate).
 
@@ -58,6 +67,8 @@ def restore(
       out: the file to write, .png, .tif, .webp (all without loss) or .jpg (quality 95,
         4:4:4), or a folder for it; default IMAGE-restored.png. The figure is written
         beside it. For a folder of pictures, the output folder.
+      overwrite: replace files that exist and that this command did not write; never the
+        picture itself or a file that the task names.
     """
     check_exists(image)
     flags.check_names()
@@ -72,24 +83,46 @@ def restore(
     if samples < 1:
         raise ValueError(f"--samples must be at least 1, got {samples}")
     out = output_path(out, image, "restored")
+    drawing = _Drawing(image, samples, plot, out, overwrite)
+    drawing.check()
     hosts.join()
     if hosts.are_several:
         raise ValueError("several processes restore a folder together, not one picture")
-    _restore_picture(image, flags, _Drawing(samples, plot, out), cache)
+    _restore_picture(image, flags, drawing, cache)
 
 
 class _Drawing(NamedTuple):
     """How many samples to draw, and where to write them.
 
     Attributes:
+      image: the input.
       samples: number of samples.
       plot: whether to plot their traces.
       out: the file of the restored picture.
+      overwrite: whether files that exist are replaced.
     """
 
+    image: Path
     samples: int
     plot: bool
     out: Path
+    overwrite: bool
+
+    def check(self, named: Iterable[str] = ()) -> None:
+        """Refuse to write over files; before computing, and again before writing.
+
+        Args:
+          named: the files that the task names.
+
+        Raises:
+          ValueError: as `check_outputs`.
+        """
+        outputs = [with_suffix(self.out, suffix) for suffix in suffixes(self.samples)]
+        outputs.append(self.beside("figure"))
+        if self.plot:
+            outputs.append(self.beside("trace"))
+        inputs = dict.fromkeys(map(Path, named), NAMED) | {self.image: INPUT}
+        check_outputs(outputs, inputs, overwrite=self.overwrite)
 
     def beside(self, suffix: str) -> Path:
         """Path of a figure beside the restored picture."""
@@ -143,10 +176,13 @@ def _restore_picture(
 
     if drawing.plot:
         check_can_plot()
+    named = flags.request().task.of(image.stem).files
+    drawing.check(named)
     report, noise_std = _drawn(image, flags, drawing)
     console.print(f"mismatch with the measurement: {report.mismatch}")
     if report.scores:
         console.print(score_table(report.scores))
+    drawing.check(named)
     _write(report, drawing, noise_std)
     remember(name)
 
@@ -205,10 +241,8 @@ def _write(
     from pigdm_jax.pictures.figures import plot_traces, side_by_side
     from pigdm_jax.pictures.writing import write_picture, write_restored
 
-    out = drawing.out
     for output in report.outputs:
-        suffix = f"-{output.suffix}" if output.suffix else ""
-        path = out.with_stem(f"{out.stem}{suffix}")
+        path = with_suffix(drawing.out, output.suffix)
         if output.is_restoration:
             write_restored(path, output.picture, report.kept)
         else:

@@ -154,9 +154,14 @@ class Task:
         return any(stage.named.name == "grayscale" for stage in self.stages)
 
     @property
+    def files(self) -> list[str]:
+        """The files that it names: masks, kernels and JPEG files."""
+        return [name for stage in self.stages for name in stage.files()]
+
+    @property
     def names_stem(self) -> bool:
         """Whether the name of a mask or kernel file depends on the picture's."""
-        return any(STEM in name for stage in self.stages for name in stage.files())
+        return any(STEM in name for name in self.files)
 
     def of(self, stem: str) -> "Task":
         """The task of one picture: `stem`, its name without suffix, replaces {stem}."""
