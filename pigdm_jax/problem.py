@@ -1,15 +1,26 @@
 """An inverse problem: an operator, its measurement, and the noise in it."""
 
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pigdm_jax.core.arrays import (
+    check_finite,
+    given,
+    is_real,
+    known,
+    refuse_pixels,
+)
 from pigdm_jax.core.pytree import pytree_class
 from pigdm_jax.core.types import Image, Measurement, Number, Scalar
-from pigdm_jax.operators.base import Operator
+from pigdm_jax.operators.base import Operator, check_operator
 from pigdm_jax.operators.solve import damped_pinv, is_number
+
+# Noise levels whose squares are neither 0 nor infinite in float32.
+SMALLEST, LARGEST = 1e-18, 1e18
 
 
 @pytree_class
@@ -141,32 +152,25 @@ def check_problem(problem: Problem) -> None:
 
     Raises:
       TypeError: if the operator is not an `Operator`.
-      ValueError: if the measurement has the wrong shape or is not finite, or the noise
-        level has the wrong shape, is out of range or is not None for a non-linear
-        operator.
+      ValueError: if the measurement is no array of real numbers, has the wrong shape,
+        is not finite or has 8-bit pixels, or the noise level has the wrong shape, is
+        out of range or is not None for a non-linear operator.
     """
     operator = problem.operator
-    if not isinstance(operator, Operator):
-        raise TypeError(
-            f"a Problem's operator must be a pigdm_jax.Operator, got {operator!r:.80}"
-        )
-    given = jax.tree.map(jnp.shape, problem.y)
-    if given != operator.measurement_shape:
-        raise ValueError(
-            f"the measurement has shape {given}, but this operator returns shape "
-            f"{operator.measurement_shape} for images of shape {operator.image_shape}"
-        )
-    if not all(np.isfinite(leaf).all() for leaf in _known(problem.y)):
-        raise ValueError("the measurement contains NaN or infinite values")
+    check_operator("a Problem's operator", operator)
+    _check_measurement(problem)
     noise_std = problem.noise_std
+    for leaf in jax.tree.leaves(noise_std):
+        if not is_real(leaf):
+            raise ValueError(
+                f"noise_std must be a finite number from 0 on, got {given(leaf)}"
+            )
+    check_values(problem, problem.noise_per_value)
+    refuse_pixels("the measurement y", problem.y, partial(_largest, operator))
     if noise_std is None:
         return
     if problem.noise_per_value:
         _check_noise_per_value(problem)
-    elif not all(0 <= float(level) < np.inf for level in _known(noise_std)):
-        raise ValueError(
-            f"noise_std must be a finite number from 0 on, got {noise_std}"
-        )
     if not operator.linear and _may_be_positive(noise_std):
         raise ValueError(
             "a noise level needs a linear operator, whose pseudoinverse can be damped; "
@@ -174,40 +178,85 @@ def check_problem(problem: Problem) -> None:
         )
 
 
-def _known(tree: Any) -> list[np.ndarray]:
-    """The arrays of a pytree that are not traced, as NumPy arrays."""
-    leaves = jax.tree.leaves(tree)
-    return [np.asarray(a) for a in leaves if not isinstance(a, jax.core.Tracer)]
+def _check_measurement(problem: Problem) -> None:
+    """Check the types and shapes of a measurement.
+
+    Raises:
+      ValueError: if it is no array of real numbers, or of another shape.
+    """
+    operator, y = problem.operator, problem.y
+    expected = operator.measurement_shape
+    # A list of numbers would be a pytree, too.
+    one = type(expected) is tuple and all(isinstance(n, int) for n in expected)
+    for leaf in [y] if one else jax.tree.leaves(y):
+        if not is_real(leaf):
+            raise ValueError(
+                f"the measurement y must be an array of real numbers, got {given(leaf)}"
+            )
+    shape = jax.tree.map(jnp.shape, y)
+    if shape != expected:
+        raise ValueError(
+            f"the measurement has shape {shape!s:.200}, but this operator returns "
+            f"shape {expected} for images of shape {operator.image_shape}"
+        )
+
+
+def _largest(operator: Operator) -> float:
+    """The largest measured value of a white image; inf if the operator is traced."""
+    white = operator.apply(jnp.ones(operator.image_shape, jnp.float32))
+    values = known(white)
+    if len(values) < len(jax.tree.leaves(white)):
+        return np.inf
+    return max(float(np.abs(a).max(initial=0)) for a in values)
+
+
+def check_values(problems: Problem, noise_per_value: bool) -> None:
+    """Check the values of measurements and noise levels that are not traced.
+
+    Args:
+      problems: one, or many that are stacked.
+      noise_per_value: as of one of them.
+
+    Raises:
+      ValueError: if y is not finite, or a noise level is not a finite number from 0 on;
+        above 0, if there is one for every value.
+    """
+    check_finite("the measurement y", problems.y)
+    noise_std = problems.noise_std
+    for level in known(noise_std):
+        low = SMALLEST if noise_per_value else 0
+        if ((level >= low) & (level <= LARGEST)).all():
+            continue
+        if noise_per_value:
+            raise ValueError(
+                "a noise_std for every value must be finite and above 0; use a small "
+                "one where y is exact"
+            )
+        raise ValueError(
+            f"noise_std must be a finite number from 0 on, got {noise_std}"
+        )
 
 
 def _check_noise_per_value(problem: Problem) -> None:
-    """Check a noise level for every value of y.
+    """Check the shape of a noise level for every value of y.
 
     Raises:
-      ValueError: if its shape is not y's, or a value is not finite and above 0.
+      ValueError: if its shape is not y's.
     """
-    given = jax.tree.map(jnp.shape, problem.noise_std)
+    shape = jax.tree.map(jnp.shape, problem.noise_std)
     expected = jax.tree.map(jnp.shape, problem.y)
-    if given != expected:
+    if shape != expected:
         raise ValueError(
             "noise_std must be None, one number, or one for every value of y; y has "
-            f"shape {expected}, noise_std {given}"
-        )
-    if not all(
-        (a > 0).all() and np.isfinite(a).all() for a in _known(problem.noise_std)
-    ):
-        raise ValueError(
-            "a noise_std for every value must be finite and above 0; use a small one "
-            "where y is exact"
+            f"shape {expected}, noise_std {shape!s:.200}"
         )
 
 
 def _may_be_positive(noise_std: Any) -> bool:
     """Whether a noise level is traced or not all 0."""
     leaves = jax.tree.leaves(noise_std)
-    return len(_known(leaves)) < len(leaves) or any(
-        (a > 0).any() for a in _known(leaves)
-    )
+    values = known(leaves)
+    return len(values) < len(leaves) or any((a > 0).any() for a in values)
 
 
 def difference(problem: Problem, x: Image) -> Measurement:

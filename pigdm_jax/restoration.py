@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from pigdm_jax.core.arrays import check_key, given
 from pigdm_jax.core.compilation import typed_jit
 from pigdm_jax.core.types import Image, ImageShape, PRNGKey, Scalar
 from pigdm_jax.operators import chain, crop
 from pigdm_jax.operators.base import Wider
-from pigdm_jax.priors.base import Prior
+from pigdm_jax.priors.base import Prior, check_prior
 from pigdm_jax.problem import (
     Problem,
     check_needs,
@@ -22,6 +23,7 @@ from pigdm_jax.problem import (
 )
 from pigdm_jax.samplers import Sampler, Trace, default
 from pigdm_jax.samplers.base import Stepwise
+from pigdm_jax.samplers.checks import check_sampler
 from pigdm_jax.samplers.records import OnStep
 from pigdm_jax.samplers.starting import starting_image
 
@@ -95,12 +97,15 @@ def restore(
       the trace.
 
     Raises:
-      TypeError: if prior, problem or sampler is none.
+      TypeError: if prior, problem, key or sampler is none.
       ValueError: if the request makes no sense, before anything is computed.
 
     Reference: Song, Vahdat, Mardani, Kautz, ICLR 2023.
     """
-    sampler = check_request(prior, problem, sampler)
+    check_key("key", key)
+    sampler = check_request(prior, problem, sampler, init)
+    if on_step is not None and not callable(on_step):
+        raise TypeError(f"on_step must be a function, got {given(on_step)}")
     image, record = sample(prior, problem, key, sampler, init=init, on_step=on_step)
     if not trace:
         return image
@@ -217,7 +222,9 @@ def working_shape(prior: Prior, image_shape: ImageShape) -> ImageShape:
     return (height, width, channels)
 
 
-def check_request(prior: Any, problem: Any, sampler: Any = None) -> Sampler:
+def check_request(
+    prior: Any, problem: Any, sampler: Any = None, init: Any = None
+) -> Sampler:
     """Refuse what makes no sense, before anything is computed.
 
     Returns:
@@ -227,12 +234,11 @@ def check_request(prior: Any, problem: Any, sampler: Any = None) -> Sampler:
       TypeError: if prior, problem or sampler is none.
       ValueError: in one sentence.
     """
-    for name, value, kind in (("prior", prior, Prior), ("problem", problem, Problem)):
-        if not isinstance(value, kind):
-            raise TypeError(
-                f"{name} must be a pigdm_jax.{kind.__name__}, got "
-                f"{type(value).__name__}"
-            )
+    check_prior(prior)
+    if not isinstance(problem, Problem):
+        raise TypeError(
+            f"problem must be a pigdm_jax.Problem, got {type(problem).__name__}"
+        )
     check_problem(problem)
     sampler = default(prior, problem) if sampler is None else sampler
     if not isinstance(sampler, Sampler):
@@ -241,8 +247,11 @@ def check_request(prior: Any, problem: Any, sampler: Any = None) -> Sampler:
             f"pigdm_jax.samplers.DDIM(steps=100), got {type(sampler).__name__}"
         )
     name = f"the sampler {sampler.name}"
+    working = working_shape(prior, problem.operator.restored_shape)
+    check_sampler(sampler, working)
     check_needs(name, sampler.needs, problem)
-    working_shape(prior, problem.operator.restored_shape)
+    if init is not None:
+        jax.eval_shape(partial(starting_image, problem, init))
     if prior.sees is not None and prior.seen is None:
         jax.eval_shape(partial(starting_image, problem, prior.sees))
     if isinstance(sampler, Stepwise):

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pigdm_jax.core.arrays import check_image, check_key, is_real
 from pigdm_jax.core.types import Image, PRNGKey
-from pigdm_jax.operators.base import Operator
+from pigdm_jax.operators.base import Operator, check_operator
 from pigdm_jax.problem import Problem, check_problem
 
 
@@ -33,8 +34,10 @@ def measure(
       The problem of restoring x.
 
     Raises:
-      ValueError: if x does not have the operator's image shape, or noise_std is given
-        without a key or for a non-linear operator.
+      TypeError: if the operator is no `Operator`, or the key no key.
+      ValueError: if x does not have the operator's image shape, is not finite or has
+        8-bit pixels, or noise_std is given without a key or for a non-linear operator,
+        or is out of range.
 
     Examples:
       >>> import jax
@@ -49,16 +52,19 @@ def measure(
       >>> 0.7 < float(noisy.y.std()) < 1.3
       True
     """
-    if np.shape(x) != operator.image_shape:
+    check_operator("operator", operator)
+    if is_real(x) and np.shape(x) != operator.image_shape:
         raise ValueError(
             f"the image has shape {np.shape(x)}, the operator's images are "
             f"{operator.image_shape}"
         )
+    check_image("the image x", x)
     x = jnp.asarray(x, jnp.float32)
     if noise_std is None and not operator.draws:
         return Problem(operator, operator.apply(x))
     if key is None:
         raise ValueError("a measurement with noise needs a key; pass key=...")
+    check_key("key", key)
     y = operator.draw(x, key) if operator.draws else operator.apply(x)
     if noise_std is None:
         return Problem(operator, y)
@@ -70,7 +76,7 @@ def measure(
     if not problem.noise_per_value:
         levels *= len(leaves)
     noisy = [
-        leaf + level * jax.random.normal(k, leaf.shape)
+        leaf + level * jax.random.normal(k, leaf.shape, leaf.dtype)
         for k, leaf, level in zip(keys, leaves, levels, strict=True)
     ]
     return dataclasses.replace(problem, y=jax.tree.unflatten(tree, noisy))

@@ -207,7 +207,8 @@ def test_results_that_are_not_finite_cost_a_line_each(folder, tmp_path):
     changed = job(folder, tmp_path / "out")
     summary = run(changed.__class__(**vars(changed) | {"prior": broken}))
     assert (summary.restored, summary.failed) == (0, 7)
-    assert "not finite" in lines(tmp_path / "out")[0]["error"]
+    error = lines(tmp_path / "out")[0]["error"]
+    assert "not finite" in error and "(step 1 of " in error
 
 
 def test_many_sizes_are_padded_to_few(tmp_path):

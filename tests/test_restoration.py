@@ -119,6 +119,20 @@ def test_the_trace_records_each_step(smooth_prior):
     np.testing.assert_array_equal(x, alone)
 
 
+@pytest.mark.parametrize("first", [1, 3, 6])
+def test_the_trace_finds_the_first_step_that_is_not_finite(first):
+    t = Schedule.linear().levels(6)[::-1][first - 1] - 1
+    prior = from_denoiser(lambda x, at: jnp.where(at <= t, jnp.nan, 0.5) * x)
+    problem = measure(ops.super_resolution(SHAPE, 2), image())
+
+    def found(key):
+        return restore(prior, problem, key, DDIM(6), trace=True)[1].first_not_finite
+
+    assert found(KEY) == first
+    keys = jax.random.split(KEY, 2)
+    np.testing.assert_array_equal(jax.vmap(found)(keys), [first, first])
+
+
 def test_the_trace_shows_when_the_pseudoinverse_is_poor(smooth_prior):
     def consistency(operator, y=None):
         problem = Problem(operator, operator.apply(image()) if y is None else y)

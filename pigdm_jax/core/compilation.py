@@ -104,6 +104,8 @@ def typed_jit(
     a call outside of another trace, of positional arguments on the default device,
     loads its executable instead of tracing the function.
 
+    Types are promoted by JAX's standard rules, whatever the user has set.
+
     Args:
       fun: the function.
       tuned: compile with `compiler_options`; under another `jit` they are that one's.
@@ -115,7 +117,9 @@ def typed_jit(
 
     def keyed(*args: Any, kinds: Any, **kwargs: Any) -> Any:
         del kinds
-        return fun(*args, **kwargs)
+        # Spectra multiply real by complex arrays, which "strict" would refuse.
+        with jax.numpy_dtype_promotion("standard"):
+            return fun(*args, **kwargs)
 
     keyed.__name__ = fun.__name__
     inner = jax.jit(keyed, static_argnames=(*names, "kinds"), **options)

@@ -9,6 +9,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, PyTree
 
+from pigdm_jax.core.arrays import check_finite, check_key, given
 from pigdm_jax.core.checks import as_float32
 from pigdm_jax.core.compilation import tuned_jit
 from pigdm_jax.core.types import AnyArray
@@ -21,8 +22,8 @@ from pigdm_jax.devices.programs import (
     joined,
 )
 from pigdm_jax.operators.solve import is_number
-from pigdm_jax.priors.base import Prior
-from pigdm_jax.problem import Problem
+from pigdm_jax.priors.base import Prior, check_prior
+from pigdm_jax.problem import Problem, check_values
 from pigdm_jax.restoration import check_request
 from pigdm_jax.samplers import Sampler, Trace
 
@@ -72,16 +73,22 @@ def restore_batch(
       ValueError: as `restore`, or if problems, keys and conditions are not equally
         many, or the mesh has no such axis.
     """
+    check_prior(prior)
     mesh, axis = auto_mesh(mesh, axis)
     if not isinstance(problems, Problem):
         problems = _stacked(problems)
     conditions = dict(conditions or {})
-    count = len(keys)
+    ys = jax.tree.leaves(problems.y) if np.ndim(keys) == 0 else [keys]
+    count = np.shape(ys[0])[0] if ys and np.ndim(ys[0]) else 1
+    check_key("keys", keys, (count,))
     _check_counts(count, problems, shared_operator, conditions, init)
     shared, mapped = apart(problems, shared_operator)
     first = joined(shared, jax.tree.map(lambda leaf: leaf[0], mapped))
     example = prior.condition(**{name: v[0] for name, v in conditions.items()})
-    sampler = check_request(example, first, sampler)
+    sampler = check_request(example, first, sampler, _first(init))
+    check_values(problems, first.noise_per_value)
+    if init is not None and not isinstance(init, str):
+        check_finite("init", init)
     images = None if init is None or isinstance(init, str) else init
     fill = -count % mesh.shape[axis]
     sharding = NamedSharding(mesh, PartitionSpec(axis))
@@ -147,13 +154,26 @@ def form(tree: PyTree) -> Hashable:
     return kind, tuple(np.shape(leaf) for leaf in leaves)
 
 
+def _first(init: Any) -> Any:
+    """The first image of a batch; a name is for all of them."""
+    return init if init is None or isinstance(init, str) else init[0]
+
+
 def _stacked(problems: Sequence[Problem]) -> Problem:
     """B problems as one with a first axis of B on every leaf.
 
     Raises:
+      TypeError: if one is no problem.
       ValueError: if there is none, or they are not of one kind and shape.
     """
-    problems = list(problems)
+    wrong = [problems]
+    if isinstance(problems, list | tuple):
+        wrong = [one for one in problems if not isinstance(one, Problem)]
+    if wrong:
+        raise TypeError(
+            "problems must be a list of pigdm_jax.Problem, or one that is stacked; got "
+            f"{given(wrong[0])}"
+        )
     if not problems:
         raise ValueError("a batch needs one problem at least")
     if len({form(problem) for problem in problems}) > 1:

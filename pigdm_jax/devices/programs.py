@@ -140,7 +140,9 @@ def compile_batch(
 
 def blank_problem(operator: Operator, noise_std: Number | None = None) -> Problem:
     """A problem of the operator's kind and shape, whose measurement is zeros."""
-    like = jax.eval_shape(lambda: operator.apply(jnp.zeros(operator.image_shape)))
+    like = jax.eval_shape(
+        lambda: operator.apply(jnp.zeros(operator.image_shape, jnp.float32))
+    )
     y = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
     return Problem(operator, y, noise_std)
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from pigdm_jax.folder.listing import Entry
 from pigdm_jax.folder.load import Loaded
 from pigdm_jax.folder.manifest import Manifest
 from pigdm_jax.metrics import METRICS
-from pigdm_jax.pictures.results import NOT_FINITE, Restored, as_image
+from pigdm_jax.pictures.results import Restored, as_image, not_finite
 from pigdm_jax.pictures.writing import remarks_on, write_restored
 
 THREADS = 8
@@ -81,9 +82,7 @@ class Writer:
         """
         duration = seconds.result()
         self.device_seconds += duration
-        pixels, finite, mismatch = jax.device_get(
-            (result.pixels, result.finite, result.mismatch)
-        )
+        pixels, finite, mismatch, trace = jax.device_get(result)
         self.flush()
         for i, row in rows.items():
             if finite[i]:
@@ -95,7 +94,8 @@ class Writer:
                 future = self.threads.submit(self._write, row, pixels[i], fields)
                 self.writing.append(future)
             else:
-                self.fail(row.entry, NOT_FINITE, row.digest)
+                reason = not_finite(jax.tree.map(itemgetter(i), trace))
+                self.fail(row.entry, reason, row.digest)
 
     def _write(
         self, row: Loaded, pixels: Shaped[np.ndarray, "H W 3"], fields: dict[str, Any]

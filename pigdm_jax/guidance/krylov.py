@@ -83,8 +83,8 @@ def krylov_gradient(
         jnp.int32(0),
         residual,
         jnp.zeros_like(denoised.x0),
-        jnp.zeros((products, *residual.shape)),
-        jnp.zeros((products, *denoised.x0.shape)),
+        jnp.zeros((products, *residual.shape), jnp.float32),
+        jnp.zeros((products, *denoised.x0.shape), jnp.float32),
     )
     if products == 1:
         return iterate(start).gradient

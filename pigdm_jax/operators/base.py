@@ -1,6 +1,7 @@
 """The base class of operators: a measurement h and its pseudoinverse."""
 
 import abc
+import math
 import operator as python_operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -138,7 +139,7 @@ class Operator(abc.ABC):
         """The singular value decomposition; None if it is not known."""
         if self.tight is None:
             return None
-        root = np.sqrt(self.tight)
+        root = math.sqrt(self.tight)
         return Spectrum(
             jnp.float32(root),
             lambda x: self.apply(x) / root,
@@ -280,6 +281,16 @@ def refuse_damping(damping: Damping) -> None:
         "this operator is not linear, so its pseudoinverse cannot be damped by a "
         "noise level; use 0"
     )
+
+
+def check_operator(name: str, operator: Any) -> None:
+    """Check that an argument is an operator.
+
+    Raises:
+      TypeError: if it is none.
+    """
+    if not isinstance(operator, Operator):
+        raise TypeError(f"{name} must be a pigdm_jax.Operator, got {operator!r:.80}")
 
 
 def check_image_shape(image_shape: Any) -> tuple[int, int, int]:

@@ -32,8 +32,11 @@ class CircularBlur(Operator):
     def pinv(self, y: Image, damping: Damping = 0.0) -> Image:
         """Division by the kernel's transform, where above rtol times its maximum."""
         size = jnp.abs(self.transform)
-        phase = jnp.conj(self.transform) / jnp.where(size > 0, size, 1)
-        return self.filtered(y, phase * spectral_gain(size, damping, self.rtol))
+        phase = jnp.conj(self.transform) / jnp.where(size > 0, size, 1).astype(
+            self.transform.dtype
+        )
+        gain = spectral_gain(size, damping, self.rtol)
+        return self.filtered(y, phase * gain.astype(phase.dtype))
 
     @property
     def spectrum(self) -> Spectrum:

@@ -84,7 +84,7 @@ class Jpeg(Operator):
     def _offset(self) -> JpegCoefficients:
         """The coefficients of a file for the image 0, not quantised."""
         height, width, _ = self.image_shape
-        luma = transform(jnp.full((height, width), 127.5 - 128))
+        luma = transform(jnp.full((height, width), 127.5 - 128, jnp.float32))
         return _coefficients(luma, *[0.0] * (self.image_shape[2] - 1))
 
     def relaxed(self, y: JpegCoefficients) -> Relaxation:

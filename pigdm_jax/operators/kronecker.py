@@ -91,7 +91,7 @@ class Separable(Operator):
 
     @property
     def _values(self) -> Float[Array, "h w c"]:
-        values = jnp.ones((1, 1, 1))
+        values = jnp.ones((1, 1, 1), jnp.float32)
         for axis, factor in enumerate(self.factors):
             if factor is not None:
                 shape = [1, 1, 1]

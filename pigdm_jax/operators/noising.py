@@ -39,7 +39,7 @@ class Noise(Operator):
 
     def draw(self, x: Image, key: PRNGKey) -> Image:
         """The image with noise."""
-        return x + self.std * jax.random.normal(key, jnp.shape(x))
+        return x + self.std * jax.random.normal(key, jnp.shape(x), jnp.float32)
 
     def nearest(self, x: Image, y: Image) -> Image:
         """The image x itself: with noise, any image may become y."""

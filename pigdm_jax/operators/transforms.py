@@ -56,7 +56,9 @@ class WalshHadamard(Transform):
     def pinv(self, y: Float[Array, "m C"], damping: Damping = 0.0) -> Image:
         """H^T y / (1 + damping)."""
         height, width, channels = self.image_shape
-        coefficients = jnp.zeros((height * width, channels)).at[self.rows].set(y)
+        coefficients = (
+            jnp.zeros((height * width, channels), jnp.float32).at[self.rows].set(y)
+        )
         flat = hadamard(coefficients) * self.signs[:, None]
         return flat.reshape(self.image_shape) / (1 + check_damping(damping))
 
@@ -72,7 +74,8 @@ class Fourier(Transform):
 
     def apply(self, x: Image) -> Float[Array, "H W C 2"]:
         """Real and imaginary parts of the orthonormal 2-D FFT, 0 where not measured."""
-        spectrum = self.mask * jnp.fft.fft2(x, axes=(0, 1), norm="ortho")
+        spectrum = jnp.fft.fft2(x, axes=(0, 1), norm="ortho")
+        spectrum = jnp.asarray(self.mask, spectrum.dtype) * spectrum
         return jnp.stack([spectrum.real, spectrum.imag], axis=-1)
 
     def pinv(self, y: Float[Array, "H W C 2"], damping: Damping = 0.0) -> Image:
@@ -80,7 +83,8 @@ class Fourier(Transform):
         eigenvalues = self._eigenvalues
         damping = check_damping(damping)
         gain = self.mask / jnp.where(eigenvalues > 0, eigenvalues + damping, 1)
-        return self._synthesise(gain * jax.lax.complex(y[..., 0], y[..., 1]))
+        real, imaginary = gain * y[..., 0], gain * y[..., 1]
+        return self._synthesise(jax.lax.complex(real, imaginary))
 
     @property
     def spectrum(self) -> Spectrum:
@@ -217,9 +221,9 @@ def cartesian_mask(
     distance = np.minimum(np.arange(width), width - np.arange(width))
     lowest = np.argsort(distance, kind="stable")[: max(round(center * width), 1)]
     # The columns in the centre have the lowest priority values, so they come first.
-    priority = jax.random.uniform(as_key(key), (width,)).at[lowest].set(-1)
+    priority = jax.random.uniform(as_key(key), (width,), jnp.float32).at[lowest].set(-1)
     number = max(round(width / acceleration), len(lowest))
-    columns = jnp.zeros(width).at[jnp.argsort(priority)[:number]].set(1)
+    columns = jnp.zeros(width, jnp.float32).at[jnp.argsort(priority)[:number]].set(1)
     return jnp.broadcast_to(columns[:, None], (height, width, 1))
 
 

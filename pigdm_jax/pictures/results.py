@@ -19,8 +19,9 @@ from pigdm_jax.samplers.base import Sampler
 from pigdm_jax.samplers.records import OnStep, Trace
 
 NOT_FINITE = (
-    "the restoration is not finite: the sampler as asked for is unstable with this "
-    "prior and task; the default one, or --sampler ddim with more steps, is safer"
+    "the restoration is not finite: the sampler as asked for is unstable with "
+    "this prior and task; the default one, or --sampler ddim with more steps, is safer"
+    "{where}"
 )
 
 
@@ -125,8 +126,22 @@ def restore_picture(
     image, trace = restore(prior, problem, key, sampler, trace=True, on_step=on_step)
     result = finish_for(kept.bits, kept.converted)(problem, image, trace)
     if not result.finite:
-        raise ValueError(NOT_FINITE)
+        raise ValueError(not_finite(trace))
     return result
+
+
+def not_finite(trace: Trace) -> str:
+    """The error for a restoration that is not finite, with the step where it began.
+
+    Args:
+      trace: of one picture.
+    """
+    step, steps = int(trace.first_not_finite), len(trace.t)
+    return NOT_FINITE.format(
+        where=f" (step {step} of {steps} is the first with NaN or infinity)"
+        if step
+        else ""
+    )
 
 
 def mismatch_text(problem: Problem, mismatch: float) -> str:

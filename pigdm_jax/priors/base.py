@@ -5,12 +5,28 @@ from typing import Any
 
 from jaxtyping import Int
 
+from pigdm_jax.core.arrays import given
 from pigdm_jax.core.types import AnyArray, Image, ImageShape, Number
 from pigdm_jax.priors.schedule import Schedule
 
 Timestep = Number
 # The images that a prior may take besides x_t; see `Prior.sees`.
 SEEN = ("pinv", "upsample")
+
+
+def check_prior(prior: Any) -> None:
+    """Check that an argument is a prior with a schedule.
+
+    Raises:
+      TypeError: if it is none.
+    """
+    if not isinstance(prior, Prior):
+        raise TypeError(f"prior must be a pigdm_jax.Prior, got {given(prior)}")
+    if not isinstance(prior.schedule, Schedule):
+        raise TypeError(
+            "a prior's schedule must be a pigdm_jax.Schedule, got "
+            f"{given(prior.schedule)}"
+        )
 
 
 class Prior(abc.ABC):

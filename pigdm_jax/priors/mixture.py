@@ -73,7 +73,7 @@ class MixturePrior(Prior):
         """Draw one image, (H, W, C), from the mixture; use `jax.vmap` for more."""
         which_key, key = jax.random.split(key)
         k = jax.random.categorical(which_key, self.log_weights)
-        z = jax.random.normal(key, self.eigenvalues[k].shape)
+        z = jax.random.normal(key, self.eigenvalues[k].shape, jnp.float32)
         deviation = self.eigenvectors[k] @ (jnp.sqrt(self.eigenvalues[k]) * z)
         return (self.means[k] + deviation).reshape(self.image_shape)
 

@@ -101,7 +101,7 @@ def _independent_rows(
     Both are multiplied by the left singular vectors, which keeps white noise white.
     """
     n = int(np.prod(operator.image_shape))
-    units = jnp.eye(n).reshape(n, *operator.image_shape)
+    units = jnp.eye(n, dtype=jnp.float32).reshape(n, *operator.image_shape)
     rows = jax.vmap(lambda x: ravel_pytree(operator.apply(x))[0])(units)
     u, singular, vt = np.linalg.svd(np.asarray(rows, np.float64).T, full_matrices=False)
     kept = singular > RANK_TOLERANCE * singular.max(initial=0)

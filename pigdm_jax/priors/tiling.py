@@ -113,7 +113,7 @@ class TiledPrior(Prior):
         total = np.zeros(x_t.shape[:2])
         np.add.at(total, at, weight)
         weight = (weight / total[at])[..., None].astype(np.float32)
-        return jnp.zeros(x_t.shape).at[at].add(weight * eps)
+        return jnp.zeros(x_t.shape, jnp.float32).at[at].add(weight * eps)
 
 
 def tiled(prior: Prior, tile: int, overlap: int, *, chunk: int = 4) -> TiledPrior:

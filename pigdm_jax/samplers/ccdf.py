@@ -61,7 +61,7 @@ class CCDF(Spaced):
         """A DDIM step, then the noisy measurement in the operator's row space."""
         denoised, residual = evaluate(prior, problem, state, step)
         x_s = ddim_update(denoised.x0, denoised.eps, step, self.eta, key)
-        noise = jax.random.normal(jax.random.fold_in(key, 1), state.shape)
+        noise = jax.random.normal(jax.random.fold_in(key, 1), state.shape, jnp.float32)
         operator = problem.operator
         known = jnp.sqrt(step.a_s) * operator.pinv(problem.y)
         seen = operator.pinv(operator.apply(jnp.sqrt(step.b_s) * noise - x_s))

@@ -95,7 +95,8 @@ def step_factors(
     factor = partial(_integrating_factor, s_s, d2, noise, strength, lam, adaptive)
     width = s_t - s_s
     nodes, weights = (
-        part.reshape(-1, *(1 for _ in jnp.shape(value))) for part in _graded_rule()
+        part.astype(np.float32).reshape(-1, *(1 for _ in jnp.shape(value)))
+        for part in _graded_rule()
     )
     s = s_s + nodes * width
     p: Any = w * s**2 / (1 + s**2) if adaptive else w

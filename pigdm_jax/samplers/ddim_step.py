@@ -44,7 +44,7 @@ def ddim_coefficients(step: Step, eta: Number) -> tuple[jax.Array, jax.Array]:
 def ddim_update(x0: Image, eps: Image, step: Step, eta: Number, key: PRNGKey) -> Image:
     """DDIM's step, x_s = sqrt(a_s) x0 + c1 z + c2 eps, with fresh noise z."""
     c1, c2 = ddim_coefficients(step, eta)
-    z = jax.random.normal(key, x0.shape)
+    z = jax.random.normal(key, x0.shape, jnp.float32)
     return jnp.sqrt(step.a_s) * x0 + c1 * z + c2 * eps
 
 
@@ -57,7 +57,7 @@ def renoise(x_t: Image, x0: Image, step: Step, eta: Number, key: PRNGKey) -> Ima
     Reference: Zhu et al. 2023 (DiffPIR), equation 15.
     """
     eps = (x_t - jnp.sqrt(step.a_t) * x0) / jnp.sqrt(step.b_t)
-    z = jax.random.normal(key, x_t.shape)
+    z = jax.random.normal(key, x_t.shape, jnp.float32)
     noise = eta * z + root(1 - eta**2) * eps
     return jnp.sqrt(step.a_s) * x0 + root(step.b_s) * noise
 

@@ -63,7 +63,7 @@ class DDNM(Spaced):
     ) -> tuple[Image, Info]:
         """A DDIM step from the fitted prediction and the unchanged predicted noise."""
         denoised, residual = evaluate(prior, problem, state, step)
-        z = jax.random.normal(key, state.shape)
+        z = jax.random.normal(key, state.shape, jnp.float32)
         x_s, x0 = fit_and_noise(
             problem, denoised.x0, denoised.eps, z, step, self.eta, self.eta
         )

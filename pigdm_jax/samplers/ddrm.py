@@ -85,7 +85,7 @@ class DDRM(Spaced):
         noise = noise_in_spectrum(spectrum, problem.sigma)
         known = spectrum.analyse(problem.operator.pinv(problem.y))
         x0, eps = split(spectrum, denoised.x0), split(spectrum, denoised.eps)
-        z = split(spectrum, jax.random.normal(key, state.shape))
+        z = split(spectrum, jax.random.normal(key, state.shape, jnp.float32))
         carried = root(1 - eta**2) * sigma
         # The deviation of H+ y from the prediction, as noise of unit variance.
         error = (known - x0.measured) / jnp.where(noise > 0, noise, 1)

@@ -70,7 +70,9 @@ def _denoise(
         # Pixels that fill up a size that the prior takes. `init` is the damped
         # pseudoinverse, which for an orthogonal operator is y divided by this.
         damped = 1 + sigma**2
-        measured = operator.pinv(operator.apply(jnp.ones(operator.image_shape)))
+        measured = operator.pinv(
+            operator.apply(jnp.ones(operator.image_shape, jnp.float32))
+        )
         noisy = noisy + (1 - measured) * damped * init
     # The step whose noise is that of y, after scaling: between two of the network's.
     levels = jnp.asarray(prior.schedule.sigma, jnp.float32)

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from jaxtyping import Array, Float, PyTree
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PyTree
 
-from pigdm_jax.core.types import Image, Scalar
+from pigdm_jax.core.types import AnyArray, Image, Scalar
 
 
 class Info(NamedTuple):
@@ -72,3 +73,24 @@ class Trace(NamedTuple):
     guidance_norm: Float[Array, "*batch n"]
     consistency: Float[Array, "*batch"] | None = None
     estimate: PyTree | None = None
+
+    @property
+    def first_not_finite(self) -> Int[AnyArray, "*batch"]:
+        """The first step, 1 .. n, with NaN or infinite numbers; 0 if there is none.
+
+        The cause is the prior or the guidance in that step, or the step before it.
+
+        Examples:
+          >>> import jax, numpy as np, pigdm_jax as pj
+          >>> import jax.numpy as jnp
+          >>> prior = pj.from_eps(lambda x_t, t: jnp.where(t < 500, jnp.nan, x_t))
+          >>> operator = pj.operators.super_resolution((4, 4, 1), 2)
+          >>> problem = pj.measure(operator, np.ones((4, 4, 1)))
+          >>> sampler, key = pj.samplers.DDIM(steps=4), jax.random.key(0)
+          >>> _, trace = pj.restore(prior, problem, key, sampler, trace=True)
+          >>> int(trace.first_not_finite)
+          3
+        """
+        rows = jnp.stack([self.residual, self.x0_norm, self.guidance_norm])
+        wrong = ~jnp.isfinite(rows).all(0)
+        return jnp.where(wrong.any(-1), jnp.argmax(wrong, -1) + 1, 0)

@@ -82,7 +82,7 @@ class REDDiff(Spaced):
         key: PRNGKey,
     ) -> tuple[REDDiffState, Info]:
         """One step of Adam on the data term and the score-matching loss."""
-        z = jax.random.normal(key, state.image.shape)
+        z = jax.random.normal(key, state.image.shape, jnp.float32)
         noisy = jnp.sqrt(step.a_t) * state.image + jnp.sqrt(step.b_t) * z
         denoised, residual = evaluate(prior, problem, noisy, step)
         measured, transpose = jax.vjp(problem.operator.apply, state.image)

@@ -91,7 +91,7 @@ class SNIPS(Spaced):
         noise = noise_in_spectrum(spectrum, problem.sigma) ** 2
         known = spectrum.analyse(problem.operator.pinv(problem.y))
         x, x0 = split(spectrum, state.x), split(spectrum, denoised.x0)
-        z = split(spectrum, jax.random.normal(key, state.x.shape))
+        z = split(spectrum, jax.random.normal(key, state.x.shape, jnp.float32))
         # At levels with more noise than the measurement, x is the measurement plus the
         # rest of the noise. At other levels the two are independent sources. Each
         # formula gets a finite value where the other applies, because the gradient of

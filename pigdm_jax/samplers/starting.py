@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from pigdm_jax.core.arrays import check_image, is_real
 from pigdm_jax.core.types import Image, ImageShape, Number, PRNGKey
 from pigdm_jax.operators.solve import damped_pinv
 from pigdm_jax.problem import Problem
@@ -12,7 +13,7 @@ def starting_sample(
     key: PRNGKey, shape: ImageShape, alpha_bar: Number, init: Image | None
 ) -> Image:
     """Pure noise z, or sqrt(alpha_bar) init + sqrt(1 - alpha_bar) z."""
-    z = jax.random.normal(jax.random.fold_in(key, 0), shape)
+    z = jax.random.normal(jax.random.fold_in(key, 0), shape, jnp.float32)
     if init is None:
         return z
     return jnp.sqrt(alpha_bar) * init + jnp.sqrt(1 - alpha_bar) * z
@@ -34,11 +35,12 @@ def starting_image(problem: Problem, init: str | Image) -> Image:
     """
     operator, y = problem.operator, problem.y
     if not isinstance(init, str):
-        if jnp.shape(init) != operator.image_shape:
+        if is_real(init) and jnp.shape(init) != operator.image_shape:
             raise ValueError(
                 f"init has shape {jnp.shape(init)}, but the operator's images are "
                 f"{operator.image_shape}"
             )
+        check_image("init", init)
         return jnp.asarray(init, jnp.float32)
     if init == "pinv":
         return damped_pinv(operator, y, problem.noise_std, 1.0)
