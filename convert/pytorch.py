@@ -19,7 +19,7 @@ LEGACY_VERSION = 1001
 
 # Largest size of a pickle. It has only names and shapes, about 100 kB in the largest
 # public checkpoints. Time and memory of reading it are proportional to its size.
-LARGEST_PICKLE = 2**22
+LARGEST_PICKLE = 2**20
 
 # By storage: position of its numbers in the file, and their size in bytes.
 Places = Mapping[str, tuple[int, int]]

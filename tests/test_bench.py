@@ -42,8 +42,8 @@ def test_a_batch_is_timed(smooth_prior):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"batch": 0}, "--batch must be at least 1, got 0"),
-        ({"steps": -1}, "--steps must be at least 1, got -1"),
+        ({"batch": 0}, "--batch must be a whole number from 1 to 1000, got 0"),
+        ({"steps": -1}, "--steps must be a whole number from 1 to 1000"),
         ({"size": 30}, "--size must be a multiple of 4, got 30"),
     ],
 )

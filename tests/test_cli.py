@@ -257,7 +257,7 @@ BAD = {
         ["photo.png", "--task", "grayscale | denoise:0.1", "--noise", "0.2"],
         "given twice",
     ),
-    "half a host": (["photo.png", "--task", "jpeg:9", "--process", "1"], "go together"),
+    "half a host": ([".", "--task", "jpeg:9", "--process", "1"], "go together"),
     "folder's samples": ([".", "--task", "jpeg:9", "--samples", "2"], "not a folder"),
     "samples": (["photo.png", "--task", "jpeg:9", "--samples", "0"], "at least 1"),
     "ending": (["photo.png", "--task", "jpeg:9", "--out", "x.bmp"], ".png"),

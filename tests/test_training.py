@@ -327,7 +327,7 @@ def test_a_condition_makes_a_prior_for_its_task(photos, tmp_path, monkeypatch):
         ({"crop": (8, 16)}, "crop and crop_shares go together"),
         ({"crop": (9,)}, "multiples of 2"),
         ({"channels": 48}, "multiple of 32"),
-        ({"steps": 0}, "steps must be at least 1"),
+        ({"steps": 0}, "steps must be a whole number from 1"),
         ({"crop_shares": (0.5,)}, "add up to 1"),
         ({"ema": 1.0}, "ema must be at least 0 and below 1"),
         ({"crop": (64,)}, "no photo with sides of at least 64 pixels"),

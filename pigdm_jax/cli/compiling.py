@@ -28,6 +28,8 @@ def compile_ahead(
     """
     check_exists(image)
     flags.check_names()
+    if not image.is_dir():
+        folder_flags.check_unused()
     if cache == "none":
         raise ValueError("--cache none keeps nothing; leave it out")
     if image.is_dir():

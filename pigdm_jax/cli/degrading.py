@@ -43,6 +43,8 @@ def degrade(
     named = dict.fromkeys(map(Path, request.task.of(image.stem).files), NAMED)
     check_outputs([out], named | {image: INPUT}, overwrite=overwrite)
     case, _ = request.read(image)
+    if seed and case.problem.noise_std is None and not case.problem.operator.draws:
+        raise ValueError("--seed is that of the noise, and there is none; see --noise")
     for remark in (*case.remarks, *remarks_on(out, case.kept)):
         console.print(f"note: {remark}")
     picture = case.problem.operator.to_picture(case.problem.y)

@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pigdm_jax.core.paths import check_name_fits, check_readable
 from pigdm_jax.pictures.formats import WRITTEN
 from pigdm_jax.pictures.task import Task
 
@@ -122,6 +123,17 @@ class FolderFlags:
     pad: int = 1
     recursive: bool = False
 
+    def check_unused(self) -> None:
+        """Refuse these flags where there is no folder.
+
+        Raises:
+          ValueError: if one is given.
+        """
+        if self != FolderFlags():
+            raise ValueError(
+                "--batch, --pad and --recursive are for a folder, not one picture"
+            )
+
     def job(
         self,
         folder: Path,
@@ -153,13 +165,12 @@ class FolderFlags:
 
 
 def check_exists(path: Path) -> None:
-    """Refuse an input that does not exist.
+    """Refuse an input that is neither a file nor a folder.
 
     Raises:
-      ValueError: if there is no such file or folder.
+      ValueError: if it is not.
     """
-    if not path.exists():
-        raise ValueError(f"there is no file {path}")
+    check_readable(path)
 
 
 def output_path(
@@ -190,6 +201,8 @@ def output_path(
         )
     if not out.absolute().parent.is_dir():
         raise ValueError(f"--out: there is no folder {out.absolute().parent}")
+    # The longest name of a file that is written beside it, while it is written.
+    check_name_fits(out.with_name(f".{out.stem}-figure.{2**22}.tmp.png"))
     return out
 
 

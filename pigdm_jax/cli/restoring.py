@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     import pigdm_jax.pictures.report
     import pigdm_jax.pictures.request
 
+MOST_SAMPLES = 1000  # which are kept in memory
+
 
 def restore(
     image: Positional[Path],
@@ -80,14 +82,14 @@ def restore(
         hosts.join()
         _restore_folder(image, flags, folder_flags, cache, out)
         return
-    if samples < 1:
-        raise ValueError(f"--samples must be at least 1, got {samples}")
+    if not 1 <= samples <= MOST_SAMPLES:
+        raise ValueError(f"--samples must be from 1 to {MOST_SAMPLES}, got {samples}")
+    folder_flags.check_unused()
+    if hosts != Hosts():
+        raise ValueError("several processes restore a folder together, not one picture")
     out = output_path(out, image, "restored")
     drawing = _Drawing(image, samples, plot, out, overwrite)
     drawing.check()
-    hosts.join()
-    if hosts.are_several:
-        raise ValueError("several processes restore a folder together, not one picture")
     _restore_picture(image, flags, drawing, cache)
 
 
@@ -206,11 +208,17 @@ def _drawn(
     from pigdm_jax.pictures.report import report_on
     from pigdm_jax.pictures.results import restore_picture
     from pigdm_jax.pictures.writing import remarks_on
+    from pigdm_jax.samplers import Denoiser
 
     request = flags.request()
     prepared = request.prepare(image)
     case, prior = prepared.case, prepared.prior
     sampler = request.sampler_for(prior, case.problem)
+    if samples > 1 and isinstance(sampler, Denoiser):
+        raise ValueError(
+            "the denoiser has one result, the mean of all images, so --samples has no "
+            "effect; add --aim detail to draw samples"
+        )
     height, width, _ = case.problem.operator.image_shape
     check_size(drawing.out, height, width)
     console.print(

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from pigdm_jax.core.checks import check_count
 from pigdm_jax.devices.hosts import device_for_each_core
 from pigdm_jax.weights.names import find_prior
 
@@ -26,10 +27,11 @@ def bench(
       rounds: number of timed rounds, after one to warm up; their median is reported.
     """
     for name, value in (("batch", batch), ("steps", steps), ("rounds", rounds)):
-        if value < 1:
-            raise ValueError(f"--{name} must be at least 1, got {value}")
-    if size < 4 or size % 4:
-        raise ValueError(f"--size must be a multiple of 4, got {size}")
+        check_count(f"--{name}", value, 1, 1000)
+    if not 4 <= size <= 2**16 or size % 4:
+        raise ValueError(
+            f"--size must be a multiple of 4 from 4 to {2**16}, got {size}"
+        )
     find_prior(prior)
     if batch > 1:
         device_for_each_core()

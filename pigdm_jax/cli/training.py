@@ -30,6 +30,7 @@ def train(
     if importlib.util.find_spec("tensorboardX") is None:
         raise ValueError("training needs tensorboardX: pip install 'pigdm-jax[train]'")
 
+    config.check()
     hosts.join()
     from pigdm_jax.cli.console import TrainingBar, console
     from pigdm_jax.training.loop import train as run

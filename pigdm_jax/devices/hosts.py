@@ -9,6 +9,7 @@ import os
 
 # A process that has finished waits this long for the others at the end.
 PATIENCE_SECONDS = 7 * 24 * 3600
+MOST_PROCESSES = 2**16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Hosts:
         given = [flag is not None for flag in by_hand]
         if any(given) and not all(given):
             raise ValueError("--coordinator, --processes and --process go together")
+        self._check_ranges()
         if not self.distributed and not all(given):
             return
         import jax
@@ -57,6 +59,26 @@ class Hosts:
                 f"the other processes were not found ({why}); give each --coordinator, "
                 "--processes and --process"
             ) from None
+
+    def _check_ranges(self) -> None:
+        """Refuse numbers with which the processes would wait for each other forever.
+
+        Raises:
+          ValueError: if one is out of range.
+        """
+        if self.coordinator is None or self.processes is None or self.process is None:
+            return
+        host, _, port = self.coordinator.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port[:6]) < 2**16:
+            raise ValueError(f"--coordinator is HOST:PORT, got {self.coordinator}")
+        if not 1 <= self.processes <= MOST_PROCESSES:
+            raise ValueError(
+                f"--processes must be from 1 to {MOST_PROCESSES}, got {self.processes}"
+            )
+        if not 0 <= self.process < self.processes:
+            raise ValueError(
+                f"--process must be from 0 to {self.processes - 1}, got {self.process}"
+            )
 
 
 def device_for_each_core() -> None:

@@ -180,6 +180,8 @@ class Request:
         check_memory(prior, image_shape)
         case = self.case(shown, degradation, noise_key, image)
         remarks = (*case.remarks, *self.tiling_remarks(prior))
+        if self.tile and self.tile >= max(image_shape[:2]):
+            remarks += (f"one window of --tile {self.tile} holds the whole picture",)
         case = case._replace(remarks=remarks)
         return Prepared(case, prior, key)
 

@@ -40,7 +40,7 @@ def default(
         what looked best: "fidelity" for denoising, "detail" for everything else.
 
     Raises:
-      ValueError: if the aim is unknown.
+      ValueError: if the aim is unknown, or the steps have no effect.
 
     Examples:
       >>> import numpy as np, pigdm_jax as pj
@@ -58,6 +58,11 @@ def default(
     if noisy and problem.operator.orthogonal:
         if aim == "detail" or (aim is None and steps is not None):
             return DDNM(steps=count, spacing="quadratic", eta=0.6)
+        if steps is not None:
+            raise ValueError(
+                "denoising with the aim of fidelity takes one evaluation; leave out "
+                "the number of steps, or choose detail"
+            )
         return Denoiser()
     if can_relax(problem):
         sampler: Sampler = Relaxed(Fitted(steps=count, start=START))

@@ -2,12 +2,17 @@
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from pigdm_jax.core.checks import check_count
 
 if TYPE_CHECKING:
     import pigdm_jax.networks.adm.unet
     import pigdm_jax.priors.schedule
+
+LARGEST_COUNT = 10**12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +44,7 @@ class TrainConfig:
       crop: sides of the training crops, one after another.
       crop_shares: the fraction of the steps for each crop size.
       init: start from the weights of this prior, a shipped one's name or a folder; its
-        network is used as it is, and the flags of the network are ignored.
+        network is used as it is, and flags of the network are refused.
       channels: width of the network's first level.
       channel_mult: width of each level, as a multiple of channels.
       blocks: residual blocks in each level.
@@ -150,10 +155,9 @@ class TrainConfig:
           ValueError: if one is out of range.
         """
         for name in ("steps", "batch", "log_every", "save_every", "sample_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"{name} must be at least 1, got {getattr(self, name)}"
-                )
+            check_count(name, getattr(self, name), 1, LARGEST_COUNT)
+        check_count("warmup", self.warmup, 0, LARGEST_COUNT)
+        check_count("seed", self.seed, 0, 2**32 - 1)
         if len(self.crop) != len(self.crop_shares):
             raise ValueError(
                 f"crop and crop_shares go together, got {len(self.crop)} sizes and "
@@ -161,21 +165,46 @@ class TrainConfig:
             )
         if abs(sum(self.crop_shares) - 1) > 1e-6 or min(self.crop_shares) < 0:
             raise ValueError(f"crop_shares must add up to 1, got {self.crop_shares}")
-        if self.channels < 32 or self.channels % 32:
+        self._check_network_flags()
+        if not 32 <= self.channels <= 4096 or self.channels % 32:
             raise ValueError(
-                f"channels must be a multiple of 32, for the group norms, got "
-                f"{self.channels}"
+                f"channels must be a multiple of 32, up to 4096, got {self.channels}"
             )
         for name, low, high in (
             ("ema", 0, 1),
             ("held_out", 0, 0.5),
             ("lr", 0, 1),
+            ("weight_decay", 0, 1),
+            ("clip", 0, math.inf),
             ("decay", 0, 1 + 1e-9),
         ):
             if not low <= getattr(self, name) < high:
                 raise ValueError(
                     f"{name} must be at least {low} and below {high}, got "
                     f"{getattr(self, name)}"
+                )
+
+    def _check_network_flags(self) -> None:
+        """Refuse sizes that no network has, and flags that `init` makes useless.
+
+        Raises:
+          ValueError: if one is out of range, or has no effect.
+        """
+        check_count("blocks", self.blocks, 1, 64)
+        for name, sizes in (
+            ("crop", self.crop),
+            ("channel_mult", self.channel_mult),
+            ("attention", self.attention),
+        ):
+            if not sizes and name != "attention":
+                raise ValueError(f"{name} needs at least one number")
+            for size in sizes:
+                check_count(name, size, 1, 2**14)
+        for name in ("channels", "channel_mult", "blocks", "attention", "resampling"):
+            if self.init and getattr(self, name) != getattr(TrainConfig, name):
+                raise ValueError(
+                    f"--{name.replace('_', '-')} has no effect with --init, whose "
+                    "network is used as it is; leave out one"
                 )
 
     def check_network(self, network: "pigdm_jax.networks.adm.unet.UNetConfig") -> None:

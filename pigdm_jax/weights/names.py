@@ -1,5 +1,6 @@
 """Names of priors and their folders; imports no JAX."""
 
+import os
 from pathlib import Path
 
 SHIPPED = Path(__file__).parent / "shipped"
@@ -26,7 +27,8 @@ def find_prior(name_or_path: str | Path) -> Path:
     if str(name_or_path) in shipped_priors():
         return SHIPPED / str(name_or_path)
     path = Path(name_or_path).absolute()
-    if not path.is_dir():
+    # An empty name would be the working folder.
+    if not str(name_or_path).strip() or not os.path.isdir(path):
         raise ValueError(
             f"no prior {str(name_or_path)!r}: give a folder made by `pigdm convert`, "
             f"or one of {', '.join(shipped_priors())}"
