@@ -145,3 +145,11 @@ def test_names_that_do_not_fit_are_refused_before_the_work(photo):
 @pytest.mark.parametrize("name", ["", " ", "\n"])
 def test_an_empty_prior_is_not_the_working_folder(name):
     refused("no prior", find_prior, name)
+
+
+@pytest.mark.parametrize("task", ["inpaint:{}", "blur:{}", "jpeg:{}"])
+def test_files_that_a_task_names_are_regular(photo, task):
+    os.mkfifo("pipe.png")
+    for path in ("pipe.png", "/dev/zero", "/dev/stdin"):
+        flags = RestoreFlags(task.format(path))
+        refused("a pipe or device", restore, photo, flags, cache="none")

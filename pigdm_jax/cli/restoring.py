@@ -214,7 +214,7 @@ def _drawn(
     prepared = request.prepare(image)
     case, prior = prepared.case, prepared.prior
     sampler = request.sampler_for(prior, case.problem)
-    if samples > 1 and isinstance(sampler, Denoiser):
+    if drawing.samples > 1 and isinstance(sampler, Denoiser):
         raise ValueError(
             "the denoiser has one result, the mean of all images, so --samples has no "
             "effect; add --aim detail to draw samples"

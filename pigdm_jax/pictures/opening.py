@@ -12,6 +12,7 @@ from typing import NamedTuple
 from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
 
+from pigdm_jax.core.paths import check_readable
 from pigdm_jax.pictures.formats import READ
 
 File = io.BufferedReader | io.BytesIO
@@ -44,6 +45,8 @@ def opened(path: str | Path, content: bytes | None = None) -> Iterator[Opened]:
       ValueError: in one sentence, if it is missing, is no picture that can be read, has
         too many pixels, or has several pictures.
     """
+    if content is None:
+        check_readable(path)
     with ExitStack() as stack:
         with explained(path):
             # Not by its path: Pillow 13.0 maps the file then, and garbles a TIFF file
