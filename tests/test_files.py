@@ -13,7 +13,7 @@ from pigdm_jax.core.text import printable
 from pigdm_jax.pictures import profiles
 from pigdm_jax.pictures.decoding import decode, read_header
 from pigdm_jax.pictures.formats import WRITTEN, check_size
-from pigdm_jax.pictures.jpeg_files import read_jpeg_header
+from pigdm_jax.pictures.jpeg_files import read_jpeg_coefficients, read_jpeg_header
 from pigdm_jax.pictures.kept import Kept, show
 from pigdm_jax.pictures.levels import from_levels, to_levels
 from pigdm_jax.pictures.metadata import Metadata
@@ -97,6 +97,19 @@ def test_bits_channels_and_pixels_are_kept(kind, channels, dtype, suffix, tmp_pa
     np.testing.assert_array_equal(written.pixels, colours)
     if channels % 2 == 0:
         np.testing.assert_array_equal(written.alpha, array[..., -1])
+
+
+def test_one_transparent_colour_of_a_deep_png_is_alpha(tmp_path):
+    array = np.array([[[1, 2, 3], [1, 2, 258]]], np.uint16)
+    whole = save(tmp_path / "a.png", array).read_bytes()
+    chunk = b"tRNS" + np.array([1, 2, 258], ">u2").tobytes()
+    crc = imagecodecs.zlib_crc32(chunk).to_bytes(4)
+    (tmp_path / "a.png").write_bytes(
+        whole[:33] + (6).to_bytes(4) + chunk + crc + whole[33:]
+    )
+    decoded = decode(tmp_path / "a.png")
+    np.testing.assert_array_equal(decoded.pixels, array)
+    np.testing.assert_array_equal(decoded.alpha, [[65535, 0]])
 
 
 def test_16_bits_are_read_in_full(tmp_path):
@@ -212,6 +225,19 @@ def test_wide_colours_come_back(dtype, off, tmp_path):
     assert not untouched.kept.converted and untouched.kept.profile == P3
 
 
+def test_adobe_rgb_may_be_named_by_exif_alone(tmp_path):
+    exif = Image.Exif()
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.IFD.Interop] = {1: "R03"}
+    picture = Image.fromarray(np.full((8, 8, 3), (200, 60, 60), np.uint8))
+    picture.save(tmp_path / "a.jpg", quality=100, exif=exif.tobytes())
+    assert read_header(tmp_path / "a.jpg").profiled
+    redder = to_levels(read_image(tmp_path / "a.jpg"))[0, 0]
+    assert redder[0] > 220 and redder[1] < 65
+    decoded, written = again(tmp_path / "a.jpg", tmp_path / "b.png")
+    np.testing.assert_array_equal(written.pixels, decoded.pixels)
+    assert "Adobe RGB" in profiles.name(written.profile)
+
+
 def test_profiles_of_srgb_change_nothing(tmp_path):
     array = pixels(3)
     path = save(tmp_path / "a.png", array, profiles.srgb())
@@ -325,6 +351,12 @@ def test_kinds_of_jpeg_files(tmp_path):
     with Image.open(path) as opened:
         assert opened.format == "MPO"
     assert read_jpeg_header(path).subsampling == "4:2:0"
+    first, second = io.BytesIO(), read_jpeg_coefficients(path)
+    picture.save(first, "JPEG", quality=50, progressive=True)
+    (tmp_path / "first.jpg").write_bytes(first.getvalue())
+    one = read_jpeg_coefficients(tmp_path / "first.jpg")
+    for a, b in zip(one, second, strict=True):
+        np.testing.assert_array_equal(a, b)
     assert np.abs(read_image(path) - from_levels(np.asarray(picture))).mean() < 0.1
     picture.convert("CMYK").save(path, quality=95)
     decoded = decode(path)

@@ -37,12 +37,15 @@ def kinds(folder):
 
 
 def test_a_folder_of_every_kind(tmp_path):
-    folder = kinds(tmp_path / "in")
-    summary = run(job(folder, tmp_path / "out"))
-    assert (summary.restored, summary.failed) == (5, 0)
+    folder, remarks = kinds(tmp_path / "in"), []
+    save(folder / "clear2.png", pixels(4, np.uint8, SIZE, seed=1))
+    summary = run(job(folder, tmp_path / "out", remark=remarks.append))
+    assert (summary.restored, summary.failed) == (6, 0)
     lines = (tmp_path / "out/manifest.jsonl").read_text().splitlines()
     found = {line["input"]: line for line in map(json.loads, lines)}
     assert "alpha channel" in found["clear.png"]["notes"][0]
+    assert found["clear2.png"]["notes"] == found["clear.png"]["notes"]
+    assert len([text for text in remarks if "alpha channel" in text]) == 1
     assert "sRGB, and back" in found["wide.tif"]["notes"][0]
     assert "notes" not in found["plain.png"] and "notes" not in found["grey.png"]
     for path in folder.iterdir():

@@ -24,8 +24,8 @@ class _Printable(Console):
         super().print(*escaped, **how)
 
 
-# No markup: file names may hold brackets.
-console = _Printable(highlight=False, soft_wrap=True, markup=False)
+# No markup and no emoji: names of files may hold brackets and colons.
+console = _Printable(highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 # Formats of metrics, "{:.3f}" if not listed.
 FORMATS = {"psnr": "{:.2f} dB"}

@@ -28,6 +28,7 @@ class Loaded(NamedTuple):
       key: of the sampler.
       size: height and width of its restoration, without padding.
       noise: its estimated level, for pixels from 0 to 1; None if it was given.
+      notes: what is not as in its file, for the user to read.
       error: one sentence, if there is no case.
     """
 
@@ -37,6 +38,7 @@ class Loaded(NamedTuple):
     key: PRNGKey | None = None
     size: tuple[int, int] = (0, 0)
     noise: float | None = None
+    notes: tuple[str, ...] = ()
     error: str | None = None
 
 
@@ -65,7 +67,7 @@ def load_picture(job: Job, common: Degradation, shape: Shape, entry: Entry) -> L
             raise ValueError(f"{entry.path} has changed its colour profile")
         pads = [(0, full - n) for full, n in zip(shape.size, entry.size, strict=True)]
         picture = np.pad(shown.picture, [*pads, (0, 0)], mode="symmetric")
-        shown = shown._replace(picture=picture)
+        shown, row = shown._replace(picture=picture), row._replace(notes=shown.remarks)
         noise_key, key = request.keys(row.digest)
         case = request.case(shown, degradation, noise_key, entry.path)
     except ValueError as error:

@@ -53,6 +53,7 @@ class Writer:
         self.ready_at = 0.0
         self.writing: list[Future] = []
         self.written, self.failed, self.device_seconds = 0, 0, 0.0
+        self.noted: set[str] = set()
 
     def time(self, result: Restored, started: float) -> Future:
         """Time a batch: the seconds from its start, or from the end of the last one."""
@@ -110,7 +111,7 @@ class Writer:
         if row.noise is not None:
             fields["noise"] = row.noise
         place = self.out / row.entry.output
-        notes = [*case.remarks, *remarks_on(place, case.kept)]
+        notes = [*row.notes, *remarks_on(place, case.kept)]
         if notes:
             fields["notes"] = notes
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -135,7 +136,13 @@ class Writer:
         """Wait for the pictures being written and add their lines."""
         writing, self.writing = self.writing, []
         done = [future for future in writing if future.exception() is None]
-        self.manifest.add([future.result() for future in done])
+        lines = [future.result() for future in done]
+        self.manifest.add(lines)
+        for line in lines:
+            for note in set(line.get("notes", ())) - self.noted:
+                # Once of each kind; the manifest has them all.
+                self.noted.add(note)
+                self.remark(f"note: {line['input']}: {note}")
         self.written += len(done)
         for future in writing:
             future.result()

@@ -9,7 +9,13 @@ from jaxtyping import UInt
 from PIL import Image as PillowImage
 
 from pigdm_jax.pictures import deep, profiles
-from pigdm_jax.pictures.metadata import Metadata, metadata_of, orientation, upright
+from pigdm_jax.pictures.metadata import (
+    Metadata,
+    is_adobe_rgb,
+    metadata_of,
+    orientation,
+    upright,
+)
 from pigdm_jax.pictures.opening import File, RefusedError, explained, opened
 
 GREYS = ("1", "L", "LA", "La", "I;16", "I;16B", "I;16L")
@@ -84,8 +90,8 @@ def read_header(path: str | Path) -> Header:
         if turned and picture.format != "TIFF":
             width, height = height, width
         channels = 4 if picture.mode == "CMYK" else 1 if _is_grey(picture) else 3
-        profile = picture.info.get("icc_profile")
-        profiled = bool(profile) and profiles.way(profile, channels) == "both"
+        profile = _profile(picture)
+        profiled = profile is not None and profiles.way(profile, channels) == "both"
         return Header((height, width), bits, profiled)
 
 
@@ -148,6 +154,15 @@ def _check_mode(picture: PillowImage.Image) -> None:
         )
 
 
+def _profile(picture: PillowImage.Image) -> bytes | None:
+    """The profile that a file embeds, or that a camera's EXIF names."""
+    embedded = picture.info.get("icc_profile")
+    if embedded or (picture.format == "PNG" and "exif" not in picture.info):
+        return embedded or None
+    colours = picture.mode.startswith("RGB")
+    return profiles.adobe_rgb() if colours and is_adobe_rgb(picture) else None
+
+
 def _is_grey(picture: PillowImage.Image) -> bool:
     """Whether a picture has no colour: by its mode or palette."""
     if picture.mode not in ("P", "PA"):
@@ -167,7 +182,7 @@ class _Channels(NamedTuple):
 
 def _channels(picture: PillowImage.Image) -> _Channels:
     """Of a decoded picture of 8 bits."""
-    profile = picture.info.get("icc_profile") or None
+    profile = _profile(picture)
     if picture.mode == "CMYK":
         return _from_ink(np.asarray(picture), None, profile)
     grey = _is_grey(picture)
@@ -186,7 +201,7 @@ def _channels(picture: PillowImage.Image) -> _Channels:
 
 def _deep_channels(file: File, picture: PillowImage.Image) -> _Channels:
     """Of a picture of 16 bits, whose header has been read."""
-    profile = picture.info.get("icc_profile") or None
+    profile = _profile(picture)
     if picture.format == "TIFF":
         pixels, has_alpha, ink = deep.read_tiff(file)
     elif picture.format == "PNG":
@@ -198,6 +213,10 @@ def _deep_channels(file: File, picture: PillowImage.Image) -> _Channels:
         has_alpha, ink = False, False
     alpha = pixels[..., -1] if has_alpha else None
     pixels = pixels[..., :-1] if has_alpha else pixels
+    if picture.format == "PNG" and "transparency" in picture.info:
+        # One colour that is transparent.
+        clear = (pixels == picture.info["transparency"]).all(axis=-1)
+        alpha = np.where(clear, 0, 65535).astype(np.uint16)
     return (
         _from_ink(pixels, alpha, profile) if ink else _Channels(pixels, alpha, profile)
     )
@@ -206,6 +225,8 @@ def _deep_channels(file: File, picture: PillowImage.Image) -> _Channels:
 def _from_ink(pixels: Any, alpha: Any, profile: bytes | None) -> _Channels:
     if profile is not None and profiles.way(profile, 4) == "none":
         profile = None
-    how = f"by its profile, {profiles.name(profile)}" if profile else "by no profile"
+    how = (
+        f"by its profile, {profiles.name(profile)}" if profile else "without a profile"
+    )
     remark = f"its CMYK colours are converted to sRGB {how}, and written so"
     return _Channels(profiles.cmyk_to_rgb(pixels, profile), alpha, None, (remark,))

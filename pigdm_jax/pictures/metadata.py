@@ -57,6 +57,16 @@ def orientation(picture: PillowImage.Image) -> int:
     return number if number in TURNS else 1
 
 
+def is_adobe_rgb(picture: PillowImage.Image) -> bool:
+    """Whether EXIF names Adobe RGB, as cameras write it that embed no profile."""
+    try:
+        exif = picture.getexif()
+        space = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.ColorSpace)
+        return space == 2 or exif.get_ifd(ExifTags.IFD.Interop).get(1) == "R03"
+    except Exception:  # EXIF that is broken may raise anything
+        return False
+
+
 def upright(pixels: np.ndarray, number: int) -> np.ndarray:
     """Pixels turned upright.
 

@@ -140,8 +140,19 @@ def _linear_srgb() -> bytes:
 @functools.cache
 def srgb() -> bytes:
     """The profile of sRGB."""
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    # The time when it was made is no part of a picture.
+    return _undated(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+
+
+@functools.cache
+def adobe_rgb() -> bytes:
+    """The profile of Adobe RGB (1998)."""
+    import imagecodecs
+
+    return _undated(imagecodecs.cms_profile("adobergb"))
+
+
+def _undated(profile: bytes) -> bytes:
+    """A profile without the time when it was made, so that files are the same."""
     return profile[:24] + bytes(12) + profile[36:]
 
 
