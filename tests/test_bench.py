@@ -44,7 +44,7 @@ def test_a_batch_is_timed(smooth_prior):
     [
         ({"batch": 0}, "--batch must be a whole number from 1 to 1000, got 0"),
         ({"steps": -1}, "--steps must be a whole number from 1 to 1000"),
-        ({"size": 30}, "--size must be a multiple of 4, got 30"),
+        ({"size": 30}, "--size must be a multiple of 4 from 4 to 65536, got 30"),
     ],
 )
 def test_flags_are_checked_first(flags, message):

@@ -97,7 +97,7 @@ def test_a_tile_larger_than_the_picture_is_said(photo):
 def test_a_seed_without_noise_is_refused(photo):
     refused("there is none; see --noise", degrade, photo, "grayscale", seed=3)
     degrade(photo, "denoise:0.1", seed=10**30)
-    degrade(photo, "denoise:0.1 | jpeg:30", seed=3)
+    degrade(photo, "denoise:0.1 | jpeg:30", seed=3, overwrite=True)
 
 
 CONFIGS = [
@@ -105,7 +105,6 @@ CONFIGS = [
     *({"weight_decay": float("nan")}, {"clip": float("nan")}, {"lr": float("inf")}),
     *({"blocks": 0}, {"channel_mult": ()}, {"channel_mult": (0,)}, {"crop": ()}),
     *({"crop": (10**30,)}, {"attention": (-1,)}, {"channels": 10**30 * 32}),
-    *({"init": "photos-64", "channels": 64}, {"init": "photos-64", "blocks": 2}),
 ]
 
 
@@ -114,6 +113,13 @@ def test_trainings_that_cannot_be_are_refused(changes):
     config = dataclasses.replace(TrainConfig(), **changes)
     (name, *_) = reversed(changes)
     refused(name.replace("_", "."), config.check)
+
+
+def test_flags_of_the_network_are_refused_where_a_prior_gives_it():
+    for changes in ({"channels": 64}, {"blocks": 2}, {"attention": ()}):
+        config = TrainConfig(init="photos-64", **changes)
+        refused("no effect with --init", config.check_unused)
+    TrainConfig(init="photos-64").check_unused()
 
 
 def test_pipes_devices_and_broken_links_are_no_input(tmp_path):

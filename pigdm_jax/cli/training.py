@@ -31,6 +31,7 @@ def train(
         raise ValueError("training needs tensorboardX: pip install 'pigdm-jax[train]'")
 
     config.check()
+    config.check_unused()
     hosts.join()
     from pigdm_jax.cli.console import TrainingBar, console
     from pigdm_jax.training.loop import train as run

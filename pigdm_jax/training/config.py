@@ -44,7 +44,7 @@ class TrainConfig:
       crop: sides of the training crops, one after another.
       crop_shares: the fraction of the steps for each crop size.
       init: start from the weights of this prior, a shipped one's name or a folder; its
-        network is used as it is, and flags of the network are refused.
+        network is used as it is, and the command refuses flags of the network.
       channels: width of the network's first level.
       channel_mult: width of each level, as a multiple of channels.
       blocks: residual blocks in each level.
@@ -185,10 +185,10 @@ class TrainConfig:
                 )
 
     def _check_network_flags(self) -> None:
-        """Refuse sizes that no network has, and flags that `init` makes useless.
+        """Refuse sizes that no network and no crop has.
 
         Raises:
-          ValueError: if one is out of range, or has no effect.
+          ValueError: if one is out of range.
         """
         check_count("blocks", self.blocks, 1, 64)
         for name, sizes in (
@@ -200,6 +200,13 @@ class TrainConfig:
                 raise ValueError(f"{name} needs at least one number")
             for size in sizes:
                 check_count(name, size, 1, 2**14)
+
+    def check_unused(self) -> None:
+        """Refuse flags of the network where `init` gives the network.
+
+        Raises:
+          ValueError: if one is not the default.
+        """
         for name in ("channels", "channel_mult", "blocks", "attention", "resampling"):
             if self.init and getattr(self, name) != getattr(TrainConfig, name):
                 raise ValueError(
