@@ -11,6 +11,7 @@ and on how many photos `pigdm` has the higher PSNR.
 """
 
 import argparse
+import dataclasses
 import io
 import json
 import platform
@@ -93,8 +94,9 @@ def shrunk(scene: Pixels, rng: np.random.Generator, factor: int) -> Damaged:
 
 def hidden(scene: Pixels, rng: np.random.Generator, kind: str) -> Damaged:
     mask = np.zeros((SIDE, SIDE), bool)
-    if kind == "hole":
-        mask[104:152, 104:152] = True
+    if kind.isdigit():  # a square hole of that side
+        edge = (SIDE - int(kind)) // 2
+        mask[edge:-edge, edge:-edge] = True
     elif kind == "random":
         mask = rng.random(mask.shape) < 0.7
     else:  # strokes like writing, 15 % of the pixels
@@ -203,7 +205,7 @@ def cases(ffdnet_file: Path | None, models: Path | None) -> dict[str, Case]:
         peers = {name: partial(f, std=std) for name, f in denoisers.items()}
         damage = partial(noisy, std=std)
         table[f"noise {std}"] = Case(damage, f"denoise:{std}", peers)
-    for quality in (10, 30):
+    for quality in (5, 10, 20, 30, 50, 90):
         damage = partial(compressed, quality=quality)
         table[f"JPEG {quality}"] = Case(damage, "jpeg", cleaners)
     for factor in (2, 4):
@@ -212,7 +214,7 @@ def cases(ffdnet_file: Path | None, models: Path | None) -> dict[str, Case]:
         table[f"{factor}x box"] = Case(damage, task, enlargers)
     for name, kind in (
         ("strokes, 15 %", "strokes"),
-        ("hole of 48 px", "hole"),
+        *((f"hole of {side} px", str(side)) for side in (32, 48, 64, 96)),
         ("70 % of pixels missing", "random"),
     ):
         table[name] = Case(partial(hidden, kind=kind), "inpaint:{mask}", painters)
@@ -229,8 +231,8 @@ def cases(ffdnet_file: Path | None, models: Path | None) -> dict[str, Case]:
     return table
 
 
-def by_pigdm(damaged: Damaged, task: str, folder: Path, prior: str) -> Pixels:
-    """What `pigdm restore` makes of the file."""
+def by_pigdm(damaged: Damaged, case: Case, folder: Path, request: Request) -> Pixels:
+    """What `pigdm restore` makes of the file, with the settings of a request."""
     file = folder / ("photo.jpg" if damaged.file else "photo.png")
     if damaged.file:
         file.write_bytes(damaged.file)
@@ -238,7 +240,8 @@ def by_pigdm(damaged: Damaged, task: str, folder: Path, prior: str) -> Pixels:
         Image.fromarray(damaged.pixels).save(file)
     if damaged.mask is not None:
         Image.fromarray(~damaged.mask).save(folder / "mask.png")
-    request = Request(Task.parse(task.format(mask=folder / "mask.png")), prior=prior)
+    task = Task.parse(case.task.format(mask=folder / "mask.png"))
+    request = dataclasses.replace(request, task=task)
     prepared = request.prepare(file)
     problem = prepared.case.problem
     sampler = request.sampler_for(prepared.prior, problem)
@@ -265,14 +268,18 @@ def main() -> None:
     parser.add_argument("--ffdnet", type=Path, help="ffdnet_color.pth")
     parser.add_argument("--waifu2x", type=Path, help="the folder of models")
     parser.add_argument("--prior", default="photos-64")
+    parser.add_argument("--sampler", help="for pigdm; without, its default")
     parser.add_argument("--only", nargs="+", help="parts of the names of the cases")
     parser.add_argument("--out", type=Path, help="folder for a JSON file and pictures")
     args = parser.parse_args()
     scenes = [
         scene_of(path) for path in sorted(args.photos.glob("*.png"))[: args.limit]
     ]
+    sampler = None if args.sampler is None else pj.samplers.parse(args.sampler)
+    request = Request(Task.parse("denoise"), sampler=sampler, prior=args.prior)
     where = f"{jax.devices()[0].device_kind} ({platform.machine()})"
-    print(f"{args.prior}, {len(scenes)} photos of {SIDE} x {SIDE}, {where}\n")
+    size = f"{len(scenes)} photos of {SIDE} x {SIDE}"
+    print(f"{args.prior}, {sampler or 'default sampler'}, {size}, {where}\n")
     print("| damage | pigdm | better on | peers | s a photo |\n" + "| --- " * 5 + "|")
     results = {}
     for name, case in cases(args.ffdnet, args.waifu2x).items():
@@ -284,7 +291,7 @@ def main() -> None:
             damaged = case.damage(scene, np.random.default_rng(i))
             with tempfile.TemporaryDirectory() as folder:
                 start = time.perf_counter()
-                ours = by_pigdm(damaged, case.task, Path(folder), args.prior)
+                ours = by_pigdm(damaged, case, Path(folder), request)
                 seconds.append(time.perf_counter() - start)
             outputs = {"pigdm": ours}
             outputs |= {peer: run(damaged) for peer, run in case.peers.items()}

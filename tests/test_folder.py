@@ -315,16 +315,29 @@ class Sized(BatchProgram):
         return super().__new__(cls, count, device_bytes, *[None] * 5)
 
 
+def with_memory(monkeypatch, memory, taken=0):
+    """Pretend that devices have so many bytes, and that this process takes some."""
+    place = "pigdm_jax.devices.memory"
+    monkeypatch.setattr(f"{place}.device_memory", lambda devices: memory / devices)
+    monkeypatch.setattr(f"{place}.host_memory_taken", lambda: taken)
+
+
 @pytest.mark.parametrize("memory, count", [(1000, 8), (31.5 / 0.85, 7), (14 / 0.85, 1)])
 def test_the_largest_batch_that_fits_is_found(monkeypatch, memory, count):
-    monkeypatch.setattr(
-        "pigdm_jax.devices.memory.device_memory", lambda devices: memory
-    )
+    with_memory(monkeypatch, memory)
     assert largest_batch(fake, GREY, 100, 1).program.count == count
 
 
+def test_memory_counts_all_devices_and_what_the_process_takes(monkeypatch):
+    with_memory(monkeypatch, 100e9, taken=9e9)
+    giants = lambda prior, count: Sized(count, count * 10**10)  # noqa: E731
+    fit = largest_batch(giants, GREY, 100, 2)
+    assert fit.program.count == 3  # 0.85 x 100 GB less 9 GB, for two devices
+    assert fit.remark == "batches of 3: 69.0 of 100.0 GB in all"
+
+
 def test_a_picture_that_does_not_fit_is_refused(monkeypatch):
-    monkeypatch.setattr("pigdm_jax.devices.memory.device_memory", lambda devices: 12)
+    with_memory(monkeypatch, 12)
     with pytest.raises(ValueError, match="restore it in windows"):
         largest_batch(fake, GREY, 100, 1)
 

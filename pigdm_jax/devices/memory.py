@@ -1,7 +1,10 @@
 """Memory checks, and the largest batch that fits by XLA's own analysis."""
 
+import ctypes
 import os
+import resource
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -28,9 +31,29 @@ def device_memory(sharing: int = 1) -> int:
       sharing: number of CPU devices among which the host's memory is divided.
     """
     limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
-    if limit is not None:
-        return limit
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // sharing
+    return _host_memory() // sharing if limit is None else limit
+
+
+def _host_memory() -> int:
+    """The host's memory, or what a container may use of it, in bytes."""
+    physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        return min(physical, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    except (OSError, ValueError):  # no container, or one without a limit: "max"
+        return physical
+
+
+def host_memory_taken() -> int:
+    """Memory that this process takes, in bytes.
+
+    What the compiler freed is returned to the system first: 1 GB after a large program.
+    """
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, AttributeError):  # not Linux with glibc
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def check_memory(prior: Prior, image_shape: ImageShape, sharing: int = 1) -> None:
@@ -87,8 +110,10 @@ def largest_batch(
     Raises:
       ValueError: if a single image does not fit.
     """
-    limit = USABLE * device_memory(devices)
     kind = jax.default_backend()
+    limit = USABLE * device_memory(devices)
+    if kind == "cpu":
+        limit -= host_memory_taken() / devices
     most = min(most, devices * MOST.get(kind, MOST_ELSEWHERE))
     busy = min(most, devices * BUSY.get(kind, BUSY_ELSEWHERE))
     program, recomputes = _fitting(compile_for, prior, most, limit), False
@@ -99,16 +124,20 @@ def largest_batch(
         gains = other.count > program.count or program.device_bytes > limit
         if gains:
             program, recomputes = other, True
-    needed, memory = program.device_bytes / 1e9, limit / USABLE / 1e9
+    needed, memory, where = program.device_bytes, device_memory(devices), "a device"
+    if kind == "cpu":
+        needed, memory = needed * devices + host_memory_taken(), memory * devices
+        where = "in all"
     if program.device_bytes > limit:
         raise ValueError(
-            f"one picture needs {needed:.1f} GB of the {memory:.1f} GB that a device "
-            "has; restore it in windows (--tile 256)"
+            f"one picture needs {needed / 1e9:.1f} GB of the {memory / 1e9:.1f} GB "
+            f"that there are {where}; restore it in windows (--tile 256)"
         )
     how = ", recomputing blocks to save memory" if recomputes else ""
     return Fit(
         program,
-        f"batches of {program.count}{how}: {needed:.1f} of {memory:.1f} GB a device",
+        f"batches of {program.count}{how}: {needed / 1e9:.1f} of {memory / 1e9:.1f} GB "
+        f"{where}",
     )
 
 
