@@ -36,7 +36,7 @@ def test_one_scale_is_the_inner_sampler_with_the_first_key():
 def test_shape_measurement_and_trace(make):
     operator = make((16, 16, 3))
     problem = measure(operator, image(16, 16, 3))
-    sampler = CoarseToFine(INNER, scales=3)
+    sampler = CoarseToFine(INNER, scales=3, ratio=2)
     x, trace = restore(PRIOR, problem, jax.random.key(0), sampler, trace=True)
     assert x.shape == (16, 16, 3) and np.isfinite(x).all()
     assert trace.t.shape == (9,) and sampler.evaluations == 9
@@ -56,7 +56,7 @@ def test_a_coarse_mask_averages_the_known_pixels():
 
 def test_odd_sizes_and_batches():
     problem = measure(hole((9, 14, 1)), image(9, 14, 1))
-    sampler = CoarseToFine(INNER, scales=3)
+    sampler = CoarseToFine(INNER, scales=3, ratio=2)
     keys = jax.random.split(jax.random.key(3), 2)
     both = jax.vmap(lambda k: restore(PRIOR, problem, k, sampler))(keys)
     for key, x in zip(keys, both, strict=True):
@@ -65,11 +65,30 @@ def test_odd_sizes_and_batches():
 
 
 def test_refusals_and_text():
-    text = "coarse_to_fine:inner=(fitted:steps=5),scales=3,start=0.2"
+    text = "coarse_to_fine:inner=(fitted:steps=5),scales=3,ratio=4,start=0.2"
     assert str(samplers.parse(text)) == text
     with pytest.raises(ValueError, match="cannot start late"):
         CoarseToFine(samplers.Relaxed())
     with pytest.raises(ValueError, match="scales must be"):
         CoarseToFine(scales=0)
+    with pytest.raises(ValueError, match="ratio must be"):
+        CoarseToFine(ratio=1)
     with pytest.raises(ValueError, match="start is a fraction"):
         CoarseToFine(start=0.0)
+
+
+class Trained(type(PRIOR)):
+    """A prior that was trained on images of 4 x 4 pixels."""
+
+    trained_size = 4
+
+
+def test_the_default_for_inpainting_far_beyond_the_trained_size():
+    prior = Trained(**vars(PRIOR))
+    for side, kind in ((8, Fitted), (9, CoarseToFine)):
+        problem = measure(hole((side, side, 1)), image(side, side, 1))
+        assert type(samplers.default(prior, problem)) is kind
+        assert type(samplers.default(PRIOR, problem)) is Fitted
+    assert samplers.default(prior, problem, steps=5).evaluations == 10
+    enlarging = measure(ops.super_resolution((16, 16, 1), 2), image(16, 16, 1))
+    assert type(samplers.default(prior, enlarging)) is Fitted

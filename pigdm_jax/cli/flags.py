@@ -28,8 +28,8 @@ class RestoreFlags:
       prior: a shipped prior, or a folder that `pigdm convert` or `pigdm train` made.
       label: class index, for a prior with classes.
       sampler: the sampler, as NAME or NAME:KEY=VALUE,...: "ddim:eta=0.5". The default
-        needs few evaluations: fitted, relaxed for JPEG and other quantisation, or
-        denoiser. The paper's algorithm is
+        needs few evaluations: fitted, coarse_to_fine for inpainting large pictures,
+        relaxed for JPEG and other quantisation, or denoiser. The paper's algorithm is
         ddim, with 100 steps. `pigdm info` lists the samplers.
       steps: evaluations of the network; more take longer. The default depends on the
         sampler; it is 10 for fitted.

@@ -1,4 +1,4 @@
-"""A sampler that restores small versions of the image first."""
+"""A sampler that restores a small version of the image first."""
 
 import dataclasses
 from typing import Any
@@ -47,18 +47,20 @@ class Coarse(Operator):
 
 @pytree_class
 class CoarseToFine(Sampler):
-    """A sampler run on ever larger versions of the image.
+    """A sampler run on a small version of the image, and then on larger ones.
 
-    The first run restores the image at 1 / 2^(scales - 1) of its size: x = U z with U
-    the enlargement by equal pixels, so that y = (H U) z. Each further run starts from
-    the result before it, enlarged to twice its size, with the noise of a late level
-    added, and the last one is at full size. Most of a prior's context is tens of pixels
-    wide; at a small scale that covers a large hole. The measurement must be linear, or
-    quantise (`Operator.relaxed`), and the prior must take images of any size.
+    The first run restores the image at 1 / ratio^(scales - 1) of its size: x = U z with
+    U the enlargement by equal pixels, so that y = (H U) z. Each further run starts from
+    the result before it, enlarged, with the noise of a late level added, and the last
+    one is at full size. A prior that has seen small images alone knows what goes
+    together over tens of pixels; at a small scale that covers a large hole. The
+    measurement must be linear, or quantise (`Operator.relaxed`), and the prior must
+    take images of any size.
 
     Attributes:
       inner: a sampler with `start`, for all scales.
       scales: number of scales; 1 is `inner` alone.
+      ratio: how many times larger each scale is than the one before it.
       start: fraction of the schedule's noise levels at which all scales but the first
         start, in (0, 1].
 
@@ -67,21 +69,24 @@ class CoarseToFine(Sampler):
       >>> prior = pj.from_denoiser(lambda x, t: 0.1 * x)
       >>> operator = pj.operators.super_resolution((8, 8, 1), 2)
       >>> problem = pj.measure(operator, np.ones((8, 8, 1)))
-      >>> sampler = pj.samplers.CoarseToFine(pj.samplers.Fitted(steps=5), scales=2)
+      >>> sampler = pj.samplers.CoarseToFine(pj.samplers.Fitted(steps=5), ratio=4)
       >>> image = pj.restore(prior, problem, jax.random.key(0), sampler)
       >>> image.shape, sampler.evaluations, str(sampler)
-      ((8, 8, 1), 10, 'coarse_to_fine:inner=(fitted:steps=5),scales=2')
+      ((8, 8, 1), 10, 'coarse_to_fine:inner=(fitted:steps=5),ratio=4')
     """
 
     name = "coarse_to_fine"
 
     inner: Any = Fitted()
-    scales: int = static_field(default=4)
+    scales: int = static_field(default=2)
+    ratio: int = static_field(default=8)
     start: float = static_field(default=0.3)
 
     def __post_init__(self) -> None:
         """Check the fields."""
         check_count("scales", self.scales)
+        if self.ratio < 2:
+            raise ValueError(f"ratio must be at least 2, got {self.ratio}")
         if not 0 < self.start <= 1:
             raise ValueError(
                 "start is a fraction of the schedule's noise levels, above 0 and at "
@@ -124,11 +129,11 @@ class CoarseToFine(Sampler):
         image: Any = init
         traces = []
         for k in range(self.scales):
-            coarse = coarsened(prior, problem, 2 ** (self.scales - 1 - k))
+            coarse = coarsened(prior, problem, self.ratio ** (self.scales - 1 - k))
             image_shape = coarse.operator.image_shape
             own = jax.random.fold_in(key, k)
             if image is not None:
-                image = _resized(image, image_shape, k > 0)
+                image = _resized(image, image_shape, self.ratio if k else 0)
             report = _numbered(on_step, k * self.inner.evaluations)
             sampler = later if k else self.inner
             image, trace = sampler.sample(prior, coarse, own, image, report)
@@ -141,7 +146,7 @@ class CoarseToFine(Sampler):
         Raises:
           ValueError: if the prior or the operator does not suit the sampler.
         """
-        if prior.image_shape is not None or prior.sees is not None:
+        if not takes_small_images(prior):
             raise ValueError(
                 "coarse_to_fine needs a prior for images of any size, without another "
                 "image as its condition; use fitted"
@@ -154,6 +159,11 @@ class CoarseToFine(Sampler):
                 "fitted"
             )
         return relax(problem)
+
+
+def takes_small_images(prior: Prior) -> bool:
+    """Whether a prior can restore small versions of its images."""
+    return prior.image_shape is None and prior.sees is None
 
 
 def coarsened(prior: Prior, problem: Problem, factor: int) -> Problem:
@@ -172,12 +182,12 @@ def coarsened(prior: Prior, problem: Problem, factor: int) -> Problem:
     return dataclasses.replace(problem, operator=operator)
 
 
-def _resized(image: Image, shape: ImageShape, twice: bool) -> Any:
-    """The last result at the next scale, or the user's image at the first."""
+def _resized(image: Image, shape: ImageShape, ratio: int) -> Any:
+    """The last result, enlarged, or the user's image if the ratio is 0."""
     height, width, channels = shape
-    if not twice:
+    if not ratio:
         return jax.image.resize(image, shape, "linear")
-    larger = (2 * image.shape[0], 2 * image.shape[1], channels)
+    larger = (ratio * image.shape[0], ratio * image.shape[1], channels)
     return jax.image.resize(image, larger, "cubic")[:height, :width]
 
 

@@ -1,9 +1,11 @@
 """The only place that chooses a sampler for a problem."""
 
 from pigdm_jax.core.checks import check_choice
+from pigdm_jax.operators.inpainting import Inpaint
 from pigdm_jax.priors.base import Prior
 from pigdm_jax.problem import Problem, can_relax
 from pigdm_jax.samplers.base import Sampler
+from pigdm_jax.samplers.coarse_to_fine import CoarseToFine, takes_small_images
 from pigdm_jax.samplers.ddnm import DDNM
 from pigdm_jax.samplers.denoiser import Denoiser
 from pigdm_jax.samplers.fitted import Fitted
@@ -13,6 +15,10 @@ from pigdm_jax.samplers.relaxed import Relaxed
 # Of a quantised measurement's pseudoinverse all but the finest details are right.
 # Chosen on eight BSDS500 photos at JPEG quality 10, among 0.2, 0.4 and 1.
 START = 0.4
+
+# Beyond this many times the side that a prior was trained on, missing pixels are filled
+# in at a small scale first.
+FAR = 2
 
 AIMS = ("detail", "fidelity")
 
@@ -25,16 +31,18 @@ def default(
 ) -> Sampler:
     """The sampler that `restore` and the command use if none is given.
 
-    It is `Fitted`; for a quantised measurement `Relaxed`; for a noise level and an
-    operator without a null space, in which guidance could act, `Denoiser`, or `DDNM` if
-    the aim is detail. For everything but denoising, the aim of fidelity is the `Mean`
-    of four samples.
+    It is `Fitted`; for a quantised measurement `Relaxed`; for inpainting of images that
+    are more than twice as large as those the prior was trained on `CoarseToFine`; for a
+    noise level and an operator without a null space, in which guidance could act,
+    `Denoiser`, or `DDNM` if the aim is detail. For everything but denoising, the aim of
+    fidelity is the `Mean` of four samples.
 
     Args:
       prior: the diffusion model.
       problem: the measurement.
-      steps: number of evaluations of the prior for each sample; None is 10. `Denoiser`
-        takes one, so a number without an aim asks for detail.
+      steps: number of evaluations of the prior for each sample (of `CoarseToFine`, at
+        full size); None is 10. `Denoiser` takes one, so a number without an aim asks
+        for detail.
       aim: "detail", a sample of the images that agree with the measurement, or
         "fidelity", which is nearer to the truth in squared error and smoother. None is
         what looked best: "fidelity" for denoising, "detail" for everything else.
@@ -50,7 +58,6 @@ def default(
       >>> str(pj.samplers.default(prior, problem, steps=20))
       'fitted:steps=20'
     """
-    del prior
     if aim is not None:
         check_choice("aim", aim, AIMS)
     count = 10 if steps is None else steps
@@ -66,6 +73,19 @@ def default(
         return Denoiser()
     if can_relax(problem):
         sampler: Sampler = Relaxed(Fitted(steps=count, start=START))
+    elif _has_far_holes(prior, problem):
+        sampler = CoarseToFine(Fitted(steps=count))
     else:
         sampler = Fitted(steps=count)
     return Mean(sampler) if aim == "fidelity" else sampler
+
+
+def _has_far_holes(prior: Prior, problem: Problem) -> bool:
+    """Whether pixels are missing that may be too far from others for the prior.
+
+    Masks are not looked at: all images of a batch have one sampler.
+    """
+    if prior.trained_size is None or not takes_small_images(prior):
+        return False
+    side = max(problem.operator.image_shape[:2])
+    return isinstance(problem.operator, Inpaint) and side > FAR * prior.trained_size
