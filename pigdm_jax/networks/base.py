@@ -1,6 +1,8 @@
 """The interface between networks and the rest of the package."""
 
-from collections.abc import Callable, Iterable, Mapping
+import dataclasses
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -9,6 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from pigdm_jax.core.types import ImageShape
+
+# Of a configuration's numbers, and of its lists.
+LARGEST, LONGEST = 2**17, 16
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Shapes of a checkpoint's tensors, by name."""
@@ -91,9 +96,40 @@ class Architecture(NamedTuple):
     to_params: Callable[[Iterable[tuple[str, np.ndarray]]], Any]
 
     def build(self, settings: Mapping[str, Any]) -> Network:
-        """The network with a configuration, given as JSON values."""
+        """The network with a configuration, given as JSON values.
+
+        Raises:
+          ValueError: if a setting is missing, unknown or of another type.
+        """
+        fields = {field.name: field for field in dataclasses.fields(self.config)}
+        for name, value in settings.items():
+            if name not in fields or not _fits(value, fields[name].type):
+                raise ValueError(
+                    f"the network has no setting {name!r:.40} of {value!r:.40}"
+                )
+        missing = [
+            name
+            for name, field in fields.items()
+            if field.default is dataclasses.MISSING and name not in settings
+        ]
+        if missing:
+            raise ValueError(f"the network's setting {missing[0]} is missing")
         build: Any = self.network
         return build(self.config(**settings))
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a JSON value is of a type, and no number that no network has."""
+    if typing.get_origin(kind) is Sequence:
+        (inner,) = typing.get_args(kind)
+        few = isinstance(value, list | tuple) and len(value) <= LONGEST
+        return few and all(_fits(item, inner) for item in value)
+    kinds = typing.get_args(kind) or (kind,)
+    if float in kinds and type(value) is int:
+        value = float(value)
+    if type(value) in (int, float):
+        return type(value) in kinds and -1 <= value <= LARGEST
+    return type(value) in kinds
 
 
 def parameter_shapes(network: Network) -> Any:

@@ -8,6 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from pigdm_jax.core.paths import check_readable
+
 
 def file_digests(folder: Path) -> dict[str, str]:
     """The SHA-256 of every file in a folder, by its path relative to the folder."""
@@ -27,9 +29,17 @@ def check_files(folder: Path, expected: dict[str, str]) -> None:
       expected: the digests of `file_digests` when the files were saved.
 
     Raises:
-      ValueError: if one is missing or differs; names the first.
+      ValueError: if one is missing or differs, names the first; or if there are none,
+        or something else than files, which Orbax might wait for.
     """
+    if not expected:
+        raise ValueError(f"{folder} has no files in its metadata; make the prior again")
+    for path in folder.rglob("*"):
+        check_readable(path)
     found = file_digests(folder)
+    extra = [name for name in found if name not in expected and name[0] != "."]
+    if extra:
+        raise ValueError(f"{folder / extra[0]} is no part of the prior; remove it")
     for name, digest in expected.items():
         if found.get(name) != digest:
             how = "damaged" if name in found else "missing"

@@ -4,37 +4,45 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pigdm_jax.core.paths import check_readable
 from pigdm_jax.networks import ARCHITECTURES
 from pigdm_jax.priors.schedule import Schedule
 from pigdm_jax.weights.names import METADATA
 
 FORMAT_VERSION = 2
-FIELDS = {
-    "architecture",
-    "config",
-    "schedule",
-    "predicts",
-    "sees",
-    "trained_size",
-    "source",
-    "arrays",
-    "files",
+# The types of the fields, None included where a value may be missing.
+FIELDS: dict[str, tuple[type, ...]] = {
+    "architecture": (str,),
+    "config": (dict,),
+    "schedule": (dict,),
+    "predicts": (str,),
+    "sees": (str, type(None)),
+    "trained_size": (int, type(None)),
+    "source": (dict,),
+    "arrays": (dict,),
+    "files": (dict,),
 }
+LARGEST = 2**24  # bytes of the file; that of the largest public checkpoint has 0.3 MB
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
     """The contents of `prior.json` in a prior's folder.
 
     Raises:
-      ValueError: if the file is missing, not JSON, or of another format version.
+      ValueError: if the file is missing, not JSON, of another format version, or lacks
+        a field or has one of another type.
     """
     try:
-        metadata = json.loads((path / METADATA).read_text())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError):
+        check_readable(path / METADATA)
+        with open(path / METADATA, encoding="utf-8") as file:
+            metadata = json.loads(file.read(LARGEST))
+    except (OSError, ValueError, RecursionError):
         raise ValueError(
             f"{path} is not a prior: it has no readable {METADATA}; make one from a "
             "PyTorch checkpoint with `pigdm convert FILE OUT`"
         ) from None
+    if not isinstance(metadata, dict):
+        raise ValueError(f"{path / METADATA} is not that of a prior")
     version = metadata.get("format_version")
     if version != FORMAT_VERSION:
         raise ValueError(
@@ -45,6 +53,13 @@ def read_metadata(path: Path) -> dict[str, Any]:
     missing = FIELDS - metadata.keys()
     if missing:
         raise ValueError(f"{path / METADATA} lacks {', '.join(sorted(missing))}")
+    for name, kinds in FIELDS.items():
+        value = metadata[name]
+        texts = name in ("source", "arrays", "files")
+        if type(value) not in kinds or (
+            texts and not all(isinstance(text, str) for text in value.values())
+        ):
+            raise ValueError(f"{path / METADATA}: {name} is damaged")
     if metadata["architecture"] not in ARCHITECTURES:
         raise ValueError(
             f"{path} has the architecture {metadata['architecture']!r}; this version "
@@ -62,7 +77,14 @@ def schedule_to_json(schedule: Schedule) -> dict[str, Any]:
 
 
 def schedule_from_json(saved: dict[str, Any]) -> Schedule:
-    """The schedule that `schedule_to_json` described."""
-    if "betas" in saved:
-        return Schedule.from_betas(saved["betas"])
-    return Schedule.named(saved["name"])
+    """The schedule that `schedule_to_json` described.
+
+    Raises:
+      ValueError: if it described none.
+    """
+    match saved:
+        case {"betas": [*betas]} if all(type(b) in (int, float) for b in betas):
+            return Schedule.from_betas(betas)
+        case {"name": str(name)}:
+            return Schedule.named(name)
+    raise ValueError(f"a schedule has betas or a name, got {saved!r:.80}")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -37,6 +38,7 @@ from pigdm_jax.weights.metadata import (
 from pigdm_jax.weights.names import METADATA, find_prior
 
 PARAMS = "params"
+COMPRESSION = 100  # at most, of trained weights; those that are still 0 are few
 
 
 @contextmanager
@@ -195,12 +197,15 @@ def read_network(name_or_path: str | Path) -> SavedNetwork:
     """
     path = find_prior(name_or_path)
     metadata = read_metadata(path)
-    network = ARCHITECTURES[metadata["architecture"]].build(metadata["config"])
+    try:
+        network = ARCHITECTURES[metadata["architecture"]].build(metadata["config"])
+        schedule = schedule_from_json(metadata["schedule"])
+    except ValueError as error:
+        raise ValueError(f"{path / METADATA}: {error}") from None
     check_files(path / PARAMS, metadata["files"])
     params = _restore(path / PARAMS, metadata["arrays"])
     if metadata.get("fits") != fits_digest(metadata):
         _check_params(params, network, path)
-    schedule = schedule_from_json(metadata["schedule"])
     return SavedNetwork(
         network,
         params,
@@ -215,12 +220,20 @@ def _restore(path: Path, expected: dict[str, str]) -> Any:
     """The parameters as float32 arrays on the default device.
 
     Raises:
-      ValueError: if an array differs from the one that was saved.
+      ValueError: if there are none, or one differs from the one that was saved.
     """
-    with ocp.PyTreeCheckpointer() as checkpointer:
-        saved = checkpointer.metadata(path).item_metadata.tree
-        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(np.ndarray), saved)
-        params = checkpointer.restore(path, restore_args=as_numpy)
+    try:
+        with ocp.PyTreeCheckpointer() as checkpointer:
+            saved = checkpointer.metadata(path).item_metadata.tree
+            _check_sizes(saved, path)
+            as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(np.ndarray), saved)
+            params = checkpointer.restore(path, restore_args=as_numpy)
+    # Of a folder that is not a whole checkpoint, Orbax raises anything.
+    except Exception as error:
+        raise ValueError(
+            f"{path} holds no arrays that can be read ({type(error).__name__}); copy "
+            "or make the prior again"
+        ) from None
     if (digests := array_digests(params)) != expected:
         names = sorted(
             name
@@ -234,13 +247,35 @@ def _restore(path: Path, expected: dict[str, str]) -> Any:
     return jax.device_put(jax.tree.map(lambda a: a.astype(np.float32), params))
 
 
+def _check_sizes(saved: Any, path: Path) -> None:
+    """Refuse arrays that would take far more memory than their files.
+
+    Raises:
+      ValueError: if they would.
+    """
+    files = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    arrays = sum(
+        math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize
+        for leaf in jax.tree.leaves(saved)
+    )
+    if arrays > COMPRESSION * files:
+        raise ValueError(f"{arrays} bytes of arrays in {files} bytes")
+
+
 def _check_params(params: Any, network: Network, path: Path) -> None:
     """Compare the shapes of parameters with those of the network.
 
     Raises:
       ValueError: if they differ.
     """
-    expected = parameter_shapes(network)
+    try:
+        expected = parameter_shapes(network)
+    # Flax raises anything for a configuration that makes no network.
+    except Exception as error:
+        raise ValueError(
+            f"{path}: the network in {METADATA} cannot be built "
+            f"({type(error).__name__})"
+        ) from None
     forms: list[Any] = [jax.tree.structure(expected), jax.tree.structure(params)]
     same = forms[0] == forms[1] and all(
         a.shape == b.shape
