@@ -1,5 +1,6 @@
 """Executables on disk: same results, loaded without tracing, never for another call."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -121,11 +122,67 @@ def test_a_damaged_file_is_compiled_again(folder):
     first = consistency(problem_with(0))
     (path,) = files(folder)
     whole = path.read_bytes()
-    for damaged in (b"", b"no pickle", whole[: len(whole) // 2]):
+    flipped = [bytearray(whole) for _ in range(4)]
+    for i, content in enumerate(flipped):
+        content[len(content) * i // 4] ^= 1
+    for damaged in (b"", b"no pickle", whole[: len(whole) // 2], *flipped):
         path.write_bytes(damaged)
         compilation.keep_compiled(str(folder))
         assert consistency(problem_with(0)) == first
-        assert len(path.read_bytes()) > len(damaged)
+        assert path.read_bytes() != damaged and compilation.cache_problem() is None
+    path.unlink()
+    os.mkfifo(path)
+    compilation.keep_compiled(str(folder))
+    assert consistency(problem_with(0)) == first and path.is_file()
+
+
+def no_folder(folder):
+    folder.write_text("a file")
+
+
+def in_a_file(folder):
+    folder.parent.chmod(0o700)
+    folder.symlink_to("/dev/null/x")
+
+
+def open_to_all(folder):
+    (folder / "executables").mkdir(parents=True)
+    (folder / "executables").chmod(0o777)
+
+
+@pytest.mark.parametrize("make", [no_folder, in_a_file, open_to_all])
+def test_a_folder_that_cannot_be_used_is_said_in_a_line(make, tmp_path, recwarn):
+    place = tmp_path / "here"
+    make(place)
+    compilation.keep_compiled(str(place))
+    first = consistency(problem_with(0))
+    problem = compilation.cache_problem()
+    assert f"not kept in {place}: " in problem and problem.isprintable()
+    assert compilation.cache_problem(tried=True) == problem
+    compilation.keep_compiled("none")
+    assert compilation.cache_problem(tried=True) is None
+    assert consistency(problem_with(0)) == first and not recwarn
+
+
+def test_a_full_disk_is_said_in_a_line(folder, monkeypatch):
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    consistency(problem_with(0))
+    compilation.remember("a run")
+    assert compilation.cache_problem().endswith("No space left on device")
+    assert not files(folder)
+
+
+def test_a_folder_that_can_only_be_read_is_used(folder, monkeypatch):
+    first = consistency(problem_with(0))
+    compilation.remember("a run")
+    monkeypatch.setattr("pathlib.Path.write_bytes", lambda *a: 1 / 0)
+    compilation.keep_compiled(str(folder))
+    assert consistency(problem_with(0)) == first
+    compilation.remember("a run")
+    assert compilation.cache_problem() is None
 
 
 def test_a_folder_that_others_can_write_to_is_not_read(folder):

@@ -36,14 +36,18 @@ def compile_ahead(
         device_for_each_core()
 
     from pigdm_jax.cli.console import console
-    from pigdm_jax.core.compilation import keep_compiled
+    from pigdm_jax.core.compilation import cache_problem, keep_compiled
 
     began = time.perf_counter()
     folder = keep_compiled(cache)
+    if problem := cache_problem(tried=True):
+        raise ValueError(problem)
     if image.is_dir():
         _compile_folder(image, flags, folder_flags)
     else:
         _compile_picture(image, flags)
+    if problem := cache_problem():
+        raise ValueError(problem)
     console.print(f"ready in {time.perf_counter() - began:.1f} s, kept in {folder}")
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 def info() -> None:
     """List devices, priors, samplers, guidances and operators."""
     from pigdm_jax.cli.console import console
-    from pigdm_jax.core.compilation import keep_compiled
+    from pigdm_jax.core.compilation import cache_problem, keep_compiled
     from pigdm_jax.guidance import GUIDANCES
     from pigdm_jax.samplers import SAMPLERS
 
@@ -23,7 +23,8 @@ def info() -> None:
     ]
     for table in tables:
         console.print(table, soft_wrap=False)
-    console.print(f"Compiled programs are kept in {keep_compiled(None)}")
+    kept = f"Compiled programs are kept in {keep_compiled(None)}"
+    console.print(cache_problem(tried=True) or kept)
 
 
 def _devices() -> Table:

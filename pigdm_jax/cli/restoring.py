@@ -141,7 +141,7 @@ def _restore_folder(
 ) -> None:
     """Restore a folder and print a summary."""
     from pigdm_jax.cli.console import PicturesBar, console, summary_lines
-    from pigdm_jax.core.compilation import keep_compiled
+    from pigdm_jax.core.compilation import cache_problem, keep_compiled
     from pigdm_jax.folder.job import run
 
     kept = keep_compiled(cache)
@@ -158,6 +158,8 @@ def _restore_folder(
         raise
     for line in summary_lines(summary, job.out):
         console.print(line)
+    if problem := cache_problem():
+        console.print(f"note: {problem}")
     if summary.failed:
         sys.exit(1)
 
@@ -166,7 +168,12 @@ def _restore_picture(
     image: Path, flags: RestoreFlags, drawing: _Drawing, cache: str | None
 ) -> None:
     """Restore one picture; write its pictures and print its scores."""
-    from pigdm_jax.core.compilation import keep_compiled, prefetch, remember
+    from pigdm_jax.core.compilation import (
+        cache_problem,
+        keep_compiled,
+        prefetch,
+        remember,
+    )
 
     keep_compiled(cache)
     # The same flags on a picture of the same size run the same programs.
@@ -187,6 +194,8 @@ def _restore_picture(
     drawing.check(named)
     _write(report, drawing, noise_std)
     remember(name)
+    if problem := cache_problem():
+        console.print(f"note: {problem}")
 
 
 def _program_name(image: Path, flags: RestoreFlags) -> str:

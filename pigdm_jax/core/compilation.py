@@ -43,6 +43,21 @@ def keep_compiled(place: str | None) -> Path | None:
     return folder
 
 
+def cache_problem(*, tried: bool = False) -> str | None:
+    """Why compiled programs are not kept, in a sentence; None if they are.
+
+    Args:
+      tried: whether to try whether they could be; else only what has happened counts.
+    """
+    if _store is None:
+        return None
+    if tried:
+        _store.check()
+    if _store.problem is None:
+        return None
+    return f"compiled programs are not kept in {_store.folder}: {_store.problem}"
+
+
 def compiled_for(
     fun: Callable[..., Any], args: Any, static: Hashable = ()
 ) -> Executable:

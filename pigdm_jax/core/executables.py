@@ -23,6 +23,8 @@ from jax.experimental import serialize_executable
 
 from pigdm_jax.core.program_keys import program_key, stamp
 
+DIGEST = 32  # bytes at the beginning of a file, the SHA-256 of the others
+
 
 class Executable:
     """A compiled function of a tree's leaves.
@@ -46,11 +48,13 @@ class Store:
     Attributes:
       folder: where they are.
       used: keys of those that this process has asked for, in order.
+      problem: why executables could not be written; None if they could.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.used: dict[str, None] = {}
+        self.problem: str | None = None
         self._loading: dict[str, Future] = {}
         self._threads = ThreadPoolExecutor(2)
         self._lock = threading.Lock()
@@ -61,7 +65,7 @@ class Store:
         return self._load(key).result()
 
     def put(self, key: str, executable: Executable) -> None:
-        """Keep an executable; a folder that cannot be written to is left alone."""
+        """Keep an executable; `problem` says why if it cannot be written."""
         # A structure with classes of its own cannot be pickled; a tree of it can.
         count = executable.outputs.num_leaves
         outputs = jax.tree.unflatten(executable.outputs, range(count))
@@ -74,14 +78,27 @@ class Store:
             content = pickle.dumps((serialized, outputs, devices))
         except (pickle.PicklingError, ValueError, TypeError, AttributeError):
             return
-        _write(self._path(key), content)
+        self._write(self._path(key), hashlib.sha256(content).digest() + content)
+
+    def check(self) -> None:
+        """Try to write; `problem` says why if it fails."""
+        path = self._path(".tried")
+        self._write(path, b"")
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+    def _write(self, path: Path, content: bytes) -> None:
+        try:
+            _write(path, content)
+        except OSError as error:
+            self.problem = error.strerror or str(error)
+            return
+        if not _is_ours(path.parent):
+            self.problem = "other users may write to it, so nothing is read from it"
 
     def prefetch(self, name: str) -> None:
         """Begin to load what a run that was remembered by this name used."""
-        try:
-            keys = self._list(name).read_text().split()
-        except OSError:
-            return
+        keys = self._remembered(name).split()
         keys = [key for key in keys if re.fullmatch("[0-9a-f]{64}", key)]
         # The largest takes longest.
         for key in sorted(keys, key=self._size, reverse=True):
@@ -89,7 +106,16 @@ class Store:
 
     def remember(self, name: str) -> None:
         """Note what this process used, for `prefetch`."""
-        _write(self._list(name), "\n".join(self.used).encode())
+        text = "\n".join(self.used)
+        if text != self._remembered(name):
+            self._write(self._list(name), text.encode())
+
+    def _remembered(self, name: str) -> str:
+        path = self._list(name)
+        try:
+            return path.read_bytes().decode("ascii") if path.is_file() else ""
+        except (OSError, ValueError):
+            return ""
 
     def _size(self, key: str) -> int:
         path = self._path(key)
@@ -110,10 +136,15 @@ class Store:
 
 
 def _read(path: Path) -> Executable | None:
-    if not _is_ours(path.parent):
-        return None
     try:
-        (program, inputs, form), outputs, devices = pickle.loads(path.read_bytes())
+        if not (_is_ours(path.parent) and path.is_file()):
+            return None
+        content = path.read_bytes()
+        digest, content = content[:DIGEST], content[DIGEST:]
+        # XLA may crash on a damaged one.
+        if hashlib.sha256(content).digest() != digest:
+            return None
+        (program, inputs, form), outputs, devices = pickle.loads(content)
         by_id = {device.id: device for device in jax.local_devices()}
         # Without them it would be loaded for all of the process's devices.
         compiled = serialize_executable.deserialize_and_load(
@@ -129,13 +160,17 @@ def _read(path: Path) -> Executable | None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file whole; nothing, where the folder cannot be written to."""
+    """Write a file, whole or not at all.
+
+    Raises:
+      OSError: if it cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         temporary.write_bytes(content)
         os.replace(temporary, path)
-    except OSError:
+    finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
 
