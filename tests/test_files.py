@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import ExifTags, Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 from pigdm_jax import read_image, write_picture
+from pigdm_jax.cli.console import console
 from pigdm_jax.core.text import printable
 from pigdm_jax.pictures import profiles
 from pigdm_jax.pictures.decoding import decode, read_header
@@ -452,6 +454,29 @@ def test_broken_files_are_refused_in_one_sentence(suffix, tmp_path):
                 read(path)
             except ValueError as error:
                 assert "\n" not in str(error) and str(path) in str(error)
+
+
+def test_texts_of_png_files_are_kept_and_lost_iptc_data_are_named(tmp_path):
+    info = PngInfo()
+    info.add_text("Title", "a cat")
+    info.add_itxt("Author", "Zoë")
+    Image.fromarray(pixels(3)).save(tmp_path / "a.png", pnginfo=info)
+    again(tmp_path / "a.png", tmp_path / "b.png")
+    with Image.open(tmp_path / "b.png") as picture:
+        assert picture.text == {"Title": "a cat", "Author": "Zoë"}
+    caption = b"8BIM\x04\x04\0\0\0\0\0\x08\x1c\x02\x78\0\x03cat"
+    segment = b"Photoshop 3.0\0" + caption
+    Image.fromarray(pixels(3)).save(tmp_path / "a.jpg")
+    whole = (tmp_path / "a.jpg").read_bytes()
+    marker = b"\xff\xed" + (len(segment) + 2).to_bytes(2) + segment
+    (tmp_path / "a.jpg").write_bytes(whole[:2] + marker + whole[2:])
+    assert decode(tmp_path / "a.jpg").remarks == ("its IPTC data are not kept",)
+
+
+def test_the_console_prints_names_as_they_are():
+    with console.capture() as captured:
+        console.print("wrote a\x1b[2J:cat:[red].png", "b\n.png")
+    assert captured.get() == "wrote a\\x1b[2J:cat:[red].png b\\n.png\n"
 
 
 def test_names_of_files_cannot_act_on_a_terminal():

@@ -15,6 +15,8 @@ ABOUT = (
 ORIENTATION = ExifTags.Base.Orientation
 WIDTH, HEIGHT = ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight
 DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
+XMP_KEY = "XML:com.adobe.xmp"  # of a PNG file
+IPTC, IPTC_TAG = 0x0404, 33723  # in a JPEG and in a TIFF file
 XMP_ORIENTATION = (
     rb'\s*tiff:Orientation="[0-9]"',
     rb"<tiff:Orientation>[0-9]</tiff:Orientation>",
@@ -39,12 +41,14 @@ class Metadata(NamedTuple):
       exif: as `PillowImage.Exif.tobytes` gives it.
       xmp: XML.
       dpi: pixels an inch, across and down.
+      texts: of a PNG file, with their keys.
       remarks: what is not kept, for the user to read.
     """
 
     exif: bytes | None = None
     xmp: bytes | None = None
     dpi: tuple[float, float] | None = None
+    texts: tuple[tuple[str, str], ...] = ()
     remarks: tuple[str, ...] = ()
 
 
@@ -83,7 +87,7 @@ def metadata_of(picture: PillowImage.Image) -> Metadata:
     Left out are thumbnails, which would show it as it was, and how it is turned.
     """
     info = picture.info
-    xmp = info.get("xmp") or info.get("XML:com.adobe.xmp") or None
+    xmp = info.get("xmp") or info.get(XMP_KEY) or None
     if isinstance(xmp, str):
         xmp = xmp.encode()
     for pattern in XMP_ORIENTATION:
@@ -94,7 +98,20 @@ def metadata_of(picture: PillowImage.Image) -> Metadata:
         exif_for(Metadata(exif), 1, 1)
     except Exception:  # EXIF that is broken may raise anything
         exif, remarks = None, ("its EXIF data are broken and not kept",)
-    return Metadata(exif, xmp, _resolution(info.get("dpi")), remarks)
+    if IPTC in info.get("photoshop", ()) or IPTC_TAG in getattr(picture, "tag_v2", ()):
+        remarks = (*remarks, "its IPTC data are not kept")
+    dpi = _resolution(info.get("dpi"))
+    return Metadata(exif, xmp, dpi, _texts(picture), remarks)
+
+
+def _texts(picture: PillowImage.Image) -> tuple[tuple[str, str], ...]:
+    """The texts of a PNG file that are neither XMP nor EXIF in disguise."""
+    texts: dict[str, str] = getattr(picture, "text", {})
+    return tuple(
+        (key, str(text))
+        for key, text in texts.items()
+        if key != XMP_KEY and not key.startswith("Raw profile type")
+    )
 
 
 def _resolution(dpi: Any) -> tuple[float, float] | None:

@@ -16,7 +16,7 @@ from pigdm_jax.pictures import deep, profiles
 from pigdm_jax.pictures.formats import PNG, TIFF, WEBP, Format, format_of
 from pigdm_jax.pictures.kept import NOTHING_KEPT, Kept
 from pigdm_jax.pictures.levels import from_levels, to_levels
-from pigdm_jax.pictures.metadata import Metadata, exif_for, fitting
+from pigdm_jax.pictures.metadata import XMP_KEY, Metadata, exif_for, fitting
 
 
 def write_picture(path: str | Path, image: Image | PillowImage.Image) -> None:
@@ -126,7 +126,7 @@ def _extras(form: Format, kept: Kept, shape: tuple[int, ...]) -> dict[str, Any]:
         found["icc_profile"] = kept.profile
     if metadata.dpi is not None and form is not WEBP:
         found["dpi"] = metadata.dpi
-    found |= _xmp(form, metadata)
+    found |= _texts(form, metadata)
     more = {deep.XMP: metadata.xmp} if form is TIFF and metadata.xmp else None
     exif = exif_for(metadata, shape[1], shape[0], more)
     if exif is not None:
@@ -134,14 +134,17 @@ def _extras(form: Format, kept: Kept, shape: tuple[int, ...]) -> dict[str, Any]:
     return found
 
 
-def _xmp(form: Format, metadata: Metadata) -> dict[str, Any]:
-    if not metadata.xmp or form is TIFF:
-        return {}
+def _texts(form: Format, metadata: Metadata) -> dict[str, Any]:
+    """XMP, and the texts of a PNG file, as options for Pillow."""
+    xmp = metadata.xmp or b""
     if form is not PNG:
-        return {"xmp": metadata.xmp}
-    text = PngImagePlugin.PngInfo()
-    text.add_itxt("XML:com.adobe.xmp", metadata.xmp.decode("utf-8", "replace"))
-    return {"pnginfo": text}
+        return {"xmp": xmp} if xmp and form is not TIFF else {}
+    chunks = PngImagePlugin.PngInfo()
+    if xmp:
+        chunks.add_itxt(XMP_KEY, xmp.decode("utf-8", "replace"))
+    for key, text in metadata.texts:
+        chunks.add_text(key, text)
+    return {"pnginfo": chunks} if xmp or metadata.texts else {}
 
 
 @contextmanager
