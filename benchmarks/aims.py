@@ -15,8 +15,8 @@ import numpy as np
 
 import pigdm_jax as pj
 from pigdm_jax.pictures import problems
+from pigdm_jax.pictures.cases import Degradation
 from pigdm_jax.pictures.levels import from_levels
-from pigdm_jax.pictures.problems import Degradation
 from pigdm_jax.pictures.task import Task
 from pigdm_jax.samplers import Fitted, Mean, Relaxed, default
 

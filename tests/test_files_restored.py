@@ -12,6 +12,7 @@ from test_files import P3, pixels, save
 from pigdm_jax.folder.job import run
 from pigdm_jax.folder.listing import list_folder
 from pigdm_jax.pictures.decoding import decode
+from pigdm_jax.pictures.grey_noise import GAIN, spread
 from pigdm_jax.pictures.levels import from_levels
 from pigdm_jax.pictures.request import Request
 from pigdm_jax.pictures.results import restore_picture
@@ -145,3 +146,43 @@ def test_the_same_pixels_restore_to_the_same_bytes(tmp_path):
     write_restored(tmp_path / "a.png", restored.picture, case.kept)
     Image.fromarray(np.asarray(restored.pixels)).save(tmp_path / "b.png")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_grey_noise_becomes_independent_in_each_channel():
+    rng = np.random.default_rng(0)
+    noise = 0.2 * rng.standard_normal((200, 200, 1))
+    grey = np.repeat(0.3 + noise, 3, -1).astype(np.float32)
+    image = spread(grey, 0.2, jax.random.key(0))
+    np.testing.assert_allclose(image.mean(-1), grey[..., 0], atol=1e-5)
+    covariance = np.cov((image - 0.3).reshape(-1, 3).T)
+    np.testing.assert_allclose(covariance, 3 * 0.2**2 * np.eye(3), atol=0.003)
+
+
+@pytest.mark.parametrize(
+    "task", ["denoise", "denoise:0.1", "super_resolution:2 | denoise:0.1"]
+)
+def test_noise_of_grey_pictures_alone_and_in_a_folder(task, tmp_path):
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, channels in (("grey", 1), ("colour", 3)):
+        noisy = 127 + 25.5 * rng.standard_normal((32, 40, channels))
+        save(folder / f"{name}.png", np.rint(noisy.clip(0, 255)).astype(np.uint8))
+    request = Request(Task.parse(task))
+    for name, gain in (("grey", GAIN), ("colour", 1)):
+        case, _ = request.read(folder / f"{name}.png")
+        assert abs(case.problem.noise_std / (0.2 * gain) - 1) < 0.2
+        if task == "denoise:0.1" and name == "grey":
+            mean = np.asarray(case.problem.y).mean(-1)
+            shown = from_levels(decode(folder / "grey.png").pixels)[..., 0]
+            inside = np.abs(shown) < 1
+            np.testing.assert_allclose(mean[inside], shown[inside], atol=1e-5)
+    if "super" in task:
+        return
+    run(job(folder, tmp_path / "out", request=request))
+    lines = (tmp_path / "out/manifest.jsonl").read_text().splitlines()
+    for line in map(json.loads, lines):
+        assert line["error"] is None
+        if task == "denoise":
+            assert abs(line["noise"] / 0.1 - 1) < 0.2
+        assert line["off"] < 0.2

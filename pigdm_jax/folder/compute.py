@@ -16,7 +16,7 @@ from pigdm_jax.folder.listing import Entry, Shape
 from pigdm_jax.folder.load import load_picture, stack
 from pigdm_jax.folder.plan import READERS, Job
 from pigdm_jax.folder.write import Writer
-from pigdm_jax.pictures.problems import Degradation
+from pigdm_jax.pictures.cases import Degradation
 from pigdm_jax.pictures.results import Restored, finish_for
 from pigdm_jax.priors.base import Prior
 from pigdm_jax.priors.tiling import fit_prior
@@ -47,7 +47,7 @@ def compile_group(job: Job, shape: Shape, entries: list[Entry]) -> Group:
     Raises:
       ValueError: if they cannot be restored.
     """
-    degradation = job.request.degradation(shape.size, entries[0].path)
+    degradation = job.request.degradation(shape.size, entries[0].path, grey=shape.grey)
     operator = degradation.operator
     prior = fit_prior(job.prior, operator.restored_shape, job.request.tile)
     choices = _devices(prior)
@@ -78,7 +78,7 @@ def _fitted(
 ) -> Fit:
     """The program for as many pictures as are wanted, or as fit."""
     mesh = make_mesh(devices=devices)
-    problem = blank_problem(degradation.operator, degradation.noise_std)
+    problem = blank_problem(degradation.operator, degradation.level)
 
     def compile_for(prior: Prior, count: int) -> BatchProgram:
         return compile_batch(

@@ -37,12 +37,14 @@ class Shape(NamedTuple):
       subsampling: of JPEG files if their headers are read, else "".
       bits: a channel of their files.
       profiled: whether their colours are converted to sRGB and back.
+      grey: whether they have no colour, if that matters.
     """
 
     size: tuple[int, int]
     subsampling: str
     bits: int = 8
     profiled: bool = False
+    grey: bool = False
 
 
 class Listing(NamedTuple):
@@ -65,6 +67,7 @@ def list_folder(
     *,
     recursive: bool = False,
     reads_header: bool = False,
+    splits_grey: bool = False,
     pad: int = 1,
 ) -> Listing:
     """List every picture in a folder; reads headers only.
@@ -74,6 +77,7 @@ def list_folder(
       out: the output folder, which is skipped.
       recursive: whether its sub-folders are searched, too.
       reads_header: whether pictures are also grouped by JPEG subsampling.
+      splits_grey: whether grey pictures are groups of their own.
       pad: sides are padded to multiples of this.
 
     Raises:
@@ -97,7 +101,9 @@ def list_folder(
     groups: dict[Shape, list[Entry]] = {}
     broken: dict[Entry, str] = {}
     with ThreadPoolExecutor(READERS) as readers:
-        shapes = readers.map(partial(_read_shape, reads_header, pad), entries)
+        shapes = readers.map(
+            partial(_read_shape, reads_header, splits_grey, pad), entries
+        )
         for entry, shape in shapes:
             if isinstance(shape, str):
                 broken[entry] = shape
@@ -136,16 +142,20 @@ def _search(folder: Path, out: Path, recursive: bool) -> tuple[list[Path], str]:
 
 
 def _read_shape(
-    reads_header: bool, pad: int, entry: Entry
+    reads_header: bool, splits_grey: bool, pad: int, entry: Entry
 ) -> tuple[Entry, Shape | str]:
     """The entry with its size, and its shape, or the reason why there is none."""
     try:
-        (height, width), bits, profiled = read_header(entry.path)
+        header = read_header(entry.path)
         kind = read_jpeg_header(entry.path).subsampling if reads_header else ""
     except ValueError as error:
         return entry, str(error)
+    height, width = header.size
     padded = (height + -height % pad, width + -width % pad)
-    return entry._replace(size=(height, width)), Shape(padded, kind, bits, profiled)
+    shape = Shape(
+        padded, kind, header.bits, header.profiled, splits_grey and header.grey
+    )
+    return entry._replace(size=header.size), shape
 
 
 def own_part(listing: Listing, process: int, processes: int) -> Listing:

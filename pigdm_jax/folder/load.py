@@ -13,9 +13,10 @@ from pigdm_jax.devices.batches import form
 from pigdm_jax.folder.listing import Entry, Shape
 from pigdm_jax.folder.plan import Job
 from pigdm_jax.operators import Operator
+from pigdm_jax.pictures.cases import Case, Degradation
 from pigdm_jax.pictures.decoding import decode
+from pigdm_jax.pictures.grey_noise import GAIN
 from pigdm_jax.pictures.opening import digest
-from pigdm_jax.pictures.problems import Case, Degradation
 
 
 class Loaded(NamedTuple):
@@ -59,7 +60,7 @@ def load_picture(job: Job, common: Degradation, shape: Shape, entry: Entry) -> L
         if decoded.size != entry.size or decoded.bits != shape.bits:
             raise ValueError(f"{entry.path} has changed its size")
         if request.own_operators:
-            degradation = request.degradation(shape.size, entry.path)
+            degradation = request.degradation(shape.size, entry.path, grey=shape.grey)
             _check_alike(degradation, common)
         shown = request.show(decoded, degradation)
         back = request.brings_back(shape.profiled, degradation)
@@ -77,7 +78,9 @@ def load_picture(job: Job, common: Degradation, shape: Shape, entry: Entry) -> L
     size = min(entry.size[0] * factor, height), min(entry.size[1] * factor, width)
     # Sample 0 of the picture, as if it were restored alone.
     key = jax.random.fold_in(key, 0)
-    noise = case.problem.noise_std / 2 if request.own_noise else None
+    noise = None
+    if request.own_noise:
+        noise = case.problem.noise_std / 2 / (GAIN if degradation.grey else 1)
     return row._replace(case=case, key=key, size=size, noise=noise)
 
 
@@ -92,7 +95,7 @@ def _check_alike(degradation: Degradation, common: Degradation) -> None:
             "this picture's operator differs in kind or size from the rest of its "
             "batch; restore it by itself"
         )
-    if degradation.noise_std != common.noise_std:
+    if degradation.level != common.level:
         raise ValueError(
             "this file's rounding noise differs from the rest of its batch; set --noise"
         )

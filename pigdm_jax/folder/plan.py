@@ -71,6 +71,7 @@ def list_checked(job: Job) -> Listing:
         job.out,
         recursive=job.recursive,
         reads_header=job.request.reads_header,
+        splits_grey=job.request.splits_grey,
         pad=job.pad,
     )
     if listing.left_out and not jax.process_index():
@@ -93,9 +94,10 @@ def _check_group(job: Job, shape: Shape, entries: Sequence[Entry]) -> None:
     Raises:
       ValueError: in one sentence.
     """
-    operator, noise_std, *_ = job.request.degradation(shape.size, entries[0].path)
+    degradation = job.request.degradation(shape.size, entries[0].path, grey=shape.grey)
+    operator = degradation.operator
     prior = fit_prior(job.prior, operator.restored_shape, job.request.tile)
-    problem = blank_problem(operator, noise_std)
+    problem = blank_problem(operator, degradation.level)
     check_request(prior, problem, job.request.sampler_for(prior, problem))
 
 

@@ -65,11 +65,13 @@ class Header(NamedTuple):
       size: height and width, upright.
       bits: a channel, 8 or 16.
       profiled: whether it has a colour profile that is converted to sRGB and back.
+      grey: whether it has no colour.
     """
 
     size: tuple[int, int]
     bits: int
     profiled: bool
+    grey: bool
 
 
 def read_header(path: str | Path) -> Header:
@@ -92,7 +94,7 @@ def read_header(path: str | Path) -> Header:
         channels = 4 if picture.mode == "CMYK" else 1 if _is_grey(picture) else 3
         profile = _profile(picture)
         profiled = profile is not None and profiles.way(profile, channels) == "both"
-        return Header((height, width), bits, profiled)
+        return Header((height, width), bits, profiled, channels == 1)
 
 
 def _late(file: File) -> bool:

@@ -6,7 +6,6 @@ it is clean and is degraded first, to compare its restoration with it.
 
 import dataclasses
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +16,11 @@ from pigdm_jax.core.types import Image, ImageShape, PRNGKey, Scalar
 from pigdm_jax.operators import Operator
 from pigdm_jax.operators.composition import Chain
 from pigdm_jax.operators.jpeg_codec import JpegCoefficients
+from pigdm_jax.pictures.cases import Case, Degradation
 from pigdm_jax.pictures.clipping import undo_clipping
+from pigdm_jax.pictures.grey_noise import spread
 from pigdm_jax.pictures.jpeg_files import read_jpeg_coefficients
-from pigdm_jax.pictures.kept import NOTHING_KEPT, Kept, Picture
+from pigdm_jax.pictures.kept import Picture
 from pigdm_jax.pictures.levels import ROUNDING_STD
 from pigdm_jax.pictures.noise_level import estimate_noise
 from pigdm_jax.pictures.parameters import read_parameter
@@ -31,40 +32,6 @@ from pigdm_jax.simulation import measure
 # Where a pseudoinverse amplifies the rounding of a file by more than this, the rounding
 # counts as noise: an image that agrees with every rounded value would be mostly noise.
 ILL_CONDITIONED = 10.0
-
-
-class Degradation(NamedTuple):
-    """How a picture was degraded: all of its problem but the measurement.
-
-    Attributes:
-      operator: what happened to the image.
-      noise_std: standard deviation of the noise in the measurement, in units of the
-        [-1, 1] image; None if the measurement is exact.
-      remarks: what was assumed, for the user to read.
-      estimates_noise: whether each picture's own level is to be estimated; `noise_std`
-        is then its lower limit.
-    """
-
-    operator: Operator
-    noise_std: float | None
-    remarks: tuple[str, ...] = ()
-    estimates_noise: bool = False
-
-
-class Case(NamedTuple):
-    """One picture to restore.
-
-    Attributes:
-      problem: its operator, measurement and noise.
-      original: the clean picture, where it is known.
-      remarks: what was assumed, for the user to read.
-      kept: what the restoration's file has of the picture's.
-    """
-
-    problem: Problem
-    original: Picture | None = None
-    remarks: tuple[str, ...] = ()
-    kept: Kept = NOTHING_KEPT
 
 
 def _last_noise(task: Task, operator: Operator) -> float | None:
@@ -114,7 +81,7 @@ def _without_noise(task: Task) -> Task:
 
 
 def degradation_of_file(
-    size: tuple[int, int], task: Task, *, file: Path | None = None
+    size: tuple[int, int], task: Task, *, file: Path | None = None, grey: bool = False
 ) -> Degradation:
     """How a picture was degraded.
 
@@ -124,6 +91,7 @@ def degradation_of_file(
         the file, which counts where the pseudoinverse amplifies it (deblurring).
       file: the picture's file, whose header gives the JPEG quality if the task does
         not.
+      grey: whether the file has no colour.
 
     Raises:
       ValueError: if the task cannot have made a picture of this size, or the file is no
@@ -142,11 +110,13 @@ def degradation_of_file(
             f"{str(task)!r} makes pictures of {_size(expected)} from "
             f"{_size(image_shape)}, so this one of {_size(size)} cannot come from it"
         )
+    grey = grey and expected[2] == 3
     if task.estimates_noise:
         _check_can_estimate(task, operator)
-        return Degradation(operator, ROUNDING_STD, remarks, estimates_noise=True)
+        return Degradation(operator, ROUNDING_STD, remarks, True, grey)
     if task.noise is not None or from_file or not operator.linear:
-        return Degradation(operator, _last_noise(task, operator), remarks)
+        noise_std = _last_noise(task, operator)
+        return Degradation(operator, noise_std, remarks, grey=grey)
     if _amplification(operator) > ILL_CONDITIONED:
         remark = (
             f"rounding to 8 bits counts as noise of {ROUNDING_STD / 2:.4f}, since "
@@ -157,7 +127,10 @@ def degradation_of_file(
 
 
 def measured(
-    picture: Picture, degradation: Degradation, coefficients_of: Path | None = None
+    picture: Picture,
+    degradation: Degradation,
+    coefficients_of: Path | None = None,
+    key: PRNGKey | None = None,
 ) -> Case:
     """The case of a picture whose pixels are the measurement.
 
@@ -165,6 +138,7 @@ def measured(
       picture: the file's pixels, in [-1, 1].
       degradation: how it was degraded.
       coefficients_of: the JPEG file whose own coefficients are the measurement instead.
+      key: for the noise of grey pictures.
 
     Raises:
       ValueError: if the noise is to be estimated and cannot be.
@@ -173,20 +147,22 @@ def measured(
     if _picture_shape(operator)[2] == 1:
         picture = picture.mean(axis=-1, keepdims=True)
     if operator.linear and noise_std is not None:
-        picture, degradation = _noisy(picture, degradation)
+        picture, degradation = _noisy(picture, degradation, key)
     y, remarks = operator.from_picture(jax.device_put(picture)), degradation.remarks
     if coefficients_of is not None:
         y, remarks = _from_jpeg_file(operator, y, coefficients_of)
-    return Case(Problem(operator, y, degradation.noise_std), remarks=remarks)
+    return Case(Problem(operator, y, degradation.level), remarks=remarks)
 
 
-def _noisy(picture: Picture, degradation: Degradation) -> tuple[Picture, Degradation]:
+def _noisy(
+    picture: Picture, degradation: Degradation, key: PRNGKey | None
+) -> tuple[Picture, Degradation]:
     """A noisy picture as it was before clipping, and its noise, estimated if need be.
 
     Raises:
       ValueError: if the noise cannot be estimated.
     """
-    operator, noise_std, remarks, estimates = degradation
+    operator, noise_std, remarks, estimates, grey = degradation
     # Of a linear operator's picture, pixels are measured as they are or not at all.
     measured = np.asarray(operator.from_picture(np.ones_like(picture)))
     if estimates:
@@ -200,7 +176,9 @@ def _noisy(picture: Picture, degradation: Degradation) -> tuple[Picture, Degrada
         before = undo_clipping(picture, np.float32(noise_std), measured)
         # Colours outside of sRGB were not clipped where sRGB ends.
         picture = np.where(np.abs(picture) > 1, picture, np.asarray(before))
-    return picture, Degradation(operator, noise_std, remarks)
+    if grey and noise_std is not None and key is not None:
+        picture = spread(picture, noise_std, key)
+    return picture, Degradation(operator, noise_std, remarks, grey=grey)
 
 
 def _from_jpeg_file(
@@ -259,7 +237,7 @@ def simulated(picture: Picture, degradation: Degradation, key: PRNGKey) -> Case:
       degradation: how to degrade it.
       key: of the noise.
     """
-    operator, noise_std, remarks, _ = degradation
+    operator, noise_std, remarks, *_ = degradation
     height, width, _ = operator.image_shape
     picture = picture[:height, :width]
     problem = measure(operator, picture, key, noise_std=noise_std)

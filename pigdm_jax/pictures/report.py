@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pigdm_jax.pictures.cases import Case
 from pigdm_jax.pictures.figures import deviation_map
 from pigdm_jax.pictures.kept import Kept, Picture
-from pigdm_jax.pictures.problems import Case, pseudoinverse
+from pigdm_jax.pictures.problems import pseudoinverse
 from pigdm_jax.pictures.results import Restored, mismatch_text
 from pigdm_jax.samplers.records import Trace
 

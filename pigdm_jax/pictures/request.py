@@ -10,12 +10,11 @@ import numpy as np
 from pigdm_jax.core.compilation import typed_jit
 from pigdm_jax.core.types import AnyArray, PRNGKey
 from pigdm_jax.devices.memory import check_memory
+from pigdm_jax.pictures.cases import Case, Degradation
 from pigdm_jax.pictures.decoding import Decoded, decode
 from pigdm_jax.pictures.kept import Shown, show
 from pigdm_jax.pictures.opening import digest
 from pigdm_jax.pictures.problems import (
-    Case,
-    Degradation,
     degradation_of_file,
     degradation_to_simulate,
     measured,
@@ -83,12 +82,21 @@ class Request:
             return self.sampler
         return default(prior, problem, self.steps, self.aim)
 
-    def degradation(self, size: tuple[int, int], file: Path) -> Degradation:
+    @property
+    def splits_grey(self) -> bool:
+        """Whether grey pictures have another noise than pictures in colour."""
+        noisy = self.task.noise is not None or self.task.estimates_noise
+        return noisy and not self.simulate
+
+    def degradation(
+        self, size: tuple[int, int], file: Path, *, grey: bool = False
+    ) -> Degradation:
         """How a picture was degraded, or will be: known before its pixels are.
 
         Args:
           size: height and width of the picture.
           file: the picture's file.
+          grey: whether it has no colour.
 
         Raises:
           ValueError: if the task does not suit the size.
@@ -96,7 +104,7 @@ class Request:
         task = self.task.of(file.stem)
         if self.simulate:
             return degradation_to_simulate(size, task)
-        degradation = degradation_of_file(size, task, file=file)
+        degradation = degradation_of_file(size, task, file=file, grey=grey)
         if degradation.noise_std is None and degradation.operator.orthogonal:
             raise ValueError(
                 f"{str(task)!r} needs the noise level of the picture, for example "
@@ -147,7 +155,7 @@ class Request:
                 kept = kept._replace(alpha=kept.alpha[:height, :width])
         else:
             source = file if self.reads_header else None
-            case = measured(picture, degradation, source)
+            case = measured(picture, degradation, source, key)
         return case._replace(kept=kept, remarks=(*remarks, *case.remarks))
 
     def read(self, image: Path) -> tuple[Case, PRNGKey]:
@@ -163,7 +171,7 @@ class Request:
         """A picture's pixels, degradation, noise key and sampler's key."""
         decoded = decode(image)
         noise_key, key = self.keys(digest(image))
-        degradation = self.degradation(decoded.size, image)
+        degradation = self.degradation(decoded.size, image, grey=decoded.grey)
         return self.show(decoded, degradation), degradation, noise_key, key
 
     def prepare(self, image: Path) -> "Prepared":
