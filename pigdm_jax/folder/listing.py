@@ -21,12 +21,14 @@ class Entry(NamedTuple):
       path: its path.
       output: path of its restoration, relative to the output folder.
       size: its height and width.
+      depth: bytes of a pixel.
     """
 
     name: str
     path: Path
     output: str
     size: tuple[int, int] = (0, 0)
+    depth: int = 3
 
 
 class Shape(NamedTuple):
@@ -155,7 +157,8 @@ def _read_shape(
     shape = Shape(
         padded, kind, header.bits, header.profiled, splits_grey and header.grey
     )
-    return entry._replace(size=header.size), shape
+    depth = (1 if header.grey else 3) * header.bits // 8
+    return entry._replace(size=header.size, depth=depth), shape
 
 
 def own_part(listing: Listing, process: int, processes: int) -> Listing:

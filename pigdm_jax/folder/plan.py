@@ -133,13 +133,13 @@ def check_output(job: Job, listing: Listing) -> None:
     except OSError as error:
         raise ValueError(f"cannot write to {job.out}: {error.strerror}") from None
     factor = 1 if job.request.simulate else job.request.task.enlargement
-    pixels = sum(
-        entry.size[0] * entry.size[1] * factor**2
+    size = sum(
+        entry.size[0] * entry.size[1] * entry.depth * factor**2
         for entries in listing.groups.values()
         for entry in entries
         if not (job.out / entry.output).exists()
     )
-    needed = 3 * pixels * PNG_FRACTION
+    needed = size * PNG_FRACTION
     if needed > free:
         raise ValueError(
             f"the restorations need {needed / 1e6:.0f} MB or more, {job.out} has "

@@ -19,7 +19,8 @@ File = io.BufferedReader | io.BytesIO
 
 MOST_PIXELS = 178_956_970  # beyond which Pillow takes a file for an attack
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
-# Of TIFF files.
+TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# Tags of TIFF files.
 DNG_VERSION, SUBFILE_TYPE, REDUCED = 50706, 254, 1
 
 # MOST_PIXELS is the limit; half of it is no reason to warn.
@@ -99,7 +100,7 @@ def _open(file: File) -> PillowImage.Image:
 
     Raises:
       UnidentifiedImageError: if it is neither.
-      RefusedError: if pillow-heif is not installed.
+      RefusedError: if pillow-heif is not installed, or a TIFF file is unusual.
     """
     try:
         return PillowImage.open(file, formats=READ)
@@ -107,6 +108,11 @@ def _open(file: File) -> PillowImage.Image:
         file.seek(0)
         head = file.read(12)
         file.seek(0)
+    if head[:4] in TIFF_HEADS:
+        raise RefusedError(
+            "is a TIFF file of a kind that is not read; save it as grey without alpha, "
+            "or as RGB"
+        )
     if head[4:8] != b"ftyp" or head[8:] not in HEIF_BRANDS:
         raise UnidentifiedImageError
     if importlib.util.find_spec("pillow_heif") is None:
