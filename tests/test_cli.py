@@ -165,7 +165,7 @@ def test_a_folder_is_restored_and_resumed(run, photo):
     Path("in/broken.png").write_bytes(b"no picture")
     status, text = run("restore", *arguments, "--batch", "2")
     assert status == 1 and "2 were finished before" in text
-    assert 'see "error" in in-restored/manifest.jsonl' in text
+    assert 'see "error" in in-restored/manifest' in text
     assert "broken.png: in/broken.png is not a picture" in text
 
 
@@ -258,7 +258,7 @@ BAD = {
         "given twice",
     ),
     "half a host": ([".", "--task", "jpeg:9", "--process", "1"], "go together"),
-    "folder's samples": ([".", "--task", "jpeg:9", "--samples", "2"], "not a folder"),
+    "folder's plot": ([".", "--task", "jpeg:9", "--plot"], "not a folder"),
     "samples": (["photo.png", "--task", "jpeg:9", "--samples", "0"], "from 1 to 1000"),
     "ending": (["photo.png", "--task", "jpeg:9", "--out", "x.bmp"], ".png"),
     "folder": (["photo.png", "--task", "jpeg:9", "--out", "no/x.png"], "no folder"),

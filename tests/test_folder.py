@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -48,8 +49,15 @@ def folder(tmp_path):
     return tmp_path / "in"
 
 
-def lines(out, name="manifest.jsonl"):
-    return [json.loads(line) for line in (out / name).read_text().splitlines()]
+def lines(out, process="*"):
+    """The journal's lines, with their settings and the first output."""
+    found = []
+    for file in sorted((out / "manifest").glob(f"*-{process}.json")):
+        saved = json.loads(file.read_text())
+        for line in saved["pictures"]:
+            first = next(iter(line.get("outputs", [None])))
+            found.append(line | {"settings": saved["settings"], "output": first})
+    return found
 
 
 def pictures(out):
@@ -57,6 +65,15 @@ def pictures(out):
     return {
         path.relative_to(out).as_posix(): path.read_bytes()
         for path in sorted(out.rglob("[!.]*.png"))
+        if out / "manifest" not in path.parents
+    }
+
+
+def leftovers(out):
+    """What is in a finished job's folder and should not be."""
+    files = {path.name for path in (out / "manifest").iterdir()}
+    return {name for name in files if not re.fullmatch(r"\d+-\d+\.json", name)} | {
+        path.name for path in out.rglob(".*")
     }
 
 
@@ -143,7 +160,9 @@ def test_a_second_run_restores_only_what_is_missing(folder, tmp_path, monkeypatc
     (out / "1.png").unlink()
     (out / "3.png").write_bytes(before["3.png"][:-5])
     save(folder / "2.png", seed=99)
-    third = run(job(folder, out))
+    with pytest.raises(ValueError, match=r"3\.png exists; --overwrite replaces it"):
+        run(job(folder, out))
+    third = run(job(folder, out, overwrite=True))
     assert (third.restored, third.skipped) == (3, 4)
     after = pictures(out)
     assert after.pop("2.png") != before.pop("2.png") and after == before
@@ -160,16 +179,15 @@ def test_a_killed_job_resumes_with_the_same_result(folder, tmp_path, moments):
             assert process.poll() is None
         process.send_signal(signal.SIGKILL)
         process.wait()
-    # A power loss can cut off a line and a temporary file.
-    with open(out / "manifest.jsonl", "a") as file:
-        file.write('{"input": "4.p')
-    (out / ".4.123.tmp.png").write_bytes(b"half")
+    halves = out / "manifest/unfinished-7"
+    halves.mkdir(exist_ok=True)
+    (halves / "4.png").write_bytes(b"half")
     run(job(folder, out))
     whole = run(job(folder, tmp_path / "whole"))
     assert whole.restored == 7
     assert pictures(out) == pictures(tmp_path / "whole")
     inputs = [line["input"] for line in lines(out) if not line["error"]]
-    assert len(set(inputs)) == 7 and not list(out.glob(".*"))
+    assert len(set(inputs)) == 7 and not leftovers(out)
 
 
 def test_ctrl_c_keeps_finished_pictures(folder, tmp_path):
@@ -349,7 +367,8 @@ def test_two_hosts_share_a_folder_and_a_batch(folder, tmp_path):
     flags = {"XLA_FLAGS": os.environ["XLA_FLAGS"] + devices}
     hosts = [start(folder, tmp_path / "out", 0, port, i, **flags) for i in range(2)]
     assert [host.wait(200) for host in hosts] == [0, 0]
-    by = [lines(tmp_path / "out", f"manifest{x}.jsonl") for x in ("", "-1")]
+    by = [lines(tmp_path / "out", process) for process in (0, 1)]
+    assert not leftovers(tmp_path / "out")
     assert sorted(len(part) for part in by) == [3, 4]
     assert {x["input"] for x in by[0]}.isdisjoint(x["input"] for x in by[1])
     run(job(folder, tmp_path / "one"))
@@ -358,7 +377,7 @@ def test_two_hosts_share_a_folder_and_a_batch(folder, tmp_path):
     for name in one:
         a, b = (read_image(tmp_path / x / name) for x in ("one", "out"))
         assert np.abs(a - b).max() < 1.01 / 127.5
-    # A later run, by one process, reads both manifests.
+    # A later run, by one process, reads both journals.
     assert run(job(folder, tmp_path / "out")).skipped == 7
     shards = [np.load(tmp_path / f"shards-{i}.npy") for i in range(2)]
     together = np.concatenate(shards).reshape(-1, 8, 8, 3)[:5]

@@ -109,5 +109,5 @@ def summary_lines(done: "pigdm_jax.folder.job.Summary", out: Path) -> list[str]:
         outside = 1 - done.device_seconds / done.seconds
         lines[0] += f"; {outside:.1%} of the time no batch was being computed"
     if done.failed:
-        lines.append(f'{done.failed} failed: see "error" in {out / "manifest.jsonl"}')
+        lines.append(f'{done.failed} failed: see "error" in {out / "manifest"}')
     return lines

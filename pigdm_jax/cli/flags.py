@@ -139,7 +139,7 @@ class FolderFlags:
         folder: Path,
         out: Path | None,
         request: "pigdm_jax.pictures.request.Request",
-        **callbacks: Any,
+        **options: Any,
     ) -> "pigdm_jax.folder.plan.Job":
         """The job for a folder.
 
@@ -147,7 +147,7 @@ class FolderFlags:
           folder: the pictures.
           out: the output folder; FOLDER-restored if not given.
           request: how to restore each picture.
-          **callbacks: `remark` and `progress` of `Job`.
+          **options: other fields of `Job`.
         """
         from pigdm_jax.folder.plan import Job
         from pigdm_jax.weights.store import load_prior
@@ -160,7 +160,7 @@ class FolderFlags:
             None if self.batch == "auto" else self.batch,
             self.pad,
             self.recursive,
-            **callbacks,
+            **options,
         )
 
 

@@ -1,6 +1,7 @@
 """`pigdm restore`: restore one picture, or a folder of them."""
 
 import dataclasses
+import os
 import sys
 import time
 from collections.abc import Iterable
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import tyro
 from tyro.conf import Positional
 
+from pigdm_jax.cli.failures import INTERRUPTED
 from pigdm_jax.cli.flags import (
     FolderFlags,
     RestoreFlags,
@@ -60,8 +62,8 @@ def restore(
       flags: how to restore them.
       folder_flags: for a folder.
       hosts: processes that restore a folder together.
-      samples: for one picture, number of restorations to draw. Each invents plausible
-        detail. With several, their mean is written too, which is blurrier and closer to
+      samples: number of restorations of each picture. Each invents plausible detail.
+        With several, their mean is written too, which is blurrier and closer to
         the truth, and their standard deviation, which shows where detail is invented.
       plot: for one picture, plot residual, guidance and size of the predicted image
         over the evaluations, as IMAGE-trace.png; needs matplotlib.
@@ -74,16 +76,17 @@ def restore(
     """
     check_exists(image)
     flags.check_names()
+    if not 1 <= samples <= MOST_SAMPLES:
+        raise ValueError(f"--samples must be from 1 to {MOST_SAMPLES}, got {samples}")
     if image.is_dir():
-        if samples != 1 or plot:
-            raise ValueError("--samples and --plot are for one picture, not a folder")
+        if plot:
+            raise ValueError("--plot is for one picture, not a folder")
         out = output_folder(out, image)
         device_for_each_core()
         hosts.join()
-        _restore_folder(image, flags, folder_flags, cache, out)
+        given = {"samples": samples, "overwrite": overwrite}
+        _restore_folder(image, flags, folder_flags, cache, out, given)
         return
-    if not 1 <= samples <= MOST_SAMPLES:
-        raise ValueError(f"--samples must be from 1 to {MOST_SAMPLES}, got {samples}")
     folder_flags.check_unused()
     if hosts != Hosts():
         raise ValueError("several processes restore a folder together, not one picture")
@@ -138,6 +141,7 @@ def _restore_folder(
     folder_flags: FolderFlags,
     cache: str | None,
     out: Path,
+    given: dict[str, Any],
 ) -> None:
     """Restore a folder and print a summary."""
     from pigdm_jax.cli.console import PicturesBar, console, summary_lines
@@ -149,13 +153,17 @@ def _restore_folder(
         console.print(
             f"compiled programs are kept in {kept} (--cache none to keep nothing)"
         )
-    job = folder_flags.job(folder, out, flags.request(), remark=console.print)
+    given |= {"remark": console.print}
+    job = folder_flags.job(folder, out, flags.request(), **given)
     try:
         with PicturesBar() as progress:
             summary = run(dataclasses.replace(job, progress=progress))
     except KeyboardInterrupt:
         console.print("stopped; run the same command again to continue")
-        raise
+        # What is written is synced to disk. An exit in order would wait for the device,
+        # which may be in the middle of a batch.
+        sys.stdout.flush()
+        os._exit(INTERRUPTED)
     for line in summary_lines(summary, job.out):
         console.print(line)
     if problem := cache_problem():

@@ -13,7 +13,7 @@ from pigdm_jax.devices.memory import Fit, check_memory, device_memory, largest_b
 from pigdm_jax.devices.meshes import make_mesh
 from pigdm_jax.devices.programs import BatchProgram, blank_problem, compile_batch
 from pigdm_jax.folder.listing import Entry, Shape
-from pigdm_jax.folder.load import load_picture, stack
+from pigdm_jax.folder.load import load_picture, sample_keys, stack
 from pigdm_jax.folder.plan import READERS, Job
 from pigdm_jax.folder.write import Writer
 from pigdm_jax.pictures.cases import Degradation
@@ -141,13 +141,18 @@ def restore_group(
         if not rows:
             continue
         spare = next(iter(rows.values()))
-        inputs = stack(job, [rows.get(i, spare) for i in range(size)])
+        operators, ys, keys, noise_stds = stack(
+            job, [rows.get(i, spare) for i in range(size)]
+        )
         started = time.perf_counter()
-        result = group.program(*inputs)
-        seconds = writer.time(result, started)
+        samples = [
+            group.program(operators, ys, sample_keys(keys, i), noise_stds)
+            for i in range(job.samples)
+        ]
+        seconds = writer.time(samples, started)
         if pending is not None:
             writer.accept(*pending)
         progress()
-        pending = rows, result, seconds, str(group.program.sampler)
+        pending = rows, samples, seconds, str(group.program.sampler)
     if pending is not None:
         writer.accept(*pending)

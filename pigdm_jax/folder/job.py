@@ -6,15 +6,11 @@ from typing import NamedTuple
 import jax
 
 from pigdm_jax.folder.compute import Group, compile_group, restore_group
+from pigdm_jax.folder.journal import Journal
 from pigdm_jax.folder.listing import Entry, Listing, Shape, own_part
-from pigdm_jax.folder.manifest import Manifest
-from pigdm_jax.folder.plan import (
-    Job,
-    check_output,
-    find_finished,
-    list_checked,
-    remove_halves,
-)
+from pigdm_jax.folder.lock import locked
+from pigdm_jax.folder.plan import Job, check_space, list_checked
+from pigdm_jax.folder.resume import find_finished
 from pigdm_jax.folder.write import Writer
 
 
@@ -22,9 +18,9 @@ class Summary(NamedTuple):
     """What this process did.
 
     Attributes:
-      restored: number of pictures written.
+      restored: number of pictures restored.
       skipped: number of pictures that were finished before.
-      failed: number of pictures with an error in the manifest.
+      failed: number of pictures with an error in the journal.
       compilations: number of programs compiled.
       compile_seconds: time to compile them.
       seconds: time of the run without compiling.
@@ -49,20 +45,20 @@ def run(job: Job) -> Summary:
     """
     began = time.perf_counter()
     listing = list_checked(job)
-    check_output(job, listing)
-    settings = job.request.settings() | {"pad": job.pad}
-    manifest = Manifest(job.out, jax.process_index())
-    manifest.check_settings(settings)
-    mine = own_part(listing, jax.process_index(), jax.process_count())
-    remove_halves(job, mine)
-    finished = find_finished(job, mine, manifest)
-    clock = _Clock()
-    with manifest:
-        writer = Writer(job.out, manifest, settings, job.remark)
+    process, processes = jax.process_index(), jax.process_count()
+    mine = own_part(listing, process, processes)
+    settings, clock = job.settings(), _Clock()
+    with locked(job.out, process, processes):
+        journal = Journal(job.out, process)
+        finished = find_finished(job, listing, mine, journal, settings)
+        check_space(job, listing)
+        journal.open(processes)
+        writer = Writer(job, journal, settings)
         try:
             _restore_all(job, mine, finished, writer, clock)
         finally:
             writer.close()
+            journal.close()
     return Summary(
         writer.written,
         len(finished),

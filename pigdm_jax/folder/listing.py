@@ -1,11 +1,11 @@
 """The pictures of a folder, grouped by shape."""
 
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from pigdm_jax.folder.naming import name_outputs
 from pigdm_jax.pictures.decoding import read_header
 from pigdm_jax.pictures.formats import SUFFIXES
 from pigdm_jax.pictures.jpeg_files import read_jpeg_header
@@ -19,7 +19,8 @@ class Entry(NamedTuple):
     Attributes:
       name: its path relative to the folder, with "/".
       path: its path.
-      output: path of its restoration, relative to the output folder.
+      output: path of its restoration, relative to the output folder; several samples
+        have suffixes.
       size: its height and width.
       depth: bytes of a pixel.
     """
@@ -89,15 +90,10 @@ def list_folder(
     if not paths:
         others = f"; {left_out}" if left_out else ""
         raise ValueError(f"{folder} holds no pictures ({', '.join(SUFFIXES)}){others}")
-    alike = Counter(path.with_suffix("") for path in paths)
+    names = [path.relative_to(folder) for path in paths]
     entries = [
-        Entry(
-            path.relative_to(folder).as_posix(),
-            path,
-            # a.jpg and a.png must not be written to the same file.
-            _png(path.relative_to(folder), whole=alike[path.with_suffix("")] > 1),
-        )
-        for path in paths
+        Entry(name.as_posix(), path, output)
+        for name, path, output in zip(names, paths, name_outputs(names), strict=True)
     ]
 
     groups: dict[Shape, list[Entry]] = {}
@@ -174,8 +170,3 @@ def own_part(listing: Listing, process: int, processes: int) -> Listing:
     broken = dict(own(list(listing.broken.items())))
     groups = {shape: part for shape, part in groups.items() if part}
     return Listing(groups, broken, listing.left_out)
-
-
-def _png(path: Path, *, whole: bool) -> str:
-    name = f"{path.name}.png" if whole else f"{path.stem}.png"
-    return path.with_name(name).as_posix()

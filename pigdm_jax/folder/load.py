@@ -17,6 +17,7 @@ from pigdm_jax.pictures.cases import Case, Degradation
 from pigdm_jax.pictures.decoding import decode
 from pigdm_jax.pictures.grey_noise import GAIN
 from pigdm_jax.pictures.opening import digest
+from pigdm_jax.pictures.task import Task
 
 
 class Loaded(NamedTuple):
@@ -25,8 +26,10 @@ class Loaded(NamedTuple):
     Attributes:
       entry: where it is and goes.
       digest: of its file.
+      files: digests of the files that the task names for it alone, by name;
+        None if it names none.
       case: what to restore.
-      key: of the sampler.
+      key: of the picture; `sample_keys` makes those of its samples.
       size: height and width of its restoration, without padding.
       noise: its estimated level, for pixels from 0 to 1; None if it was given.
       notes: what is not as in its file, for the user to read.
@@ -35,6 +38,7 @@ class Loaded(NamedTuple):
 
     entry: Entry
     digest: str = ""
+    files: dict[str, str] | None = None
     case: Case | None = None
     key: PRNGKey | None = None
     size: tuple[int, int] = (0, 0)
@@ -56,6 +60,8 @@ def load_picture(job: Job, common: Degradation, shape: Shape, entry: Entry) -> L
     row = Loaded(entry)
     try:
         row = row._replace(digest=digest(entry.path))
+        if request.task.names_stem:
+            row = row._replace(files=file_digests(request.task.of(entry.path.stem)))
         decoded = decode(entry.path)
         if decoded.size != entry.size or decoded.bits != shape.bits:
             raise ValueError(f"{entry.path} has changed its size")
@@ -76,12 +82,19 @@ def load_picture(job: Job, common: Degradation, shape: Shape, entry: Entry) -> L
     factor = 1 if request.simulate else request.task.enlargement
     height, width, _ = degradation.operator.image_shape
     size = min(entry.size[0] * factor, height), min(entry.size[1] * factor, width)
-    # Sample 0 of the picture, as if it were restored alone.
-    key = jax.random.fold_in(key, 0)
     noise = None
     if request.own_noise:
         noise = case.problem.noise_std / 2 / (GAIN if degradation.grey else 1)
     return row._replace(case=case, key=key, size=size, noise=noise)
+
+
+def file_digests(task: Task) -> dict[str, str]:
+    """Digests of the files that a task names, by name.
+
+    Raises:
+      ValueError: if one cannot be read.
+    """
+    return {name: digest(name) for name in task.files}
 
 
 def _check_alike(degradation: Degradation, common: Degradation) -> None:
@@ -116,3 +129,8 @@ def stack(
         noise_stds = np.array([problem.noise_std for problem in problems], np.float32)
     keys = jnp.stack([row.key for row in rows if row.key is not None])
     return operators, ys, keys, noise_stds
+
+
+def sample_keys(keys: Array, index: int) -> Array:
+    """The key of one sample of each picture, as if it were restored alone."""
+    return jax.vmap(jax.random.fold_in, (0, None))(keys, np.uint32(index))

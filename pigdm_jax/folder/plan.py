@@ -3,19 +3,20 @@
 import dataclasses
 import shutil
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import jax
 
 from pigdm_jax.devices.programs import blank_problem
 from pigdm_jax.folder.listing import Entry, Listing, Shape, list_folder
-from pigdm_jax.folder.manifest import Manifest
-from pigdm_jax.pictures.opening import digest
+from pigdm_jax.pictures.outputs import suffixes, with_suffix
 from pigdm_jax.pictures.request import Request
 from pigdm_jax.priors.base import Prior
 from pigdm_jax.priors.tiling import fit_prior
 from pigdm_jax.restoration import check_request
+from pigdm_jax.weights.metadata import content_digest
 
 READERS = 8
 # Restored photos as PNG files take at least this fraction of their pixels' bytes.
@@ -30,11 +31,14 @@ class Job:
       request: what to do to every picture.
       prior: the diffusion model.
       folder: the pictures.
-      out: where restorations and the manifest go.
+      out: where restorations and the journal go.
       batch: pictures restored at once by this process; None for as many as fit.
       pad: enlarge pictures by reflection to sides that are multiples of this and crop
         their restorations, so that fewer shapes have to be compiled; 1 for none.
       recursive: restore pictures in sub-folders, too.
+      samples: restorations of each picture; several have a mean and a deviation.
+      overwrite: replace files that exist and that this job did not write, and restore
+        pictures again that were restored with other settings.
       remark: called with remarks for the user.
       progress: called with this process's numbers of finished and of all pictures.
     """
@@ -46,8 +50,24 @@ class Job:
     batch: int | None = None
     pad: int = 1
     recursive: bool = False
+    samples: int = 1
+    overwrite: bool = False
     remark: Callable[[str], None] = print
     progress: Callable[[int, int], None] = lambda done, count: None
+
+    def outputs(self, entry: Entry) -> list[str]:
+        """Paths of a picture's restorations, relative to the output folder."""
+        output = Path(entry.output)
+        return [with_suffix(output, x).as_posix() for x in suffixes(self.samples)]
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the pixels of all pictures, as plain values for the journal."""
+        return self.request.settings() | {
+            "pad": self.pad,
+            "samples": self.samples,
+            "prior_digest": content_digest(self.request.prior),
+            "version": version("pigdm-jax"),
+        }
 
 
 def list_checked(job: Job) -> Listing:
@@ -56,7 +76,8 @@ def list_checked(job: Job) -> Listing:
     Raises:
       ValueError: if a flag makes no sense, there is no picture, or the task suits none.
     """
-    for name, value in (("batch", job.batch), ("pad", job.pad)):
+    given = {"batch": job.batch, "pad": job.pad, "samples": job.samples}
+    for name, value in given.items():
         if value is not None and value < 1:
             raise ValueError(f"--{name} must be at least 1, got {value}")
     if job.pad > 1 and job.request.own_operators:
@@ -101,43 +122,20 @@ def _check_group(job: Job, shape: Shape, entries: Sequence[Entry]) -> None:
     check_request(prior, problem, job.request.sampler_for(prior, problem))
 
 
-def find_finished(job: Job, mine: Listing, manifest: Manifest) -> set[Entry]:
-    """The pictures whose restorations are there and whose files are still the same."""
-    recorded = {}
-    for entries in mine.groups.values():
-        for entry in entries:
-            known = manifest.finished(entry.name, job.out / entry.output)
-            if known is not None:
-                recorded[entry] = known
-    with ThreadPoolExecutor(READERS) as threads:
-        digests = threads.map(lambda entry: digest(entry.path), recorded)
-        return {
-            entry
-            for (entry, known), now in zip(recorded.items(), digests, strict=True)
-            if known == now
-        }
-
-
-def check_output(job: Job, listing: Listing) -> None:
-    """Say what can be known of a full or locked disk before computing.
+def check_space(job: Job, listing: Listing) -> None:
+    """Refuse a disk that is too small for the restorations that are not there yet.
 
     Raises:
-      ValueError: if nothing can be written there, or not as much.
+      ValueError: if it has less space than they need at least.
     """
-    try:
-        job.out.mkdir(parents=True, exist_ok=True)
-        probe = job.out / f".probe-{jax.process_index()}"
-        probe.write_bytes(b"0")
-        probe.unlink()
-        free = shutil.disk_usage(job.out).free
-    except OSError as error:
-        raise ValueError(f"cannot write to {job.out}: {error.strerror}") from None
+    free = shutil.disk_usage(job.out).free
     factor = 1 if job.request.simulate else job.request.task.enlargement
     size = sum(
         entry.size[0] * entry.size[1] * entry.depth * factor**2
         for entries in listing.groups.values()
         for entry in entries
-        if not (job.out / entry.output).exists()
+        for path in job.outputs(entry)
+        if not (job.out / path).exists()
     )
     needed = size * PNG_FRACTION
     if needed > free:
@@ -145,14 +143,3 @@ def check_output(job: Job, listing: Listing) -> None:
             f"the restorations need {needed / 1e6:.0f} MB or more, {job.out} has "
             f"{free / 1e6:.0f} MB left"
         )
-
-
-def remove_halves(job: Job, mine: Listing) -> None:
-    """Remove the temporary files of a run that was killed."""
-    own = {
-        job.out / entry.output for entries in mine.groups.values() for entry in entries
-    }
-    for half in job.out.rglob(".*.tmp.png"):
-        stem = half.name.removeprefix(".").rsplit(".", 3)[0]
-        if half.with_name(f"{stem}.png") in own:
-            half.unlink(missing_ok=True)

@@ -1,65 +1,62 @@
-"""Writing a batch's restorations: files, scores and lines of the manifest."""
+"""Writing batches: temporary files, then the journal, then the pictures' names."""
 
+import os
 import time
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import UTC, datetime
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
-from jaxtyping import Shaped
 
+from pigdm_jax.folder.journal import Journal
 from pigdm_jax.folder.listing import Entry
-from pigdm_jax.folder.load import Loaded
-from pigdm_jax.folder.manifest import Manifest
-from pigdm_jax.metrics import METRICS
-from pigdm_jax.pictures.results import Restored, as_image, not_finite
-from pigdm_jax.pictures.writing import remarks_on, write_restored
+from pigdm_jax.folder.load import Loaded, file_digests
+from pigdm_jax.folder.plan import Job
+from pigdm_jax.folder.record import Record, failure, record
+from pigdm_jax.pictures.results import Restored, not_finite
 
 THREADS = 8
 
 
 class Writer:
-    """Writes pictures in threads, then their lines, in that order.
+    """Writes each batch while the next one is computed.
 
     Attributes:
       written, failed: how many pictures so far.
       device_seconds: while a batch was being computed.
     """
 
-    def __init__(
-        self,
-        out: Path,
-        manifest: Manifest,
-        settings: dict[str, Any],
-        remark: Callable[[str], None],
-    ) -> None:
+    def __init__(self, job: Job, journal: Journal, settings: dict[str, Any]) -> None:
         """Start the threads.
 
         Args:
-          out: the output folder.
-          manifest: opened.
-          settings: of the request, for the manifest's lines.
-          remark: called with errors, for the user.
+          job: the job.
+          journal: opened.
+          settings: of the job.
+
+        Raises:
+          ValueError: if a file that the task names cannot be read.
         """
-        self.out, self.manifest = out, manifest
-        self.settings, self.remark = settings, remark
+        self.job, self.journal, self.settings = job, journal, settings
+        task = job.request.task
+        self.files = {} if task.names_stem else file_digests(task)
         self.threads = ThreadPoolExecutor(THREADS)
+        self.committer = ThreadPoolExecutor(1)
         # One thread that waits for the device, to time it apart from the host.
         self.watch = ThreadPoolExecutor(1)
         self.ready_at = 0.0
-        self.writing: list[Future] = []
+        self.committing: Future | None = None
+        self.failures: list[dict[str, Any]] = []
         self.written, self.failed, self.device_seconds = 0, 0, 0.0
         self.noted: set[str] = set()
 
-    def time(self, result: Restored, started: float) -> Future:
+    def time(self, samples: list[Restored], started: float) -> Future:
         """Time a batch: the seconds from its start, or from the end of the last one."""
 
         def wait() -> float:
-            jax.block_until_ready(result)
+            jax.block_until_ready(samples)
             began = max(started, self.ready_at)
             self.ready_at = time.perf_counter()
             return self.ready_at - began
@@ -69,7 +66,7 @@ class Writer:
     def accept(
         self,
         rows: dict[int, Loaded],
-        result: Restored,
+        samples: list[Restored],
         seconds: Future,
         sampler: str,
     ) -> None:
@@ -77,93 +74,86 @@ class Writer:
 
         Args:
           rows: its pictures by their places in the batch.
-          result: the restorations of every place.
+          samples: of every place, one restoration after the other.
           seconds: from `time`.
           sampler: as text.
         """
         duration = seconds.result()
         self.device_seconds += duration
-        pixels, finite, mismatch, trace = jax.device_get(result)
+        host: list[Restored] = jax.device_get(samples)
         self.flush()
+        batch = []
         for i, row in rows.items():
-            if finite[i]:
-                fields = {
-                    "sampler": sampler,
-                    "off": float(mismatch[i]),
-                    "seconds": duration / len(rows),
-                }
-                future = self.threads.submit(self._write, row, pixels[i], fields)
-                self.writing.append(future)
-            else:
-                reason = not_finite(jax.tree.map(itemgetter(i), trace))
-                self.fail(row.entry, reason, row.digest)
-
-    def _write(
-        self, row: Loaded, pixels: Shaped[np.ndarray, "H W 3"], fields: dict[str, Any]
-    ) -> dict[str, Any]:
-        height, width = row.size
-        image = as_image(pixels[:height, :width])
-        case = row.case
-        assert case is not None  # or there would be no pixels
-        if case.original is not None:
-            reference = case.original[:height, :width]
-            fields |= {name: float(f(image, reference)) for name, f in METRICS.items()}
-        if row.noise is not None:
-            fields["noise"] = row.noise
-        place = self.out / row.entry.output
-        notes = [*row.notes, *remarks_on(place, case.kept)]
-        if notes:
-            fields["notes"] = notes
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write_restored(place, image, case.kept)
-        return self._line(
-            row.entry,
-            row.digest,
-            output=row.entry.output,
-            bytes=place.stat().st_size,
-            height=height,
-            width=width,
-            **fields,
-        )
+            own = [jax.tree.map(itemgetter(i), sample) for sample in host]
+            broken = [sample for sample in own if not sample.finite]
+            if broken:
+                self.fail(row.entry, not_finite(broken[0].trace), row.digest)
+                continue
+            fields = {
+                "files": row.files or self.files,
+                "sampler": sampler,
+                "off": float(own[0].mismatch),
+                "seconds": duration / len(rows),
+            }
+            place = self.journal.unfinished / f"{i}.png"
+            pixels = [sample.pixels for sample in own]
+            batch.append(partial(record, row, pixels, place, fields))
+        self._submit(batch)
 
     def fail(self, entry: Entry, reason: str, digest: str = "") -> None:
-        """Record that a picture cannot be restored."""
+        """Note that a picture cannot be restored; its line is written with a batch."""
         self.failed += 1
-        self.remark(f"{entry.name}: {reason}")
-        self.manifest.add([self._line(entry, digest, error=reason)])
+        self.job.remark(f"{entry.name}: {reason}")
+        self.failures.append(failure(entry, reason, digest))
 
     def flush(self) -> None:
-        """Wait for the pictures being written and add their lines."""
-        writing, self.writing = self.writing, []
-        done = [future for future in writing if future.exception() is None]
-        lines = [future.result() for future in done]
-        self.manifest.add(lines)
+        """Wait for the batch that is being written.
+
+        Raises:
+          ValueError: if a file could not be written.
+        """
+        committing, self.committing = self.committing, None
+        if committing is None:
+            return
+        lines = committing.result()
         for line in lines:
             for note in set(line.get("notes", ())) - self.noted:
-                # Once of each kind; the manifest has them all.
+                # Once of each kind; the journal has them all.
                 self.noted.add(note)
-                self.remark(f"note: {line['input']}: {note}")
-        self.written += len(done)
-        for future in writing:
-            future.result()
+                self.job.remark(f"note: {line['input']}: {note}")
+        self.written += len(lines)
 
     def close(self) -> None:
-        """Write what is computed; nothing under way is lost."""
+        """Write what is computed; what the device still computes is given up."""
         try:
             self.flush()
+            self._submit([])
+            self.flush()
         finally:
+            self.committer.shutdown()
             self.threads.shutdown()
-            self.watch.shutdown()
+            self.watch.shutdown(wait=False)
 
-    def _line(
-        self, entry: Entry, digest: str, error: str | None = None, **fields: Any
-    ) -> dict[str, Any]:
-        now = datetime.now(UTC).isoformat()
-        return {
-            "input": entry.name,
-            "digest": digest,
-            "error": error,
-            **fields,
-            "settings": self.settings,
-            "time": now,
-        }
+    def _submit(self, batch: list[partial[Record]]) -> None:
+        failures, self.failures = self.failures, []
+        self.committing = self.committer.submit(self._commit, batch, failures)
+
+    def _commit(
+        self, batch: list[partial[Record]], failures: list[dict[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """Write a batch and its lines, in this order of steps; returns the lines."""
+        records = list(self.threads.map(lambda write: write(), batch))
+        lines = [record.line for record in records]
+        self.journal.add(self.settings, [*failures, *lines])
+        moves = [move for record in records for move in record.files.items()]
+        list(self.threads.map(self._name, moves))
+        return lines
+
+    def _name(self, move: tuple[str, Path]) -> None:
+        name, temporary = move
+        path = self.job.out / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(temporary, path)
+        except OSError as error:
+            raise ValueError(f"cannot write {path}: {error.strerror}") from None

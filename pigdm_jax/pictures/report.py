@@ -79,13 +79,10 @@ def report_on(
     """
     pictures = [sample.picture for sample in samples]
     alone = np.asarray(pseudoinverse(case.problem))
-    outputs = _outputs(pictures)
-    compared = {"pseudoinverse": alone} | {o.caption: o.picture for o in outputs}
-    deviation = None
-    if len(pictures) > 1:
-        std = np.std(pictures, axis=0, ddof=1)
-        outputs.append(Output("std", "std", deviation_map(std), False))
-        deviation = _deviation(std)
+    outputs, deviation = outputs_of(pictures)
+    compared = {"pseudoinverse": alone} | {
+        output.caption: output.picture for output in outputs if output.is_restoration
+    }
     problem = case.problem
     panels = {} if case.original is None else {"original": case.original}
     panels["measurement"] = np.asarray(problem.operator.to_picture(problem.y))
@@ -93,7 +90,7 @@ def report_on(
     return Report(
         outputs,
         panels | {output.caption: output.picture for output in outputs},
-        _scores(compared, case.original, metrics),
+        scores_of(compared, case.original, metrics),
         mismatch_text(problem, float(samples[0].mismatch)),
         deviation,
         [sample.trace for sample in samples],
@@ -101,18 +98,24 @@ def report_on(
     )
 
 
-def _outputs(pictures: Sequence[Picture]) -> list[Output]:
-    """The restored pictures; if there are several, also their mean."""
+def outputs_of(pictures: Sequence[Picture]) -> tuple[list[Output], Deviation | None]:
+    """The pictures to write: the samples; of several also mean and deviation.
+
+    The suffixes of their files are those of `pictures.outputs.suffixes`.
+    """
     if len(pictures) == 1:
-        return [Output("restored", "", pictures[0])]
+        return [Output("restored", "", pictures[0])], None
     outputs = [
         Output(f"restored {i}", str(i), picture)
         for i, picture in enumerate(pictures, 1)
     ]
-    return [*outputs, Output("mean", "mean", np.mean(pictures, axis=0))]
+    std = np.std(pictures, axis=0, ddof=1)
+    outputs.append(Output("mean", "mean", np.mean(pictures, axis=0)))
+    outputs.append(Output("std", "std", deviation_map(std), False))
+    return outputs, _deviation(std)
 
 
-def _scores(
+def scores_of(
     pictures: Mapping[str, Picture],
     original: Picture | None,
     metrics: Mapping[str, Metric],

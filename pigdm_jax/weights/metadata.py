@@ -1,5 +1,6 @@
 """The file `prior.json` in the folder of a saved prior."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from pigdm_jax.core.paths import check_readable
 from pigdm_jax.networks import ARCHITECTURES
 from pigdm_jax.priors.schedule import Schedule
-from pigdm_jax.weights.names import METADATA
+from pigdm_jax.weights.names import METADATA, find_prior
 
 FORMAT_VERSION = 2
 # The types of the fields, None included where a value may be missing.
@@ -66,6 +67,17 @@ def read_metadata(path: Path) -> dict[str, Any]:
             f"of pigdm_jax has {', '.join(ARCHITECTURES)}"
         )
     return metadata
+
+
+def content_digest(name_or_path: str | Path) -> str:
+    """A digest of what decides the predictions of a saved prior, wherever it lies.
+
+    Raises:
+      ValueError: if there is no such prior, or its metadata are unreadable.
+    """
+    metadata = read_metadata(find_prior(name_or_path))
+    decisive = {name: metadata[name] for name in FIELDS.keys() - {"source", "files"}}
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
 def schedule_to_json(schedule: Schedule) -> dict[str, Any]:
