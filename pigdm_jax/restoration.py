@@ -11,8 +11,10 @@ from jaxtyping import Array, Float
 
 from pigdm_jax.core.arrays import check_key, given
 from pigdm_jax.core.compilation import typed_jit
+from pigdm_jax.core.pytree import check_decorated
 from pigdm_jax.core.types import Image, ImageShape, PRNGKey, Scalar
-from pigdm_jax.operators import chain, crop
+from pigdm_jax.guidance.base import Guidance
+from pigdm_jax.operators import Operator, chain, crop
 from pigdm_jax.operators.base import Wider
 from pigdm_jax.priors.base import Prior, check_prior
 from pigdm_jax.problem import (
@@ -246,6 +248,7 @@ def check_request(
             "sampler must be a pigdm_jax.Sampler, for instance "
             f"pigdm_jax.samplers.DDIM(steps=100), got {type(sampler).__name__}"
         )
+    check_decorated((prior, problem, sampler), (Prior, Operator, Sampler, Guidance))
     name = f"the sampler {sampler.name}"
     working = working_shape(prior, problem.operator.restored_shape)
     check_sampler(sampler, working)

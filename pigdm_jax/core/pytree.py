@@ -81,6 +81,25 @@ def node_types(tree: Any) -> Any:
     return types(jax.tree.structure(tree))
 
 
+def check_decorated(tree: Any, kinds: tuple[type, ...]) -> None:
+    """Refuse objects whose class lacks `pytree_class`, its own or an inherited one's.
+
+    Args:
+      tree: a pytree, in which such an object is a leaf.
+      kinds: base classes of objects that must be pytrees.
+
+    Raises:
+      TypeError: if there is one; names its class.
+    """
+    for leaf in jax.tree.leaves(tree):
+        if isinstance(leaf, kinds):
+            name = type(leaf).__name__
+            raise TypeError(
+                f"{name} is not a pytree: decorate the class with "
+                "pigdm_jax.pytree_class, even if it inherits from one that is decorated"
+            )
+
+
 def as_pytree(function: Callable[..., Any]) -> Any:
     """The function itself if it is a pytree, else a `Partial` of it without leaves."""
     if jax.tree.leaves(function) == [function]:
