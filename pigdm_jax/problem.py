@@ -9,11 +9,11 @@ import numpy as np
 
 from pigdm_jax.core.arrays import (
     check_finite,
-    given,
     is_real,
     known,
     refuse_pixels,
 )
+from pigdm_jax.core.checks import given
 from pigdm_jax.core.pytree import pytree_class
 from pigdm_jax.core.types import Image, Measurement, Number, Scalar
 from pigdm_jax.operators.base import Operator, check_operator
@@ -322,6 +322,10 @@ def measurement_residual(problem: Problem, x: Image) -> Scalar:
       problem: y and h.
       x: an image, (height, width, channels).
 
+    Raises:
+      TypeError: if problem is none.
+      ValueError: if x has another shape than the operator's images.
+
     Examples:
       >>> import jax.numpy as jnp
       >>> from pigdm_jax import Problem, measurement_residual, operators
@@ -329,4 +333,9 @@ def measurement_residual(problem: Problem, x: Image) -> Scalar:
       >>> float(measurement_residual(problem, jnp.zeros((8, 8, 3))))
       1.0
     """
+    if not isinstance(problem, Problem):
+        raise TypeError(f"problem must be a pigdm_jax.Problem, got {given(problem)}")
+    shape = problem.operator.image_shape
+    if not is_real(x) or jnp.shape(x) != shape:
+        raise ValueError(f"x must be an image of shape {shape}, got {given(x)}")
     return root_mean_square(difference(problem, x))

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from pigdm_jax.core.arrays import check_key, given
+from pigdm_jax.core.arrays import check_key
+from pigdm_jax.core.checks import given
 from pigdm_jax.core.compilation import typed_jit
 from pigdm_jax.core.pytree import check_decorated
 from pigdm_jax.core.types import Image, ImageShape, PRNGKey, Scalar
@@ -250,9 +251,9 @@ def check_request(
         )
     check_decorated((prior, problem, sampler), (Prior, Operator, Sampler, Guidance))
     name = f"the sampler {sampler.name}"
-    working = working_shape(prior, problem.operator.restored_shape)
-    check_sampler(sampler, working)
+    check_sampler(sampler, problem.operator.restored_shape)
     check_needs(name, sampler.needs, problem)
+    working_shape(prior, problem.operator.restored_shape)
     if init is not None:
         jax.eval_shape(partial(starting_image, problem, init))
     if prior.sees is not None and prior.seen is None:

@@ -420,7 +420,10 @@ def test_mask_makers_hide_what_they_promise():
         (lambda: ops.walsh_hadamard((8, 12, 3)), "powers of 2"),
         (lambda: ops.walsh_hadamard((8, 8, 3), 0.0), "above 0"),
         (lambda: ops.fourier((8, 8, 3), np.ones((4, 8))), "the mask is 4 x 8 pixels"),
-        (lambda: ops.cartesian_mask((8, 8, 3), 0.5), "from 1 to the width"),
+        (
+            lambda: ops.cartesian_mask((8, 8, 3), 0.5),
+            "acceleration, at most the width, must be",
+        ),
         (lambda: ops.channel_mix((8, 8, 3), np.ones((2, 2))), "cannot multiply"),
         (lambda: ops.linear((8, 8, 3), lambda x: x + 1), "not linear"),
         (lambda: ops.linear((8, 8, 3), jnp.abs), "not linear"),

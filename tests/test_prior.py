@@ -258,7 +258,7 @@ def test_priors_are_pytrees_of_arrays(params):
             "takes no class label",
         ),
         (lambda: mixture_prior([1.0], np.zeros((1, 2, 2)), np.eye(4)[None]), "means"),
-        (lambda: gaussian_prior(np.zeros(SHAPE), np.eye(3)), "covariances"),
+        (lambda: gaussian_prior(np.zeros(SHAPE), np.eye(3)), "covariance"),
         (lambda: gaussian_prior(np.zeros(SHAPE), -np.eye(4)), "negative"),
         (
             lambda: mixture_prior([0.0], np.zeros((1, *SHAPE)), np.eye(4)[None]),

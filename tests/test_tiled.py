@@ -147,7 +147,7 @@ def test_images_of_any_size_are_restored_by_a_prior_of_one():
     [
         (lambda: tiled(small_unet(), 15, 4), "multiple of 2"),
         (lambda: tiled(LOCAL, 8, 8), "overlap must be from 0 to 7"),
-        (lambda: tiled(LOCAL, 8, 2, chunk=0), "chunk must be at least 1"),
+        (lambda: tiled(LOCAL, 8, 2, chunk=0), "chunk must be a whole number from 1"),
         (
             lambda: tiled(gaussian_prior(np.zeros((4, 4, 1)), np.eye(16)), 8, 2),
             "tile must be 4, the size of this prior",

@@ -123,7 +123,80 @@ REQUESTS = {
     "measured with a seed": (lambda: measured(None, 5, noise_std=1), "key(5)"),
     "measured by none": (lambda: measured(operator=3), "operator must be a pigdm_jax"),
 }
-CASES = REQUESTS
+# A public function by its name, its arguments, and words of its answer.
+CALLS = {
+    "gaussian_prior": [
+        ((with_one(np.nan), np.eye(16)), "mean must be finite"),
+        ((np.zeros(S), np.triu(np.ones((16, 16)))), "must be a symmetric matrix"),
+        ((np.zeros(S), np.eye(16) * 1j), "covariance must be real numbers"),
+        ((np.zeros(S), -np.eye(16)), "negative eigenvalue"),
+        ((np.zeros((4, 4)), np.eye(16)), "mean must have shape (H, W, C)"),
+        ((np.zeros(S), np.eye(16), 3), "schedule must be linear or cosine, got 3"),
+    ],
+    "mixture_prior": [(("a", np.zeros((1, *S)), np.eye(16)[None]), "weights must be")],
+    "Schedule.linear": [((0,), "num_steps"), ((2.5,), "num_steps"), ((20,), "21")],
+    "Schedule.cosine": [((np.inf,), "num_steps"), (("9",), "num_steps")],
+    "Schedule.from_betas": [(("text",), "betas"), (([0.1, np.nan],), "betas")],
+    "from_eps": [((3,), "must be a function, got 3")],
+    "tiled": [((np.sin, 4, 1), "prior must be a pigdm_jax.Prior")],
+    "exact_posterior": [(("a", "b"), "gaussian_prior or mixture_prior")],
+    "make_mesh": [((1.5,), "model"), ((1, [3]), "jax.Device, got 3")],
+    "measurement_residual": [((3, np.zeros(S)), "problem must be")],
+    "psnr": [
+        ((PIXELS, PIXELS), "divide by 127.5"),
+        ((np.zeros(S), np.zeros((4, 5, 1))), "reference must have shape (4, 4, 1)"),
+        ((with_one(np.nan), np.zeros(S)), "image must be finite"),
+    ],
+    "ssim": [((np.zeros((16, 16)), np.zeros((16, 16))), "image must have shape")],
+    "read_image": [((1,), "a path must be a str or os.PathLike, got 1")],
+    "write_picture": [(("a.png", PIXELS), "divide by 127.5")],
+    "samplers.parse": [((3,), "a sampler in text must be a str, got int")],
+    "samplers.DDIM": [((2, "late"), "start is a fraction"), ((2.0,), "steps must be")],
+    "operators.parse": [((3, S), "operators in text must be a str, got int")],
+    "operators.inpaint": [
+        ((S, np.full((4, 4), np.nan)), "the mask must be finite"),
+        ((S, "center"), "the mask must be real numbers, got 'center'"),
+        ((S, jnp.full((4, 4), 0.5)), "a mask must contain only 0"),
+    ],
+    "operators.random_mask": [
+        ((S, np.nan), "keep, a fraction of the pixels, must be"),
+        ((S, 0.5, "seed"), "key, unless it is a whole number"),
+        ((S, 0.5, 2**70), "at most 63 bits"),
+    ],
+    "operators.freeform_mask": [((S, 0, 0.2), "hidden must be two fractions")],
+    "operators.blur": [
+        ((S, with_one(np.nan, (3, 3))), "a blur kernel must be finite"),
+        ((S, "kernel"), "a blur kernel must be real numbers"),
+        ((S, np.ones((3, 3)), "zero", "small"), "rtol must be one number"),
+        ((S, np.ones((3, 3)), ["zero"]), "boundary must be one of"),
+    ],
+    "operators.gaussian_blur": [((S, "wide"), "std of a blur must be one number")],
+    "operators.separable": [((S, with_one(np.inf, (4, 4))), "a matrix must be finite")],
+    "operators.channel_mix": [((S, "m"), "matrix must be real numbers")],
+    "operators.jpeg": [((S, "high"), "quality must be a whole"), ((S, 10, 444), "4:2")],
+    "operators.quantize": [((S, 2.5), "bits must be a whole number from 1 to 16")],
+    "operators.low_dynamic_range": [((S, "c"), "clip must be one number")],
+    "operators.noise": [((S, "s"), "standard deviation must be one number")],
+    "operators.crop": [((S, 2, None), "width must be a whole number")],
+    "operators.chain": [((3,), "each part of a chain must be a pigdm_jax.Operator")],
+    "operators.walsh_hadamard": [((S, np.zeros(2)), "ratio must be one number")],
+    "operators.cartesian_mask": [((S, "fast"), "acceleration, at most the width")],
+}
+
+
+def called(name, arguments):
+    from operator import attrgetter
+
+    import pigdm_jax as pj
+
+    return lambda: attrgetter(name)(pj)(*arguments)
+
+
+CASES = REQUESTS | {
+    f"{name} {i}": (called(name, arguments), words)
+    for name, cases in CALLS.items()
+    for i, (arguments, words) in enumerate(cases)
+}
 
 
 def answers():

@@ -7,20 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pigdm_jax.core.checks import given
+
 # No image in [-1, 1] or near it, and no measurement of one, has values like these, but
 # 8-bit pixels have.
 LARGE = 16.0
 TO_IMAGE = "divide by 127.5 and subtract 1"
-
-
-def given(value: Any) -> str:
-    """What an argument is, for an error, in a few words."""
-    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
-    if shape is not None and dtype is not None:
-        return f"an array of shape {shape} and type {dtype}"
-    text = " ".join(repr(value).split())
-    text = text if len(text) <= 60 else f"{text[:57]}..."
-    return f"{text} ({type(value).__name__})"
 
 
 def known(tree: Any) -> list[np.ndarray]:
@@ -54,6 +46,25 @@ def is_real(value: Any) -> bool:
 def are_finite(array: np.ndarray) -> np.ndarray:
     """Which numbers are finite, also in float32."""
     return np.abs(array.astype(np.float64)) <= np.finfo(np.float32).max
+
+
+def as_numbers(name: str, value: Any) -> np.ndarray:
+    """An array of finite numbers in float64, from all that NumPy converts to one.
+
+    Raises:
+      ValueError: if it is none, or has NaN or infinite values.
+    """
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind not in "OSUMmc":
+            array = array.astype(np.float64)
+    except (TypeError, ValueError):
+        array = np.asarray("")
+    if array.dtype.kind != "f":
+        raise ValueError(f"{name} must be real numbers, got {given(value)}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite, but has NaN or infinite values")
+    return array
 
 
 def check_image(name: str, image: Any, shape: tuple[int, ...] | None = None) -> None:

@@ -6,6 +6,51 @@ from typing import Any
 import numpy as np
 
 
+def given(value: Any) -> str:
+    """What an argument is, for an error, in a few words."""
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if shape is not None and dtype is not None and shape != ():
+        return f"an array of shape {shape} and type {dtype}"
+    text = " ".join(repr(value).split())
+    text = text if len(text) <= 60 else f"{text[:57]}..."
+    if isinstance(value, bool | int | float | str):
+        return text
+    return f"{text} ({type(value).__name__})"
+
+
+def check_one_number(
+    name: str, value: Any, low: float, high: float = np.inf, *, above: bool = False
+) -> float:
+    """Check a real number that is no leaf of a pytree, so never traced.
+
+    Args:
+      name: of the number, for the error.
+      value: one number: Python's, NumPy's or JAX's.
+      low: the smallest value allowed.
+      high: the largest.
+      above: whether `low` itself is not allowed.
+
+    Returns:
+      The number.
+
+    Raises:
+      ValueError: if it is no number, or out of range, NaN or infinite.
+    """
+    number = float("nan")
+    try:
+        if not isinstance(value, bool | str | bytes) and np.ndim(value) == 0:
+            number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    if low <= number <= high and number < np.inf and not (above and number == low):
+        return number
+    limits = f"above {low}" if above else f"from {low}"
+    limits += " and finite" if high == np.inf else f" and at most {high}"
+    if not above and high < np.inf:
+        limits = f"from {low} to {high}"
+    raise ValueError(f"{name} must be one number, {limits}, got {given(value)}")
+
+
 def check_number(name: str, value: Any, low: float, high: float = np.inf) -> None:
     """Check the range of a number, if it is a Python or NumPy one.
 
@@ -21,11 +66,15 @@ def check_number(name: str, value: Any, low: float, high: float = np.inf) -> Non
     Raises:
       ValueError: if a value is out of range or NaN.
     """
+    kind = getattr(getattr(value, "dtype", None), "kind", "")
+    if isinstance(value, str | bytes | complex) or kind in tuple("cSUO"):
+        raise ValueError(f"{name} must be a number, got {given(value)}")
     if not isinstance(value, bool | int | float | np.generic | np.ndarray):
         return
     if not np.all((np.asarray(value) >= low) & (np.asarray(value) <= high)):
         limits = f"at least {low}" if high == np.inf else f"from {low} to {high}"
-        raise ValueError(f"{name} must be {limits}, got {value}")
+        shown = value if np.ndim(value) == 0 else given(value)
+        raise ValueError(f"{name} must be {limits}, got {shown}")
 
 
 def check_count(name: str, value: Any, low: int = 1, high: float = np.inf) -> None:
@@ -43,7 +92,7 @@ def check_count(name: str, value: Any, low: int = 1, high: float = np.inf) -> No
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not whole or not low <= value <= high:
         limits = f"from {low} on" if high == np.inf else f"from {low} to {high}"
-        raise ValueError(f"{name} must be a whole number {limits}, got {value!r}")
+        raise ValueError(f"{name} must be a whole number {limits}, got {given(value)}")
 
 
 def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
@@ -57,8 +106,10 @@ def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
     Raises:
       ValueError: if the value is none of the choices.
     """
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(
+            f"{name} must be one of {', '.join(choices)}; got {given(value)}"
+        )
 
 
 def as_float32(tree: Any) -> Any:

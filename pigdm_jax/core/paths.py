@@ -4,6 +4,8 @@ import os
 import stat
 from pathlib import Path
 
+from pigdm_jax.core.checks import given
+
 
 def check_readable(path: str | Path) -> None:
     """Refuse a path where there is neither a file nor a folder.
@@ -11,8 +13,12 @@ def check_readable(path: str | Path) -> None:
     A pipe or a device, such as /dev/stdin or /dev/zero, may have no end.
 
     Raises:
+      TypeError: if it is no path.
       ValueError: if there is nothing, or something else, or it cannot be looked at.
     """
+    # Numbers would be file descriptors.
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"a path must be a str or os.PathLike, got {given(path)}")
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:

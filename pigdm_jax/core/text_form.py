@@ -86,6 +86,8 @@ def parse_object(
       ValueError: if the name is unknown, or a field is unknown, given twice or has a
         value of the wrong type.
     """
+    if not isinstance(text, str):
+        raise TypeError(f"a {kind} in text must be a str, got {type(text).__name__}")
     name, _, rest = text.strip().partition(":")
     name = name.strip()
     if name not in registry:

@@ -9,8 +9,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, PyTree
 
-from pigdm_jax.core.arrays import check_finite, check_key, given
-from pigdm_jax.core.checks import as_float32
+from pigdm_jax.core.arrays import check_finite, check_key
+from pigdm_jax.core.checks import as_float32, given
 from pigdm_jax.core.compilation import tuned_jit
 from pigdm_jax.core.types import AnyArray
 from pigdm_jax.devices.meshes import auto_mesh, copied, placed, put
@@ -77,6 +77,11 @@ def restore_batch(
     mesh, axis = auto_mesh(mesh, axis)
     if not isinstance(problems, Problem):
         problems = _stacked(problems)
+    if not isinstance(conditions, Mapping | None):
+        raise TypeError(
+            "conditions must be a dictionary of arrays by name, got "
+            f"{given(conditions)}"
+        )
     conditions = dict(conditions or {})
     ys = jax.tree.leaves(problems.y) if np.ndim(keys) == 0 else [keys]
     count = np.shape(ys[0])[0] if ys and np.ndim(ys[0]) else 1

@@ -1,6 +1,6 @@
 """Meshes of devices, and how arrays and priors are placed on them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -9,7 +9,8 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, PyTree
 
-from pigdm_jax.priors.base import Prior
+from pigdm_jax.core.checks import check_count, given
+from pigdm_jax.priors.base import Prior, check_prior
 
 BATCH, MODEL = "batch", "model"
 # Arrays smaller than this are not worth spreading over devices.
@@ -27,8 +28,16 @@ def make_mesh(model: int = 1, devices: Sequence[jax.Device] | None = None) -> Me
     Raises:
       ValueError: if model does not divide the number of devices.
     """
-    devices = jax.devices() if devices is None else list(devices)
-    if model < 1 or len(devices) % model:
+    devices = jax.devices() if devices is None else devices
+    devices = list(devices) if isinstance(devices, Iterable) else [devices]
+    wrong = [device for device in devices if not isinstance(device, jax.Device)]
+    if wrong or not devices:
+        raise TypeError(
+            "devices must be a list of jax.Device, got "
+            f"{given(wrong[0] if wrong else devices)}"
+        )
+    check_count("model", model)
+    if len(devices) % model:
         raise ValueError(
             f"model must divide the number of devices, {len(devices)}; got {model}"
         )
@@ -43,6 +52,7 @@ def place_prior(prior: Prior, mesh: Mesh) -> Prior:
     used, so that no device ever holds them all. A mesh without such an axis has a copy
     of them on every device.
     """
+    check_prior(prior)
     mesh, _ = auto_mesh(mesh, None)
     size = mesh.shape.get(MODEL, 1)
 
@@ -63,11 +73,13 @@ def auto_mesh(mesh: Mesh | None, axis: str | None) -> tuple[Mesh, str]:
       ValueError: if the mesh has no such axis.
     """
     mesh = make_mesh() if mesh is None else mesh
+    if not isinstance(mesh, Mesh):
+        raise TypeError(f"mesh must be a jax.sharding.Mesh, got {given(mesh)}")
     axis = mesh.axis_names[0] if axis is None else axis
-    if axis not in mesh.axis_names:
+    if not isinstance(axis, str) or axis not in mesh.axis_names:
         raise ValueError(
             f"the mesh has the axes {', '.join(map(str, mesh.axis_names))}, not "
-            f"{axis!r}"
+            f"{given(axis)}"
         )
     types = (AxisType.Auto,) * len(mesh.axis_names)
     return Mesh(mesh.devices, mesh.axis_names, axis_types=types), axis

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from pigdm_jax.core.checks import check_choice, check_number
+from pigdm_jax.core.arrays import is_real
+from pigdm_jax.core.checks import check_choice, check_number, given
 from pigdm_jax.core.pytree import pytree_class, static_field
 from pigdm_jax.core.text_form import TextForm
 from pigdm_jax.core.types import Image, Scalar
@@ -50,6 +51,11 @@ def denoise(prior: Prior, x_t: Image, step: Step, clip: bool = False) -> Denoise
 
     def predict(x: Image) -> tuple[Image, Image]:
         eps = prior(x, step.t)
+        if not is_real(eps) or jnp.shape(eps) != x.shape:
+            raise ValueError(
+                f"a prior must return eps of its image's shape {x.shape}, got "
+                f"{given(eps)}"
+            )
         return (x - jnp.sqrt(step.b_t) * eps) / jnp.sqrt(step.a_t), eps
 
     x0, vjp, eps = jax.vjp(predict, x_t, has_aux=True)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Inexact, PyTree
 
+from pigdm_jax.core.checks import given
 from pigdm_jax.core.types import Image, ImageShape, Measurement, PRNGKey
 from pigdm_jax.core.types import Number as Damping
 
@@ -290,7 +291,7 @@ def check_operator(name: str, operator: Any) -> None:
       TypeError: if it is none.
     """
     if not isinstance(operator, Operator):
-        raise TypeError(f"{name} must be a pigdm_jax.Operator, got {operator!r:.80}")
+        raise TypeError(f"{name} must be a pigdm_jax.Operator, got {given(operator)}")
 
 
 def check_image_shape(image_shape: Any) -> tuple[int, int, int]:

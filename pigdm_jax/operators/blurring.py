@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from pigdm_jax.core.checks import check_count, check_number
+from pigdm_jax.core.arrays import as_numbers
+from pigdm_jax.core.checks import check_choice, check_count, check_one_number
 from pigdm_jax.operators.base import ImageShape, Operator, check_image_shape
 from pigdm_jax.operators.convolution import (
     PAD_MODES,
@@ -67,11 +68,8 @@ def blur(
     """
     height, width, _ = image_shape = check_image_shape(image_shape)
     taps = _check_kernel(kernel)
-    check_number("rtol", rtol, 0, 1)
-    if boundary not in BOUNDARIES:
-        raise ValueError(
-            f"boundary must be one of {', '.join(BOUNDARIES)}; got {boundary!r}"
-        )
+    rtol = check_one_number("rtol", rtol, 0, 1)
+    check_choice("boundary", boundary, BOUNDARIES)
     if boundary == "unknown":
         return open_blur(blur(image_shape, kernel, "reflect", rtol), taps, rtol)
     if boundary == "circular":
@@ -100,8 +98,8 @@ def _check_kernel(kernel: ArrayLike) -> Float[np.ndarray, "kh kw"]:
     Raises:
       ValueError: if it is not 2-D, not finite, 0 or too large.
     """
-    taps = np.asarray(kernel, np.float64)
-    if taps.ndim != 2 or not taps.size or not np.isfinite(taps).all():
+    taps = as_numbers("a blur kernel", kernel)
+    if taps.ndim != 2 or not taps.size:
         shown = taps if taps.size < 10 else f"an array of shape {taps.shape}"
         raise ValueError(
             f"a blur kernel must be a 2-D array of finite numbers, got {shown}"
@@ -176,7 +174,7 @@ def gaussian_blur(
       >>> y.shape, round(float(y.mean()), 4)
       ((8, 8, 3), 1.0)
     """
-    check_number("the std of a blur", std, SMALLEST_SIZE, LARGEST_STD)
+    check_one_number("the std of a blur", std, SMALLEST_SIZE, LARGEST_STD)
     reach = math.ceil(4 * std)
     taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / std) ** 2)
     taps /= taps.sum()
@@ -213,8 +211,8 @@ def motion_blur(
       >>> y.shape, round(float(y.mean()), 4)
       ((8, 8, 3), 1.0)
     """
-    check_number("the length of a motion blur", length, SMALLEST_SIZE, LARGEST_SIZE)
-    check_number("the angle of a motion blur", angle, -360, 360)
+    check_one_number("the length of a motion blur", length, SMALLEST_SIZE, LARGEST_SIZE)
+    check_one_number("the angle of a motion blur", angle, -360, 360)
     return blur(image_shape, _motion_kernel(length, angle), boundary, rtol)
 
 

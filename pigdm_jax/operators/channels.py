@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
+from pigdm_jax.core.arrays import as_numbers
 from pigdm_jax.operators.base import ImageShape, check_image_shape
 from pigdm_jax.operators.kronecker import Separable, separable
 from pigdm_jax.operators.named import Named
@@ -27,7 +28,7 @@ def channel_mix(image_shape: ImageShape, matrix: ArrayLike) -> Separable:
       >>> operators.channel_mix((8, 8, 3), red_and_blue).measurement_shape
       (8, 8, 2)
     """
-    return separable(image_shape, channels=np.asarray(matrix, np.float64))
+    return separable(image_shape, channels=as_numbers("matrix", matrix))
 
 
 def grayscale(image_shape: ImageShape) -> Separable:

@@ -17,6 +17,7 @@ from pigdm_jax.operators.base import (
     Relaxation,
     Spectrum,
     Wider,
+    check_operator,
     refuse_damping,
 )
 from pigdm_jax.operators.kronecker import Separable, product
@@ -229,6 +230,7 @@ def chain(*operators: Operator) -> Operator:
       The chain; for one operator, or neighbours that combine into one, that operator.
 
     Raises:
+      TypeError: if a part is no operator.
       ValueError: if no operator is given, or the shapes of two neighbours differ.
 
     Reference: Song et al. 2023, section 5.3.
@@ -244,6 +246,7 @@ def chain(*operators: Operator) -> Operator:
         raise ValueError("a chain needs at least one operator")
     parts: list[Operator] = []
     for operator in operators:
+        check_operator("each part of a chain", operator)
         if parts and parts[-1].measurement_shape != operator.image_shape:
             parts[-1] = _shown(parts[-1], operator)
         parts.extend(operator.parts if isinstance(operator, Chain) else [operator])

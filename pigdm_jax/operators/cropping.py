@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from pigdm_jax.core.checks import check_count
 from pigdm_jax.core.pytree import pytree_class, static_field
 from pigdm_jax.core.types import AnyArray
 from pigdm_jax.operators.base import (
@@ -68,8 +69,12 @@ def crop(
     """
     image_shape = check_image_shape(image_shape)
     rows, columns, _ = image_shape
+    check_count("height", height)
+    check_count("width", width)
+    check_count("top", top, 0)
+    check_count("left", left, 0)
     inside = 0 <= top <= rows - height and 0 <= left <= columns - width
-    if not inside or min(height, width) < 1:
+    if not inside:
         raise ValueError(
             f"a crop of {height} x {width} at ({top}, {left}) does not lie in an image "
             f"of {rows} x {columns}"

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pigdm_jax.core.checks import given
 from pigdm_jax.core.pytree import as_pytree, pytree_class, static_field
 from pigdm_jax.operators.base import (
     Damping,
@@ -107,7 +108,7 @@ def _check_functions(name: str, *functions: Any) -> None:
     for function in functions:
         if not callable(function):
             raise ValueError(
-                f"{name} needs a function after the image shape, got {function!r:.80}"
+                f"{name} needs a function after the image shape, got {given(function)}"
             )
 
 

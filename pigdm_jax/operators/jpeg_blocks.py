@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from pigdm_jax.core.checks import check_count
 from pigdm_jax.operators.base import EXACT
 
 # Rec. ITU-T T.81, tables K.1 and K.2.
@@ -70,10 +71,7 @@ def quality_tables(quality: int) -> tuple[np.ndarray, np.ndarray]:
     Raises:
       ValueError: if the quality is not a whole number from 1 to 100.
     """
-    if not 1 <= quality <= 100 or quality != int(quality):
-        raise ValueError(
-            f"jpeg's quality must be a whole number from 1 to 100, got {quality}"
-        )
+    check_count("jpeg's quality", quality, 1, 100)
     percent = 5000 // int(quality) if quality < 50 else 200 - 2 * int(quality)
     luma, chroma = (
         np.clip((table * percent + 50) // 100, 1, 255)

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from pigdm_jax.core.arrays import as_numbers
+from pigdm_jax.core.checks import check_choice, given
 from pigdm_jax.core.pytree import pytree_class, static_field
 from pigdm_jax.operators.base import (
     EXACT,
@@ -185,19 +187,22 @@ def jpeg(
     image_shape = check_image_shape(image_shape)
     if image_shape[2] not in (1, 3):
         raise ValueError(f"jpeg needs one channel or three, got {image_shape[2]}")
-    if subsampling not in SUBSAMPLINGS:
-        raise ValueError(
-            f"jpeg's subsampling must be one of {', '.join(SUBSAMPLINGS)}; got "
-            f"{subsampling!r}"
-        )
+    check_choice("jpeg's subsampling", subsampling, SUBSAMPLINGS)
     if tables is None:
         tables = quality_tables(quality)
-    arrays = [jnp.asarray(table, jnp.float32) for table in tables]
-    if [a.shape for a in arrays] != [(8, 8), (8, 8)]:
+    pair = list(tables) if isinstance(tables, list | tuple) else []
+    if [np.shape(table) for table in pair] != [(8, 8), (8, 8)]:
         raise ValueError(
             "jpeg's tables must be two arrays of 8 x 8, for luma and chroma; got "
-            f"{', '.join(str(a.shape) for a in arrays)}"
+            f"{', '.join(str(np.shape(table)) for table in pair) or given(tables)}"
         )
+    arrays = [
+        jnp.asarray(
+            table if isinstance(table, jax.Array) else as_numbers("a table", table),
+            jnp.float32,
+        )
+        for table in pair
+    ]
     traced = any(isinstance(a, jax.core.Tracer) for a in arrays)
     if not traced and not all((a >= 1).all() for a in arrays):
         raise ValueError("every step in jpeg's tables must be at least 1")

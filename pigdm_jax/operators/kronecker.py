@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from pigdm_jax.core.arrays import as_numbers
+from pigdm_jax.core.checks import check_one_number
 from pigdm_jax.core.pytree import pytree_class, static_field
 from pigdm_jax.core.types import AnyArray
 from pigdm_jax.operators.base import (
@@ -165,7 +167,8 @@ def separable(
       A linear operator to images of shape (h, w, c).
 
     Raises:
-      ValueError: if a matrix does not fit the image.
+      ValueError: if a matrix does not fit the image or is not finite, or rtol is out
+        of range.
 
     Examples:
       >>> import numpy as np
@@ -176,13 +179,14 @@ def separable(
       ((4, 8, 3), 1.0)
     """
     image_shape = check_image_shape(image_shape)
+    rtol = check_one_number("rtol", rtol, 0, 1)
     factors: list[Factor | None] = []
     tight: float | None = 1.0
     for matrix, size in zip((rows, columns, channels), image_shape, strict=True):
         if matrix is None:
             factors.append(None)
             continue
-        matrix = np.asarray(matrix, np.float64)
+        matrix = as_numbers("a matrix", matrix)
         if matrix.ndim != 2 or matrix.shape[1] != size:
             raise ValueError(
                 f"a matrix of shape {matrix.shape} cannot multiply an axis of {size} "
@@ -197,7 +201,7 @@ def separable(
         arrays = (matrix, u, values, v_t.T)
         factors.append(Factor(*(jnp.asarray(a, jnp.float32) for a in arrays)))
     height, width, channel = factors
-    return Separable((height, width, channel), float(rtol), image_shape, tight)
+    return Separable((height, width, channel), rtol, image_shape, tight)
 
 
 def product(first: Separable, second: Separable) -> Separable | None:

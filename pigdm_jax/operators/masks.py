@@ -8,7 +8,8 @@ from numpy.typing import ArrayLike
 from PIL import Image as PillowImage
 from PIL import ImageDraw
 
-from pigdm_jax.core.checks import check_count
+from pigdm_jax.core.arrays import as_numbers, check_key
+from pigdm_jax.core.checks import check_count, check_one_number, given
 from pigdm_jax.core.types import PRNGKey
 from pigdm_jax.operators.base import ImageShape, check_image_shape
 
@@ -28,6 +29,8 @@ def check_mask(image_shape: ImageShape, mask: ArrayLike) -> Float[Array, "H W c"
     Raises:
       ValueError: if the mask has another shape or other values than 0 and 1.
     """
+    if not isinstance(mask, jax.Array):
+        mask = as_numbers("the mask", mask)
     shape = np.shape(mask)
     if shape not in (image_shape[:2], (*image_shape[:2], 1), image_shape):
         if len(shape) == 2:
@@ -99,10 +102,7 @@ def random_mask(image_shape: ImageShape, keep: float, key: Seed = 0) -> Mask:
       0.25
     """
     height, width, _ = check_image_shape(image_shape)
-    if not 0 < keep <= 1:
-        raise ValueError(
-            f"keep must be a fraction of the pixels, above 0 and at most 1, got {keep}"
-        )
+    check_one_number("keep, a fraction of the pixels,", keep, 0, 1, above=True)
     number = max(round(keep * height * width), 1)
     kept = jnp.arange(height * width) < number
     shuffled = jax.random.permutation(as_key(key), kept)
@@ -133,11 +133,17 @@ def freeform_mask(
       True
     """
     height, width, _ = check_image_shape(image_shape)
-    smallest, largest = hidden
-    if not 0 < smallest < largest < 1:
+    pair = hidden if isinstance(hidden, tuple | list) else ()
+    if not (
+        len(pair) == 2
+        and all(isinstance(n, int | float | np.number) for n in pair)
+        and 0 < pair[0] < pair[1] < 1
+    ):
         raise ValueError(
-            f"hidden must be two fractions, 0 < smallest < largest < 1, got {hidden}"
+            "hidden must be two fractions, 0 < smallest < largest < 1, got "
+            f"{given(hidden)}"
         )
+    smallest, largest = pair
     seed = np.asarray(jax.random.key_data(as_key(key))).ravel().tolist()
     rng = np.random.default_rng(seed)
     canvas, dropped = PillowImage.new("1", (width, height), 1), 0
@@ -189,9 +195,13 @@ def as_key(key: Seed) -> jax.Array:
     """The key itself, or the key of a seed.
 
     Raises:
+      TypeError: if it is neither.
       ValueError: if the seed has more than 63 bits.
     """
-    if not isinstance(key, int):
+    if isinstance(key, np.integer):
+        key = int(key)
+    if not isinstance(key, int) or isinstance(key, bool):
+        check_key("key, unless it is a whole number,", key)
         return jnp.asarray(key)
     if not -(2**63) <= key < 2**63:
         raise ValueError(f"a seed must have at most 63 bits, got {key}")

@@ -297,6 +297,8 @@ def _split(text: str, separator: str) -> list[str]:
     A quote opens only at the start of a value; inside a name it is an ordinary
     character.
     """
+    if not isinstance(text, str):
+        raise TypeError(f"operators in text must be a str, got {type(text).__name__}")
     parts, quote, opens = [""], "", True
     for character in text:
         if quote:

@@ -4,8 +4,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from pigdm_jax.core.checks import check_one_number
 from pigdm_jax.core.pytree import pytree_class, static_field
 from pigdm_jax.core.types import PRNGKey
 from pigdm_jax.operators.base import (
@@ -76,6 +76,6 @@ def noise(image_shape: ImageShape, std: Any) -> Noise:
       True
     """
     image_shape = check_image_shape(image_shape)
-    if not isinstance(std, jax.core.Tracer) and not 0 < float(std) < np.inf:
-        raise ValueError(f"the noise's standard deviation must be above 0, got {std}")
+    if not isinstance(std, jax.core.Tracer):
+        check_one_number("the noise's standard deviation", std, 0, above=True)
     return Noise(std, image_shape)

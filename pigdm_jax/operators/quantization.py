@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
+from pigdm_jax.core.checks import check_choice, check_count, check_one_number
 from pigdm_jax.core.pytree import pytree_class, static_field
 from pigdm_jax.operators.base import (
     Damping,
@@ -144,8 +145,7 @@ def quantize(image_shape: ImageShape, bits: int = 4) -> Quantize:
       (0.0, 0.25)
     """
     image_shape = check_image_shape(image_shape)
-    if not 1 <= bits <= 16 or bits != int(bits):
-        raise ValueError(f"bits must be a whole number from 1 to 16, got {bits}")
+    check_count("bits", bits, 1, 16)
     return Quantize(image_shape, int(bits))
 
 
@@ -179,16 +179,12 @@ def low_dynamic_range(
       0.5
     """
     image_shape = check_image_shape(image_shape)
-    if not 0 < clip <= 1:
-        raise ValueError(f"clip must be above 0 and at most 1, got {clip}")
-    if isinstance(response, str):
-        if response not in RESPONSES:
-            raise ValueError(
-                f"response must be one of {', '.join(RESPONSES)}; got {response!r}"
-            )
+    clip = check_one_number("clip", clip, 0, 1, above=True)
+    if not isinstance(response, Response):
+        check_choice("response", response, RESPONSES)
         response = RESPONSES[response]
     quantized = quantize(image_shape, bits)
-    return dataclasses.replace(quantized, limit=float(clip), response=response)
+    return dataclasses.replace(quantized, limit=clip, response=response)
 
 
 QUANTIZE = Named(

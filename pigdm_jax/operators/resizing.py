@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
-from pigdm_jax.core.checks import check_count
+from pigdm_jax.core.checks import check_choice, check_count
 from pigdm_jax.operators.base import ImageShape, check_image_shape
 from pigdm_jax.operators.kronecker import Separable, check_matrix, separable
 from pigdm_jax.operators.named import Named, Parameter
@@ -106,11 +106,7 @@ def super_resolution(
             f"super_resolution by {factor} needs a height and width that are multiples "
             f"of {factor}; the image is {height} x {width}"
         )
-    if kernel not in KERNELS:
-        raise ValueError(
-            f"a super_resolution kernel must be one of {', '.join(KERNELS)}; got "
-            f"{kernel!r}"
-        )
+    check_choice("a super_resolution kernel", kernel, KERNELS)
     rows, columns = (
         downsampling_matrix(size, factor, *KERNELS[kernel]) for size in (height, width)
     )

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Complex, Float
 from numpy.typing import ArrayLike
 
+from pigdm_jax.core.checks import check_one_number
 from pigdm_jax.core.pytree import pytree_class, static_field
 from pigdm_jax.operators.base import (
     Damping,
@@ -137,8 +138,7 @@ def walsh_hadamard(
             f"walsh_hadamard needs a height and width that are powers of 2; the image "
             f"is {height} x {width}"
         )
-    if not 0 < ratio <= 1:
-        raise ValueError(f"ratio must be above 0 and at most 1, got {ratio}")
+    check_one_number("ratio", ratio, 0, 1, above=True)
     signs_key, rows_key = jax.random.split(as_key(key))
     signs = jax.random.rademacher(signs_key, (n,), jnp.float32)
     rows = jax.random.permutation(rows_key, n)[: max(round(ratio * n), 1)]
@@ -213,11 +213,8 @@ def cartesian_mask(
       ((8, 8, 1), 0.5)
     """
     height, width, _ = check_image_shape(image_shape)
-    if not 1 <= acceleration <= width or not 0 <= center <= 1:
-        raise ValueError(
-            "acceleration must be from 1 to the width and center from 0 to 1, got "
-            f"{acceleration} and {center}"
-        )
+    check_one_number("acceleration, at most the width,", acceleration, 1, width)
+    check_one_number("center", center, 0, 1)
     distance = np.minimum(np.arange(width), width - np.arange(width))
     lowest = np.argsort(distance, kind="stable")[: max(round(center * width), 1)]
     # The columns in the centre have the lowest priority values, so they come first.

@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt
 from PIL import Image as PillowImage
 from PIL import PngImagePlugin
 
+from pigdm_jax.core.arrays import check_image
 from pigdm_jax.core.types import Image
 from pigdm_jax.pictures import deep, profiles
 from pigdm_jax.pictures.formats import PNG, TIFF, WEBP, Format, format_of
@@ -27,9 +28,11 @@ def write_picture(path: str | Path, image: Image | PillowImage.Image) -> None:
     power loss: it is synced to disk under a temporary name and then renamed.
 
     Raises:
-      ValueError: if the file cannot be written, or its suffix is none of these.
+      ValueError: if the file cannot be written, its suffix is none of these, or the
+        image is not finite or has pixels from 0 to 255.
     """
     if not isinstance(image, PillowImage.Image):
+        check_image("image", image)
         write_restored(Path(path), image, NOTHING_KEPT)
         return
     path = Path(path)

@@ -5,7 +5,7 @@ from typing import Any
 
 from jaxtyping import Int
 
-from pigdm_jax.core.arrays import given
+from pigdm_jax.core.checks import given
 from pigdm_jax.core.types import AnyArray, Image, ImageShape, Number
 from pigdm_jax.priors.schedule import Schedule
 

@@ -5,8 +5,10 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from pigdm_jax.core.checks import check_count, given
 from pigdm_jax.core.pytree import as_pytree, pytree_class, static_field
 from pigdm_jax.core.types import Image, ImageShape
+from pigdm_jax.operators.base import check_image_shape
 from pigdm_jax.priors.base import Prior, Timestep
 from pigdm_jax.priors.schedule import Schedule, alpha_bar_at, as_schedule
 
@@ -55,6 +57,25 @@ class ConvertedPrior(Prior):
         return flow + (1 - tau) * self.model(flow, tau)
 
 
+def _converted(
+    model: Any, predicts: str, schedule: Any, image_shape: Any, multiple: Any
+) -> ConvertedPrior:
+    """A prior from checked arguments.
+
+    Raises:
+      TypeError: if the model is no function.
+      ValueError: if another argument is out of range.
+    """
+    if not callable(model):
+        raise TypeError(f"a prior's model must be a function, got {given(model)}")
+    check_count("multiple", multiple)
+    if image_shape is not None:
+        image_shape = check_image_shape(image_shape)
+    return ConvertedPrior(
+        as_pytree(model), predicts, as_schedule(schedule), image_shape, multiple
+    )
+
+
 def from_eps(
     eps: Callable[[Image, Timestep], Image],
     schedule: Schedule | str = "linear",
@@ -77,9 +98,7 @@ def from_eps(
       >>> float(prior(np.ones((4, 4, 1), np.float32), 10).mean())
       0.5
     """
-    return ConvertedPrior(
-        as_pytree(eps), "eps", as_schedule(schedule), image_shape, multiple
-    )
+    return _converted(eps, "eps", schedule, image_shape, multiple)
 
 
 def from_denoiser(
@@ -106,9 +125,7 @@ def from_denoiser(
       >>> round(float(prior(np.ones((4, 4, 1), np.float32), 999).mean()), 3)
       1.0
     """
-    return ConvertedPrior(
-        as_pytree(denoiser), "x0", as_schedule(schedule), image_shape, multiple
-    )
+    return _converted(denoiser, "x0", schedule, image_shape, multiple)
 
 
 def from_velocity(
@@ -141,6 +158,4 @@ def from_velocity(
       (4, 4, 1)
     """
     predicts = "flow" if flow else "v"
-    return ConvertedPrior(
-        as_pytree(velocity), predicts, as_schedule(schedule), image_shape, multiple
-    )
+    return _converted(velocity, predicts, schedule, image_shape, multiple)

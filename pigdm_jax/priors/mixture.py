@@ -8,10 +8,14 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy.typing import ArrayLike
 
+from pigdm_jax.core.arrays import as_numbers
 from pigdm_jax.core.pytree import pytree_class, static_field
 from pigdm_jax.core.types import Image, ImageShape, PRNGKey
 from pigdm_jax.priors.base import Prior, Timestep
 from pigdm_jax.priors.schedule import Schedule, alpha_bar_at, as_schedule
+
+# Squares are finite in float32.
+LARGEST = 1e18
 
 
 @pytree_class
@@ -93,8 +97,8 @@ def mixture_prior(
       schedule: a schedule, or "linear" or "cosine".
 
     Raises:
-      ValueError: if shapes disagree, a weight is not positive or a covariance has a
-        negative eigenvalue.
+      ValueError: if shapes disagree, a number is not finite, a weight is not positive,
+        or a covariance is not symmetric or has a negative eigenvalue.
 
     Examples:
       >>> import numpy as np, pigdm_jax as pj
@@ -104,9 +108,9 @@ def mixture_prior(
       >>> round(float(prior.mean[0, 0, 0]), 4)
       0.75
     """
-    weights, means, covariances = (
-        np.asarray(a, np.float64) for a in (weights, means, covariances)
-    )
+    weights = as_numbers("weights", weights)
+    means = as_numbers("means", means)
+    covariances = as_numbers("covariances", covariances)
     if means.ndim != 4:
         raise ValueError(f"means must have shape (K, H, W, C), got {means.shape}")
     k, n = means.shape[0], int(np.prod(means.shape[1:]))
@@ -117,6 +121,15 @@ def mixture_prior(
         )
     if not (weights > 0).all():
         raise ValueError("every weight must be positive")
+    largest = np.abs(covariances).max(initial=0)
+    if largest >= LARGEST or np.abs(means).max(initial=0) >= LARGEST:
+        raise ValueError(f"means and covariances must be below {LARGEST:g}")
+    asymmetry = np.abs(covariances - covariances.swapaxes(1, 2)).max(initial=0)
+    if asymmetry > 1e-4 * largest:
+        raise ValueError(
+            "a covariance must be a symmetric matrix; this one differs from its "
+            f"transpose by up to {asymmetry:.3g}"
+        )
     eigenvalues, eigenvectors = np.linalg.eigh(covariances)
     if eigenvalues.min() < -1e-6 * max(eigenvalues.max(), 1e-30):
         raise ValueError("a covariance has a negative eigenvalue")
@@ -151,6 +164,11 @@ def gaussian_prior(
       >>> prior.sample(jax.random.key(0)).shape
       (4, 4, 1)
     """
-    return mixture_prior(
-        np.ones(1), np.asarray(mean)[None], np.asarray(covariance)[None], schedule
-    )
+    mean, covariance = as_numbers("mean", mean), as_numbers("covariance", covariance)
+    n = mean.size
+    if mean.ndim != 3 or covariance.shape != (n, n):
+        raise ValueError(
+            "mean must have shape (H, W, C) and covariance (n, n) with n = H W C, got "
+            f"{mean.shape} and {covariance.shape}"
+        )
+    return mixture_prior(np.ones(1), mean[None], covariance[None], schedule)

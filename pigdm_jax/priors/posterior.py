@@ -6,10 +6,11 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
+from pigdm_jax.core.checks import given
 from pigdm_jax.core.types import Measurement
 from pigdm_jax.operators.base import Operator
 from pigdm_jax.priors.mixture import MixturePrior, mixture_prior
-from pigdm_jax.problem import Problem
+from pigdm_jax.problem import Problem, check_problem
 
 # Singular values below this fraction of the largest count as 0; matrices are float32.
 RANK_TOLERANCE = 1e-5
@@ -29,7 +30,8 @@ def exact_posterior(prior: MixturePrior, problem: Problem) -> MixturePrior:
         pixels that a mask hides) are ignored.
 
     Raises:
-      ValueError: if the operator is not linear, noise_std is negative, or a component
+      TypeError: if prior or problem is of another type.
+      ValueError: if the problem is wrong, the operator is not linear, or a component
         of a mixture has no variance along a measured direction while y is exact (its
         posterior weight is then undefined).
 
@@ -42,12 +44,20 @@ def exact_posterior(prior: MixturePrior, problem: Problem) -> MixturePrior:
       >>> round(float(posterior.mean[0, 0, 0]), 4)
       0.5
     """
+    if not isinstance(prior, MixturePrior):
+        raise TypeError(
+            "the exact posterior is known only for a gaussian_prior or mixture_prior, "
+            f"got {given(prior)}"
+        )
+    if not isinstance(problem, Problem):
+        raise TypeError(f"problem must be a pigdm_jax.Problem, got {given(problem)}")
+    check_problem(problem)
+    if problem.noise_per_value:
+        raise ValueError("the exact posterior needs one noise_std for all values")
     operator, y = problem.operator, problem.y
     noise_std = 0.0 if problem.noise_std is None else float(problem.noise_std)
     if not operator.linear:
         raise ValueError("the exact posterior is known only for linear operators")
-    if noise_std < 0:
-        raise ValueError(f"noise_std must be at least 0, got {noise_std}")
     matrix, values = _independent_rows(operator, y)
     log_weights, means, covariances = [], [], []
     for log_weight, mean, covariance in zip(*_components(prior), strict=True):

@@ -11,9 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from pigdm_jax.core.arrays import as_numbers
+from pigdm_jax.core.checks import check_choice, check_count, given
 from pigdm_jax.core.types import AnyArray, Number
 
 SPACINGS = ("uniform", "quadratic")
+MOST_STEPS = 10**6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Schedule:
         Raises:
           ValueError: if there are none, or one is not between 0 and 1.
         """
-        values = tuple(float(b) for b in np.asarray(betas, np.float64).ravel())
+        values = tuple(float(b) for b in as_numbers("betas", betas).ravel())
         if not values or not all(0 < b < 1 for b in values):
             raise ValueError("betas must be one or more numbers between 0 and 1")
         return cls(values)
@@ -60,6 +63,8 @@ class Schedule:
 
         Reference: Ho et al. 2020; the default of ADM (Dhariwal and Nichol 2021).
         """
+        # With fewer, beta_T would be 1 or more.
+        check_count("num_steps of a linear schedule", num_steps, 21, MOST_STEPS)
         scale = 1000 / num_steps
         return cls.from_betas(np.linspace(1e-4 * scale, 0.02 * scale, num_steps))
 
@@ -72,6 +77,7 @@ class Schedule:
 
         Reference: Nichol and Dhariwal 2021, equation 17.
         """
+        check_count("num_steps", num_steps, 1, MOST_STEPS)
         u = np.arange(num_steps + 1) / num_steps
         alpha_bar = np.cos((u + 0.008) / 1.008 * math.pi / 2) ** 2
         return cls.from_betas(np.minimum(1 - alpha_bar[1:] / alpha_bar[:-1], 0.999))
@@ -84,8 +90,8 @@ class Schedule:
           ValueError: for any other name.
         """
         makers = {"linear": cls.linear, "cosine": cls.cosine}
-        if name not in makers:
-            raise ValueError(f"schedule must be linear or cosine, got {name!r}")
+        if not isinstance(name, str) or name not in makers:
+            raise ValueError(f"schedule must be linear or cosine, got {given(name)}")
         return makers[name](num_steps)
 
     @property
@@ -132,21 +138,21 @@ class Schedule:
           ValueError: if n, start or spacing is out of range.
         """
         start = self.num_steps if start is None else start
-        if not 1 <= start <= self.num_steps:
+        check_count("start", start)
+        if start > self.num_steps:
             raise ValueError(
                 f"start must be a noise level from 1 to {self.num_steps}, got {start}"
             )
-        if not 1 <= n <= start:
+        if not isinstance(n, int | np.integer) or not 1 <= n <= start:
             raise ValueError(
-                f"steps must be from 1 to the starting level {start}, got {n}"
+                f"steps must be from 1 to the starting level {start}, got {given(n)}"
             )
+        check_choice("spacing", spacing, SPACINGS)
         i = np.arange(n + 1)
         if spacing == "uniform":
             return np.rint(i * start / n).astype(int)
-        if spacing == "quadratic":
-            # The maximum keeps levels distinct where the square would repeat one.
-            return np.maximum(np.rint((i / n) ** 2 * start).astype(int), i)
-        raise ValueError(f"spacing must be 'uniform' or 'quadratic', got {spacing!r}")
+        # The maximum keeps levels distinct where the square would repeat one.
+        return np.maximum(np.rint((i / n) ** 2 * start).astype(int), i)
 
 
 class Step(NamedTuple):
@@ -233,4 +239,4 @@ def alpha_bar_at(schedule: Schedule, t: Number) -> Float[Array, " 2"]:
 
 def as_schedule(schedule: Schedule | str) -> Schedule:
     """The schedule itself, or the one with this name."""
-    return Schedule.named(schedule) if isinstance(schedule, str) else schedule
+    return schedule if isinstance(schedule, Schedule) else Schedule.named(schedule)

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
+from pigdm_jax.core.checks import check_count
 from pigdm_jax.core.pytree import pytree_class, static_field
 from pigdm_jax.core.types import AnyArray, Image, ImageShape
-from pigdm_jax.priors.base import Prior, Timestep
+from pigdm_jax.priors.base import Prior, Timestep, check_prior
 from pigdm_jax.priors.schedule import Schedule
 
 # The overlap of windows that `fit_prior` chooses is the tile divided by this.
@@ -142,18 +143,20 @@ def tiled(prior: Prior, tile: int, overlap: int, *, chunk: int = 4) -> TiledPrio
       >>> prior(np.ones((10, 7, 1), np.float32), 500).shape
       (10, 7, 1)
     """
+    check_prior(prior)
+    check_count("tile", tile)
+    check_count("overlap", overlap, 0)
+    check_count("chunk", chunk)
     own = prior.image_shape
     if own is not None and (own[0] != tile or own[1] != tile):
         raise ValueError(f"tile must be {own[0]}, the size of this prior, got {tile}")
     multiple = prior.multiple
-    if tile < 1 or tile % multiple:
+    if tile % multiple:
         raise ValueError(
             f"tile must be a multiple of {multiple} for this prior, got {tile}"
         )
-    if not 0 <= overlap < tile:
+    if overlap >= tile:
         raise ValueError(f"overlap must be from 0 to {tile - 1}, got {overlap}")
-    if chunk < 1:
-        raise ValueError(f"chunk must be at least 1, got {chunk}")
     return TiledPrior(prior, tile, overlap, chunk, prior.seen)
 
 

@@ -6,7 +6,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, PyTree
 
-from pigdm_jax.core.checks import as_float32, check_choice, check_count, check_number
+from pigdm_jax.core.checks import (
+    as_float32,
+    check_choice,
+    check_count,
+    check_number,
+    check_one_number,
+)
 from pigdm_jax.core.text_form import TextForm
 from pigdm_jax.core.types import Image, PRNGKey
 from pigdm_jax.priors.base import Prior
@@ -14,6 +20,8 @@ from pigdm_jax.priors.schedule import SPACINGS, Schedule, Step, step_rows
 from pigdm_jax.problem import Needs, Problem
 from pigdm_jax.samplers.records import Info, OnStep, Trace
 from pigdm_jax.samplers.stepping import Start, State, run, run_by_steps
+
+START = "start is a fraction of the schedule's noise levels; it"
 
 
 class Sampler(TextForm):
@@ -195,11 +203,8 @@ class Spaced(Stepwise):
         """Check the ranges of the fields."""
         check_count("steps", self.steps)
         check_choice("spacing", self.spacing, SPACINGS)
-        if self.start is not None and not 0 < self.start <= 1:
-            raise ValueError(
-                "start is a fraction of the schedule's noise levels, above 0 and at "
-                f"most 1; got {self.start}"
-            )
+        if self.start is not None:
+            check_one_number(START, self.start, 0, 1, above=True)
         # Not every sampler has these fields.
         check_number("eta", vars(self).get("eta"), 0, 1)
         check_number("scale", vars(self).get("scale"), 0)

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pigdm_jax.core.arrays import given, is_real
+from pigdm_jax.core.arrays import is_real
+from pigdm_jax.core.checks import given
 from pigdm_jax.core.types import ImageShape
 from pigdm_jax.guidance.base import Guidance
 from pigdm_jax.samplers.base import Sampler

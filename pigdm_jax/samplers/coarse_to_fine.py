@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from pigdm_jax.core.checks import check_count
+from pigdm_jax.core.checks import check_count, check_one_number
 from pigdm_jax.core.compilation import typed_jit
 from pigdm_jax.core.pytree import pytree_class, static_field
 from pigdm_jax.core.types import Image, ImageShape, PRNGKey
@@ -14,7 +14,7 @@ from pigdm_jax.operators.base import Damping, Measurement, Operator
 from pigdm_jax.operators.solve import pinv_by_conjugate_gradients
 from pigdm_jax.priors.base import Prior
 from pigdm_jax.problem import Needs, Problem, can_relax
-from pigdm_jax.samplers.base import Sampler, Spaced
+from pigdm_jax.samplers.base import START, Sampler, Spaced
 from pigdm_jax.samplers.fitted import Fitted
 from pigdm_jax.samplers.records import Info, OnStep, Trace
 from pigdm_jax.samplers.relaxed import relax
@@ -85,13 +85,8 @@ class CoarseToFine(Sampler):
     def __post_init__(self) -> None:
         """Check the fields."""
         check_count("scales", self.scales)
-        if self.ratio < 2:
-            raise ValueError(f"ratio must be at least 2, got {self.ratio}")
-        if not 0 < self.start <= 1:
-            raise ValueError(
-                "start is a fraction of the schedule's noise levels, above 0 and at "
-                f"most 1; got {self.start}"
-            )
+        check_count("ratio", self.ratio, 2)
+        check_one_number(START, self.start, 0, 1, above=True)
         if isinstance(self.inner, Sampler) and not isinstance(self.inner, Spaced):
             raise ValueError(
                 f"{self.inner.name} cannot start late, as coarse_to_fine needs it to; "

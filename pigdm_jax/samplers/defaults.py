@@ -1,8 +1,8 @@
 """The only place that chooses a sampler for a problem."""
 
-from pigdm_jax.core.checks import check_choice
+from pigdm_jax.core.checks import check_choice, given
 from pigdm_jax.operators.inpainting import Inpaint
-from pigdm_jax.priors.base import Prior
+from pigdm_jax.priors.base import Prior, check_prior
 from pigdm_jax.problem import Problem, can_relax
 from pigdm_jax.samplers.base import Sampler
 from pigdm_jax.samplers.coarse_to_fine import CoarseToFine, takes_small_images
@@ -58,6 +58,9 @@ def default(
       >>> str(pj.samplers.default(prior, problem, steps=20))
       'fitted:steps=20'
     """
+    check_prior(prior)
+    if not isinstance(problem, Problem):
+        raise TypeError(f"problem must be a pigdm_jax.Problem, got {given(problem)}")
     if aim is not None:
         check_choice("aim", aim, AIMS)
     count = 10 if steps is None else steps
