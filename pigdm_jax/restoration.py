@@ -27,6 +27,7 @@ from pigdm_jax.problem import (
 from pigdm_jax.samplers import Sampler, Trace, default
 from pigdm_jax.samplers.base import Stepwise
 from pigdm_jax.samplers.checks import check_sampler
+from pigdm_jax.samplers.divergence import check_converges
 from pigdm_jax.samplers.records import OnStep
 from pigdm_jax.samplers.starting import starting_image
 
@@ -253,6 +254,7 @@ def check_request(
     name = f"the sampler {sampler.name}"
     check_sampler(sampler, problem.operator.restored_shape)
     check_needs(name, sampler.needs, problem)
+    check_converges(prior, sampler)
     working_shape(prior, problem.operator.restored_shape)
     if init is not None:
         jax.eval_shape(partial(starting_image, problem, init))

@@ -1,8 +1,8 @@
 """Wrong command lines on purpose: `python tests/fuzz_command.py [SECONDS] [SEED]`.
 
-The command runs in this process, with random flags and values, in a folder of files that
-are broken, foreign, pipes or links. Every run must succeed or end in one line, soon, and
-leave no file behind but its results. A status of 70, a bug, is a failure.
+The command runs in this process, with random flags and values, in a folder of files
+that are broken, foreign, pipes or links. Every run must succeed or end in one line,
+soon, and leave no file behind but its results. A status of 70, a bug, is a failure.
 """
 
 import contextlib

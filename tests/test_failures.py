@@ -1,6 +1,7 @@
 """How the command ends when it fails: one line, and a status."""
 
 import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -133,6 +134,19 @@ def test_output_that_nobody_takes_ends_the_command(output, status):
     )
     assert done.returncode == status
     assert done.stderr.count("\n") <= 1 and "Traceback" not in done.stderr
+
+
+def test_a_fuzzer_finds_no_bug():
+    """In a process of its own, since it changes the working folder; see the script."""
+    script = Path(__file__).with_name("fuzz_command.py")
+    done = subprocess.run(
+        [sys.executable, script, "8", "0"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "'status 1'" in done.stdout
 
 
 def check(*arguments):

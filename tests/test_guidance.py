@@ -21,7 +21,11 @@ from pigdm_jax.guidance import Moment, Pseudoinverse, Reconstruction
 from pigdm_jax.guidance.base import denoise
 from pigdm_jax.guidance.weights import WEIGHTS
 from pigdm_jax.priors.schedule import step_at
-from pigdm_jax.samplers import DDIM
+from pigdm_jax.priors.tiling import tiled
+from pigdm_jax.restoration import check_request
+from pigdm_jax.samplers import DDIM, Mean
+from pigdm_jax.simulation import measure
+from pigdm_jax.weights.store import load_prior
 
 KEY = jax.random.key(0)
 
@@ -281,3 +285,21 @@ def test_a_guidance_is_what_its_text_says(name):
     assert guidance.parse(name).clip is False
     with pytest.raises(ValueError, match=f"guidance {name} has parameters"):
         guidance.parse(f"{name}:eta=1")
+
+
+def test_the_posterior_weight_is_refused_where_a_network_diverges(smooth_prior):
+    """Its exact Jacobian vanishes with alpha_bar; that of a network does not."""
+    network = tiled(load_prior("photos-64"), 8, 0)
+    problem = measure(ops.super_resolution((8, 8, 3), 2), jnp.zeros((8, 8, 3)))
+
+    def check(prior, sampler):
+        check_request(prior, problem, sampler)
+
+    for rule in (Pseudoinverse("posterior"), Reconstruction("posterior")):
+        for sampler in (DDIM(20, guidance=rule), Mean(DDIM(20, guidance=rule))):
+            with pytest.raises(ValueError, match="set clip=True in the guidance, or"):
+                check(network, sampler)
+            check(smooth_prior, sampler)
+        check(network, DDIM(20, guidance=rule, start=0.5))
+        check(network, DDIM(20, guidance=dataclasses.replace(rule, clip=True)))
+    check(network, DDIM(20, guidance=Moment()))

@@ -193,7 +193,8 @@ class WeightedGuidance(GradientGuidance):
 
     Attributes:
       weight: "adaptive" (the paper's), "algorithm1" (its Algorithm 1 as printed), "vdm"
-        (of Ho et al. 2022) or "posterior" (the conditional score).
+        (of Ho et al. 2022) or "posterior" (the conditional score, which diverges with a
+        network at high noise unless `clip` is set; `restore` refuses it then).
       scale: at least 0; multiplies k and m. w_r of "vdm".
       data_variance: d > 0 in r_t^2 = sigma_t^2 d / (sigma_t^2 + d).
       clip: whether x0 is clipped to [-1, 1], outside of the gradient.

@@ -43,6 +43,7 @@ class Prior(abc.ABC):
       multiple: height and width must be multiples of this.
       smallest: smallest height and width.
       trained_size: side in pixels of the images it was trained on; None if unknown.
+      learned: whether it is a trained network, whose gradient has errors.
       sees: the image that it takes besides x_t: "pinv" or "upsample" of the
         measurement, as in `restore`'s `init`; None if it takes none.
       seen: that image, (H, W, C), if `condition` has set it; otherwise `restore` does.
@@ -69,6 +70,7 @@ class Prior(abc.ABC):
     multiple: int = 1
     smallest: int = 1
     trained_size: int | None = None
+    learned: bool = False
     sees: str | None = None
     seen: Image | None = None
 

@@ -41,6 +41,8 @@ class NetworkPrior(Prior):
     trained_size: int | None = static_field(default=None)
     seen: Any = None
 
+    learned = True
+
     @property
     def multiple(self) -> int:  # type: ignore[override]
         """Height and width must be multiples of this."""

@@ -51,6 +51,11 @@ class TiledPrior(Prior):
         return self.prior.multiple
 
     @property
+    def learned(self) -> bool:  # type: ignore[override]
+        """Whether the windows' prior is a trained network."""
+        return self.prior.learned
+
+    @property
     def trained_size(self) -> int | None:  # type: ignore[override]
         """The trained size of the windows' prior."""
         return self.prior.trained_size
