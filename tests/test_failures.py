@@ -109,6 +109,15 @@ def test_a_bug_whose_report_cannot_be_written_still_ends_in_a_line(capsys, monke
     assert "no report could be written" in capsys.readouterr().err
 
 
+def test_a_working_folder_that_vanished_is_said(tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert "working folder" in ended(lambda: Path("a").absolute())
+    monkeypatch.undo()
+
+
 def test_ctrl_c_says_nothing(capsys):
     assert ended(raiser(KeyboardInterrupt())) == 130
     assert capsys.readouterr() == ("", "")
@@ -120,7 +129,8 @@ def test_lines_never_steer_a_terminal(text):
 
 
 @pytest.mark.parametrize(
-    "output, status", [("| head -c 1 >/dev/null", 1), (">/dev/full", 1)]
+    "output, status",
+    [("| head -c 1 >/dev/null", 1), (">/dev/full", 1), (">&-", 0), (">&- 2>&-", 0)],
 )
 def test_output_that_nobody_takes_ends_the_command(output, status):
     script = "from pigdm_jax.cli.failures import failures_answered as f\n"

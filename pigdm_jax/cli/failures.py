@@ -39,7 +39,8 @@ def failures_answered() -> Iterator[None]:
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         yield
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it is None if it was closed, `pigdm info >&-`
+            sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
@@ -65,6 +66,8 @@ def expected(error: BaseException) -> str | None:
     # This is jax.errors.JaxRuntimeError, which JAX need not be imported to catch.
     if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" in str(error):
         return "the picture is too large for this device's memory"
+    if isinstance(error, FileNotFoundError) and error.filename is None:
+        return "the working folder does not exist any more"
     if isinstance(error, OSError) and error.strerror:
         names = (error.filename, error.filename2)
         where = " to ".join(str(name) for name in names if name is not None)
