@@ -140,6 +140,23 @@ def test_tiff_files_of_every_layout(compression, planar, tmp_path):
     np.testing.assert_array_equal(decode(tmp_path / "a.tif").pixels, array)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_channels_of_unknown_meaning_are_named(dtype, tmp_path):
+    array = pixels(4, dtype)
+    how = {"photometric": "rgb", "metadata": None}
+    tifffile.imwrite(tmp_path / "a.tif", array, extrasamples=[0], **how)
+    decoded = decode(tmp_path / "a.tif")
+    np.testing.assert_array_equal(decoded.pixels, array[..., :3])
+    assert decoded.alpha is None and "unknown" in decoded.remarks[0]
+    # Colours may be stored multiplied by alpha.
+    array[..., 3] = np.iinfo(dtype).max // 2 + 1
+    mixed = array.copy()
+    mixed[..., :3] = array[..., :3] // 2
+    tifffile.imwrite(tmp_path / "a.tif", mixed, extrasamples=[1], **how)
+    off = np.abs(decode(tmp_path / "a.tif").pixels - array[..., :3].astype(int))
+    assert off.max() <= 2
+
+
 @pytest.mark.parametrize("number", range(1, 9))
 def test_everything_is_turned_upright(number, tmp_path):
     """Photos of 8 and 16 bits, their headers, masks and kernels."""
@@ -165,6 +182,7 @@ def test_everything_is_turned_upright(number, tmp_path):
 def test_metadata_are_kept_and_the_orientation_is_not(suffix, tmp_path):
     exif = Image.Exif()
     exif[0x0112], exif[0x010F], exif[0x8298] = 6, "maker", "owner"
+    exif[18246] = 4
     exif.get_ifd(ExifTags.IFD.Exif).update({0x9003: "2020:01:02 03:04:05", 0xA002: 14})
     exif.get_ifd(ExifTags.IFD.GPSInfo).update({1: "N", 2: (47.0, 3.0, 12.5)})
     xmp = b'<x:xmpmeta tiff:Orientation="6">title</x:xmpmeta>'
@@ -175,7 +193,7 @@ def test_metadata_are_kept_and_the_orientation_is_not(suffix, tmp_path):
     with Image.open(tmp_path / f"b{suffix}") as picture:
         found = picture.getexif()
         assert found.get(0x0112, 1) == 1
-        assert (found[0x010F], found[0x8298]) == ("maker", "owner")
+        assert (found[0x010F], found[0x8298], found[18246]) == ("maker", "owner", 4)
         camera = found.get_ifd(ExifTags.IFD.Exif)
         assert camera[0x9003] == "2020:01:02 03:04:05" and camera[0xA002] == 9
         assert found.get_ifd(ExifTags.IFD.GPSInfo)[2] == (47.0, 3.0, 12.5)

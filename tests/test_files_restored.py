@@ -1,13 +1,12 @@
 """Files of every kind, restored alone and in a folder."""
 
-import json
-
 import jax
 import numpy as np
 import pytest
 from folder_job import GREY, REQUEST, job
 from PIL import Image
 from test_files import P3, pixels, save
+from test_folder import lines as journal
 
 from pigdm_jax.folder.job import run
 from pigdm_jax.folder.listing import list_folder
@@ -42,8 +41,8 @@ def test_a_folder_of_every_kind(tmp_path):
     save(folder / "clear2.png", pixels(4, np.uint8, SIZE, seed=1))
     summary = run(job(folder, tmp_path / "out", remark=remarks.append))
     assert (summary.restored, summary.failed) == (6, 0)
-    lines = (tmp_path / "out/manifest.jsonl").read_text().splitlines()
-    found = {line["input"]: line for line in map(json.loads, lines)}
+    lines = journal(tmp_path / "out")
+    found = {line["input"]: line for line in lines}
     assert "alpha channel" in found["clear.png"]["notes"][0]
     assert found["clear2.png"]["notes"] == found["clear.png"]["notes"]
     assert len([text for text in remarks if "alpha channel" in text]) == 1
@@ -180,8 +179,8 @@ def test_noise_of_grey_pictures_alone_and_in_a_folder(task, tmp_path):
     if "super" in task:
         return
     run(job(folder, tmp_path / "out", request=request))
-    lines = (tmp_path / "out/manifest.jsonl").read_text().splitlines()
-    for line in map(json.loads, lines):
+    lines = journal(tmp_path / "out")
+    for line in lines:
         assert line["error"] is None
         if task == "denoise":
             assert abs(line["noise"] / 0.1 - 1) < 0.2

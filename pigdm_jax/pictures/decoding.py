@@ -20,6 +20,8 @@ from pigdm_jax.pictures.opening import File, RefusedError, explained, opened
 
 GREYS = ("1", "L", "LA", "La", "I;16", "I;16B", "I;16L")
 COLOURS = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "YCbCr", "CMYK")
+EXTRA_SAMPLES = 338  # the tag of TIFF files
+UNKNOWN = ("a channel of unknown meaning is not kept",)
 # Chunks that a PNG file may have behind its pixels, and that may say how it is turned.
 LATE = (b"eXIf", b"iTXt", b"tEXt", b"zTXt")
 
@@ -188,9 +190,8 @@ def _channels(picture: PillowImage.Image) -> _Channels:
     if picture.mode == "CMYK":
         return _from_ink(np.asarray(picture), None, profile)
     grey = _is_grey(picture)
-    remarks: tuple[str, ...] = ()
-    if picture.mode == "RGBX":
-        remarks = ("a channel of unknown meaning is not kept",)
+    extra = getattr(picture, "tag_v2", {}).get(EXTRA_SAMPLES, ())
+    remarks = UNKNOWN * (0 in extra or len(extra) > 1)
     if picture.has_transparency_data:
         whole = np.asarray(picture.convert("LA" if grey else "RGBA"))
         pixels, alpha = whole[..., :-1], whole[..., -1]
@@ -205,23 +206,23 @@ def _deep_channels(file: File, picture: PillowImage.Image) -> _Channels:
     """Of a picture of 16 bits, whose header has been read."""
     profile = _profile(picture)
     if picture.format == "TIFF":
-        pixels, has_alpha, ink = deep.read_tiff(file)
-    elif picture.format == "PNG":
-        pixels = deep.read_png(file)
-        has_alpha, ink = pixels.shape[-1] in (2, 4), False
-    else:
+        tiff = deep.read_tiff(file)
+        alpha = None if tiff.alpha is None else tiff.alpha[..., 0]
+        if tiff.colours.shape[-1] == 4:
+            return _from_ink(tiff.colours, alpha, profile)
+        return _Channels(tiff.colours, alpha, profile, UNKNOWN * tiff.left_out)
+    if picture.format != "PNG":
         picture.load()
         pixels = np.asarray(picture).astype(np.uint16)[..., None]
-        has_alpha, ink = False, False
-    alpha = pixels[..., -1] if has_alpha else None
-    pixels = pixels[..., :-1] if has_alpha else pixels
-    if picture.format == "PNG" and "transparency" in picture.info:
-        # One colour that is transparent.
-        clear = (pixels == picture.info["transparency"]).all(axis=-1)
-        alpha = np.where(clear, 0, 65535).astype(np.uint16)
-    return (
-        _from_ink(pixels, alpha, profile) if ink else _Channels(pixels, alpha, profile)
-    )
+        return _Channels(pixels, None, profile)
+    pixels = deep.read_png(file)
+    if pixels.shape[-1] in (2, 4):
+        return _Channels(pixels[..., :-1], pixels[..., -1], profile)
+    if "transparency" not in picture.info:
+        return _Channels(pixels, None, profile)
+    # One colour that is transparent.
+    clear = (pixels == picture.info["transparency"]).all(axis=-1)
+    return _Channels(pixels, np.where(clear, 0, 65535).astype(np.uint16), profile)
 
 
 def _from_ink(pixels: Any, alpha: Any, profile: bytes | None) -> _Channels:

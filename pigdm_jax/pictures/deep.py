@@ -6,19 +6,21 @@ Of 16 bits a channel it keeps 8, and it writes no compressed TIFF file with EXIF
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt, UInt16
-from PIL import ExifTags, TiffImagePlugin
 from PIL import Image as PillowImage
 
-from pigdm_jax.pictures.metadata import DIRECTORIES
+from pigdm_jax.pictures.metadata import directories_of
 from pigdm_jax.pictures.opening import File, RefusedError
 
-Deep = UInt16[np.ndarray, "H W c"]
+Deep = UInt16[np.ndarray, "H W _"]
+# Of colour, by the kind that a TIFF file gives.
+CHANNELS = {"MINISWHITE": 1, "MINISBLACK": 1, "RGB": 3, "SEPARATED": 4}
 
 BITS_PER_SAMPLE, SAMPLE_FORMAT, XMP = 258, 339, 700
+RATINGS = (18246, 18249)
 UNSIGNED, UNSAID = 1, 4
 ASSOCIATED, UNASSOCIATED = 1, 2
 PNG_DEPTH = 24  # the byte of the header
@@ -67,63 +69,69 @@ def read_png(file: File) -> Deep:
     return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
-def read_tiff(file: File) -> tuple[Deep, bool, bool]:
+class TiffPixels(NamedTuple):
     """The pixels of a TIFF file of more than 8 bits.
 
-    Returns:
-      Its pixels, of which the last channel may be alpha; whether it is; and whether the
-      colours are ink (CMYK).
+    Attributes:
+      colours: of 1, 3 or 4 channels; 4 are ink (CMYK).
+      alpha: of one; None if the file has none.
+      left_out: whether there are other channels.
+    """
+
+    colours: Deep
+    alpha: Deep | None
+    left_out: bool
+
+
+def read_tiff(file: File) -> TiffPixels:
+    """The pixels of a TIFF file of more than 8 bits.
 
     Raises:
       RefusedError: if its colours are of another kind than grey, RGB and CMYK, or
         pixels are missing.
     """
     import tifffile
-    from tifffile import PHOTOMETRIC
 
-    counts = {
-        PHOTOMETRIC.MINISWHITE: 1,
-        PHOTOMETRIC.MINISBLACK: 1,
-        PHOTOMETRIC.RGB: 3,
-        PHOTOMETRIC.SEPARATED: 4,
-    }
     file.seek(0)
     with tifffile.TiffFile(file) as tiff:
         page: Any = tiff.pages.first
-        if page.photometric not in counts:
+        kind = page.photometric.name
+        if kind not in CHANNELS:
             raise RefusedError(
-                f"has colours of the kind {page.photometric.name}; save it as grey or "
-                "RGB"
+                f"has colours of the kind {kind}; save it as grey or RGB"
             )
         # tifffile takes data that are missing for zeros.
         if not page.dataoffsets or not all((*page.dataoffsets, *page.databytecounts)):
             raise RefusedError("is incomplete")
-        pixels = page.asarray()
-        bits = int(np.max(page.bitspersample))
+        pixels = _scaled(page.asarray(), int(np.max(page.bitspersample)))
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     elif page.planarconfig == 2:
         pixels = np.moveaxis(pixels, 0, -1)
-    if bits < 16:
-        most = 2**bits - 1
-        pixels = np.rint(pixels * (65535 / most)).astype(np.uint16)
-    if page.photometric == PHOTOMETRIC.MINISWHITE:
-        pixels = 65535 - pixels
-    count = counts[page.photometric]
+    count = CHANNELS[kind]
+    colours, others = pixels[..., :count], pixels[..., count:]
+    if kind == "MINISWHITE":
+        colours = 65535 - colours
     extra = page.extrasamples[0] if page.extrasamples else 0
     if extra not in (ASSOCIATED, UNASSOCIATED):
-        return pixels[..., :count], False, count == 4
-    pixels = pixels[..., : count + 1]
+        return TiffPixels(colours, None, others.shape[-1] > 0)
+    alpha = others[..., :1]
     if extra == ASSOCIATED:
-        pixels = np.concatenate([_unmixed(pixels), pixels[..., count:]], axis=-1)
-    return pixels, True, count == 4
+        colours = _unmixed(colours, alpha)
+    return TiffPixels(colours, alpha, others.shape[-1] > 1)
 
 
-def _unmixed(pixels: Deep) -> Deep:
-    """Colours that were multiplied by alpha, the last channel, without it."""
-    colours, alpha = pixels[..., :-1].astype(np.float64), pixels[..., -1:]
-    whole = np.minimum(colours * 65535 / np.maximum(alpha, 1), 65535)
-    return np.rint(whole).astype(np.uint16)
+def _scaled(pixels: UInt16[np.ndarray, "*shape"], bits: int) -> np.ndarray:
+    """Whole numbers of fewer bits as those of 16."""
+    if bits == 16:
+        return pixels
+    return np.rint(pixels * (65535 / (2**bits - 1))).astype(np.uint16)
+
+
+def _unmixed(colours: Deep, alpha: Deep) -> Deep:
+    """Colours that were multiplied by alpha, without it."""
+    whole = colours.astype(np.float64) * 65535 / np.maximum(alpha, 1)
+    return np.rint(np.minimum(whole, 65535)).astype(np.uint16)
 
 
 def write_png(path: Path, pixels: Deep, options: dict[str, Any]) -> None:
@@ -187,16 +195,22 @@ def write_tiff(
         # order, and which are replaced below.
         extratags=[
             *_plain_tags(exif),
-            *((tag - 1, "I", 1, 0, True) for tag in _directories(exif)),
+            *((tag - 1, "I", 1, 0, True) for tag in directories_of(exif)),
         ],
         byteorder="<",
         metadata=None,
         software=False,
     )
+    _add_directories(path, exif)
+
+
+def _add_directories(path: Path, exif: PillowImage.Exif) -> None:
+    """Write directories of tags behind a TIFF file that has placeholders for them."""
+    import tifffile
+
     with tifffile.TiffFile(path, mode="r+") as file:
-        tags = file.pages.first.tags
-        for tag, directory in _directories(exif).items():
-            handle = file.filehandle
+        tags, handle = file.pages.first.tags, file.filehandle
+        for tag, directory in directories_of(exif).items():
             end = handle.seek(0, io.SEEK_END)
             end = handle.seek(end + end % 2)
             handle.write(directory.tobytes(end))
@@ -206,25 +220,11 @@ def write_tiff(
 
 
 def _plain_tags(exif: PillowImage.Exif) -> Iterator[tuple[int, int, int, Any, bool]]:
-    """Texts and bytes, as tifffile takes them."""
+    """Texts, bytes and ratings, as tifffile takes them."""
     for tag, value in exif.items():
         if isinstance(value, str):
             yield tag, 2, 0, value, True
         elif isinstance(value, bytes):
             yield tag, 1, len(value), value, True
-
-
-def _directories(
-    exif: PillowImage.Exif,
-) -> dict[int, TiffImagePlugin.ImageFileDirectory_v2]:
-    """The directories of tags on the camera and the place."""
-    found = {}
-    for tag in DIRECTORIES:
-        values = exif.get_ifd(tag)
-        if values:
-            found[tag] = TiffImagePlugin.ImageFileDirectory_v2(b"II*\0\0\0\0\0")
-            for key, value in values.items():
-                if key == ExifTags.IFD.Interop:
-                    value = dict(exif.get_ifd(key))
-                found[tag][key] = value
-    return {int(tag): directory for tag, directory in found.items()}
+        elif tag in RATINGS:
+            yield tag, 3, 1, value, True

@@ -4,7 +4,7 @@ import re
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import ExifTags
+from PIL import ExifTags, TiffImagePlugin
 from PIL import Image as PillowImage
 
 # Tags about the photo. All others in a TIFF file's main directory are about its pixels.
@@ -95,7 +95,7 @@ def metadata_of(picture: PillowImage.Image) -> Metadata:
     remarks: tuple[str, ...] = ()
     try:
         exif = _about_the_photo(picture.getexif())
-        exif_for(Metadata(exif), 1, 1)
+        _check_writable(exif)
     except Exception:  # EXIF that is broken may raise anything
         exif, remarks = None, ("its EXIF data are broken and not kept",)
     if IPTC in info.get("photoshop", ()) or IPTC_TAG in getattr(picture, "tag_v2", ()):
@@ -136,6 +136,30 @@ def _about_the_photo(exif: PillowImage.Exif) -> bytes | None:
             kept.get_ifd(directory).update(tags)
     whole = kept.tobytes()
     return whole if len(kept) or any(map(kept.get_ifd, DIRECTORIES)) else None
+
+
+def _check_writable(exif: bytes | None) -> None:
+    """Fail now, and not when the restoration is written, if EXIF is broken."""
+    again = PillowImage.Exif()
+    again.load(exif_for(Metadata(exif), 1, 1) or b"")
+    for directory in directories_of(again).values():
+        directory.tobytes(0)
+
+
+def directories_of(
+    exif: PillowImage.Exif,
+) -> dict[int, TiffImagePlugin.ImageFileDirectory_v2]:
+    """The directories of tags on the camera and the place."""
+    found = {}
+    for tag in DIRECTORIES:
+        values = exif.get_ifd(tag)
+        if values:
+            found[tag] = TiffImagePlugin.ImageFileDirectory_v2(b"II*\0\0\0\0\0")
+            for key, value in values.items():
+                if key == ExifTags.IFD.Interop:
+                    value = dict(exif.get_ifd(key))
+                found[tag][key] = value
+    return {int(tag): directory for tag, directory in found.items()}
 
 
 def exif_for(
