@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,10 +10,11 @@ from PIL import Image
 
 from pigdm_jax.cli.compiling import compile_ahead
 from pigdm_jax.cli.degrading import degrade
-from pigdm_jax.cli.flags import FolderFlags, RestoreFlags, output_path
+from pigdm_jax.cli.flags import FolderFlags, RestoreFlags, output_folder, output_path
 from pigdm_jax.cli.restoring import restore
 from pigdm_jax.core.paths import check_readable
 from pigdm_jax.devices.hosts import Hosts
+from pigdm_jax.folder.listing import list_folder
 from pigdm_jax.training.config import TrainConfig
 from pigdm_jax.weights.names import find_prior
 
@@ -159,3 +161,10 @@ def test_files_that_a_task_names_are_regular(photo, task):
     for path in ("pipe.png", "/dev/zero", "/dev/stdin"):
         flags = RestoreFlags(task.format(path))
         refused("a pipe or device", restore, photo, flags, cache="none")
+
+
+def test_links_in_a_circle_are_no_place_and_no_picture(photo):
+    os.symlink("loop.png", "loop.png")
+    listing = list_folder(photo.parent, photo.parent / "out")
+    assert len(listing.broken) == 1 and len(listing.groups) == 1
+    assert output_folder(Path("loop.png"), photo.parent) == Path("loop.png")

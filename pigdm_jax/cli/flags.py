@@ -1,6 +1,7 @@
 """Flags that several commands share."""
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -220,6 +221,7 @@ def output_folder(out: Path | None, folder: Path) -> Path:
         return Path(f"{folder.resolve().name}-restored")
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out {out} is a file; a folder of pictures needs a folder")
-    if out.resolve() == folder.resolve():
+    # `resolve` fails on links in a circle.
+    if os.path.realpath(out) == os.path.realpath(folder):
         raise ValueError(f"--out {out} is the input; choose another folder")
     return out

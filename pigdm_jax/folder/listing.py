@@ -1,5 +1,6 @@
 """The pictures of a folder, grouped by shape."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -114,8 +115,9 @@ def _search(folder: Path, out: Path, recursive: bool) -> tuple[list[Path], str]:
     """The pictures of a folder, sorted, and what is left out, in a sentence."""
     found: list[Path] = []
     nested = others = hidden = 0
+    real = Path(os.path.realpath(out))  # `resolve` fails on links in a circle
     for path in sorted(folder.rglob("*")):
-        if path.is_dir() or out.resolve() in path.resolve().parents:
+        if path.is_dir() or real in Path(os.path.realpath(path)).parents:
             continue
         inner = path.relative_to(folder).parts
         if any(part.startswith(".") for part in inner):
