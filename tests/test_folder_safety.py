@@ -13,9 +13,9 @@ import pytest
 from folder_job import GREY, REQUEST, job
 from PIL import Image
 
+from pigdm_jax.core.locks import locked
 from pigdm_jax.folder import plan
 from pigdm_jax.folder.job import run
-from pigdm_jax.folder.lock import locked
 from pigdm_jax.folder.naming import name_outputs
 from pigdm_jax.metrics import METRICS
 from pigdm_jax.pictures.outputs import suffixes, with_suffix
@@ -224,11 +224,12 @@ def test_pictures_whose_names_differ_in_case_alone_are_refused(folder, tmp_path)
 def test_one_job_at_a_time(folder, tmp_path):
     out = tmp_path / "out"
     given = job(folder, out)
-    with locked(out):
+    place = out / "manifest"
+    with locked(place):
         refused("another job is writing to", given)
-    with locked(out, 0, 2), locked(out, 1, 2):
+    with locked(place, 0, 2), locked(place, 1, 2):
         refused("another job is writing to", given)
-        with pytest.raises(ValueError, match="another job"), locked(out, 1, 2):
+        with pytest.raises(ValueError, match="another job"), locked(place, 1, 2):
             pass
     assert not out.exists()
 

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import jax
 
+from pigdm_jax.core.locks import locked
 from pigdm_jax.folder.compute import Group, compile_group, restore_group
-from pigdm_jax.folder.journal import Journal
+from pigdm_jax.folder.journal import FOLDER, Journal
 from pigdm_jax.folder.listing import Entry, Listing, Shape, own_part
-from pigdm_jax.folder.lock import locked
 from pigdm_jax.folder.plan import Job, check_space, list_checked
 from pigdm_jax.folder.resume import find_finished
 from pigdm_jax.folder.write import Writer
@@ -48,7 +48,7 @@ def run(job: Job) -> Summary:
     process, processes = jax.process_index(), jax.process_count()
     mine = own_part(listing, process, processes)
     settings, clock = job.settings(), _Clock()
-    with locked(job.out, process, processes):
+    with locked(job.out / FOLDER, process, processes):
         journal = Journal(job.out, process)
         finished = find_finished(job, listing, mine, journal, settings)
         check_space(job, listing)

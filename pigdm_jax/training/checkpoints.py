@@ -13,9 +13,19 @@ KEPT = 2
 class Checkpoints:
     """The latest states of a run in a folder; a context manager that closes it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, cleans: bool = False) -> None:
+        """Open the folder.
+
+        Args:
+          folder: of the checkpoints.
+          cleans: whether to remove what a killed run left of one; only for the run
+            itself.
+        """
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=KEPT, create=True, enable_async_checkpointing=False
+            max_to_keep=KEPT,
+            create=True,
+            cleanup_tmp_directories=cleans,
+            enable_async_checkpointing=False,
         )
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
 

@@ -248,9 +248,17 @@ class TrainConfig:
           file: the config.json of the run.
 
         Raises:
-          ValueError: if a flag differs.
+          ValueError: if a flag differs, or the file is not a run's.
         """
-        saved = json.loads(file.read_text())
+        try:
+            saved = json.loads(file.read_text())
+        except (OSError, ValueError, RecursionError):
+            saved = None
+        if not isinstance(saved, dict) or "steps" not in saved:
+            raise ValueError(
+                f"{file} is damaged, or not the configuration of a run; choose another "
+                "--out"
+            )
         given = json.loads(self.to_json())
         different = [name for name in given if saved.get(name) != given[name]]
         if different:

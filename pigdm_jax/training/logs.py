@@ -23,8 +23,9 @@ class Logs:
         self._path = folder / "metrics.csv"
         rows = []
         if self._path.exists():
-            with self._path.open(newline="") as file:
-                rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+            # A killed run may have written half of its last row.
+            whole = self._path.read_text().rpartition("\n")[0].splitlines()
+            rows = [row for row in csv.DictReader(whole) if int(row["step"]) <= step]
         temporary = self._path.with_suffix(".tmp")
         with temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS)

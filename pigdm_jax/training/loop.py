@@ -6,10 +6,12 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from pigdm_jax.core.locks import locked
 from pigdm_jax.networks import UNet
 from pigdm_jax.priors.network import NetworkPrior, network_prior
 from pigdm_jax.training.checkpoints import Checkpoints
 from pigdm_jax.training.config import TrainConfig
+from pigdm_jax.training.folder import LOCKS, begin, check_folder
 from pigdm_jax.training.logs import Logs
 from pigdm_jax.training.phases import Report, Run, initial_network, leads
 from pigdm_jax.training.photos import load_photos
@@ -47,19 +49,21 @@ def train(
     """
     config.check()
     out = Path(out)
-    if (out / "prior").exists():
-        raise ValueError(f"the run {out} is finished; its prior is {out / 'prior'}")
-    if (out / "config.json").exists():
-        config.check_same(out / "config.json")
+    check_folder(Path(source), out, config)
     _check_devices(config)
     photos = load_photos(source, max(config.crop), config.held_out, config.classes)
     run = Run(config, photos)
-    out.mkdir(parents=True, exist_ok=True)
-    if leads():
-        (out / "config.json").write_text(config.to_json())
+    with locked(out / LOCKS, jax.process_index(), jax.process_count()):
+        if leads():
+            begin(out, config)
+        return _continued(out, run, report)
 
+
+def _continued(out: Path, run: Run, report: Report) -> Path | None:
+    """Train from the latest checkpoint on; returns as `train`."""
+    config = run.config
     with (
-        Checkpoints(out / "checkpoints") as checkpoints,
+        Checkpoints(out / "checkpoints", cleans=True) as checkpoints,
         stop_signals() as stopped,
     ):
         state = checkpoints.restore(run.initial_state())

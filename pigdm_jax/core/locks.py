@@ -6,11 +6,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from pigdm_jax.folder.journal import FOLDER
-
 
 @contextlib.contextmanager
-def locked(out: Path, process: int = 0, processes: int = 1) -> Iterator[None]:
+def locked(folder: Path, process: int = 0, processes: int = 1) -> Iterator[None]:
     """Make an output folder, and keep other jobs out of it.
 
     All processes of one job hold one lock together, and each holds one of its own. The
@@ -18,14 +16,15 @@ def locked(out: Path, process: int = 0, processes: int = 1) -> Iterator[None]:
     nothing was written. File systems without locks are not guarded.
 
     Args:
-      out: the output folder.
+      folder: for the locks, in the output folder; made if there is none.
       process: index of this process in its job.
       processes: number of processes of the job.
 
     Raises:
       ValueError: if another job is at work there, or nothing can be written there.
     """
-    folder, is_new = out / FOLDER, not out.exists()
+    out = folder.parent
+    is_new = not out.exists()
     how = fcntl.LOCK_SH if processes > 1 else fcntl.LOCK_EX
     with contextlib.ExitStack() as stack:
         if is_new:
