@@ -120,6 +120,14 @@ def test_outputs_are_distinct_where_case_does_not_count(tmp_path):
     check_outputs([tmp_path / "a", tmp_path / "b"], {})
 
 
+def test_a_file_where_a_folder_is_needed_is_found_before_computing(tmp_path):
+    (tmp_path / "more").touch()
+    for name in ("more/a.png", "more/and/more/a.png"):
+        with pytest.raises(ValueError, match="more is no folder"):
+            check_outputs([tmp_path / name], {})
+    check_outputs([tmp_path / "other/and/more/a.png"], {})
+
+
 def test_names_of_samples():
     out = Path("x/photo-restored.png")
     assert [with_suffix(out, s).name for s in suffixes(1)] == [out.name]

@@ -43,14 +43,15 @@ def check_outputs(
         interrupted.
 
     Raises:
-      ValueError: if an output is an input or a folder, two outputs are one file or
-        differ in case alone, or one exists that may not be replaced.
+      ValueError: if an output is an input or a folder, lies in what is no folder, two
+        outputs are one file or differ in case alone, or one exists that may not be
+        replaced.
     """
     names = {os.path.realpath(path): path for path in inputs}
     numbers = {_number(path): path for path in inputs}
     numbers.pop(None, None)
     first: dict[str, Path] = {}
-    existing = []
+    existing, folders = [], set[Path]()
     for path in outputs:
         place = os.path.realpath(path)
         read = names.get(place) or numbers.get(_number(path))
@@ -68,8 +69,13 @@ def check_outputs(
             )
         if path.is_dir():
             raise ValueError(f"{path} is a folder; --out writes elsewhere")
+        folders.add(path.parent)
         if os.path.lexists(path) and not overwrite and not is_own(path):
             existing.append(path)
+    for folder in sorted(folders):
+        nearest = next(x for x in (folder, *folder.parents) if os.path.lexists(x))
+        if not nearest.is_dir():
+            raise ValueError(f"{nearest} is no folder; --out writes elsewhere")
     if existing:
         raise ValueError(_existence(existing))
 
