@@ -1,5 +1,7 @@
 """CoarseToFine: its keys, its laws and what it refuses."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -62,6 +64,19 @@ def test_odd_sizes_and_batches():
     for key, x in zip(keys, both, strict=True):
         alone = jax.jit(lambda k: restore(PRIOR, problem, k, sampler))(key)
         np.testing.assert_allclose(alone, x, atol=1e-4)
+
+
+def test_noise_of_the_measurement():
+    operator, x, key = hole((16, 16, 1)), image(16, 16, 1), jax.random.key(2)
+    level = jnp.full((16, 16, 1), 0.3)
+    one = measure(operator, x, key, noise_std=0.3)
+    sampler = CoarseToFine(INNER, ratio=4)
+    alike = [
+        restore(PRIOR, dataclasses.replace(one, noise_std=std), key, sampler)
+        for std in (0.3, level)
+    ]
+    np.testing.assert_allclose(*alike, atol=1e-3)
+    assert jnp.abs(operator.apply(alike[0]) - one.y).mean() > 0.02  # it is denoised
 
 
 def test_refusals_and_text():

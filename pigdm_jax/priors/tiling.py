@@ -17,9 +17,11 @@ from pigdm_jax.priors.schedule import Schedule
 
 # The overlap of windows that `fit_prior` chooses is the tile divided by this.
 OVERLAP = 4
-# Sides of this many times the trained size are restored whole. Far beyond, attention
-# over more pixels than in training gives spots of saturated colour.
-LARGEST = 4
+# Sides of up to WHOLE times the trained size are restored whole. Far beyond, attention
+# over more pixels than in training gives spots of saturated colour. Windows have sides
+# of up to LARGEST times it: a picture a little larger than one needs no four, and a
+# blurred one is restored with a border that is not in the file.
+WHOLE, LARGEST = 5, 4
 
 
 @pytree_class
@@ -181,7 +183,8 @@ def fit_prior(prior: Prior, image_shape: ImageShape, tile: int | None) -> Prior:
     """The prior for an image: tiled if a tile is given or the image is too large.
 
     Too large is an image larger than those of a prior of fixed size, or with a side
-    beyond `LARGEST` times the size that the prior was trained at.
+    beyond `WHOLE` times the size that the prior was trained at. Its windows are at most
+    `LARGEST` times that size, and no larger than what covers it by as many.
 
     Args:
       prior: the diffusion model.
@@ -196,6 +199,15 @@ def fit_prior(prior: Prior, image_shape: ImageShape, tile: int | None) -> Prior:
     if tile is None and own is not None and side > own[0]:
         tile = own[0]
     trained = prior.trained_size
-    if tile is None and own is None and trained and side > LARGEST * trained:
-        tile = LARGEST * trained
+    if tile is None and own is None and trained and side > WHOLE * trained:
+        tile = _covering(image_shape, LARGEST * trained, prior.multiple)
     return tiled(prior, tile, tile // OVERLAP) if tile else prior
+
+
+def _covering(image_shape: ImageShape, largest: int, multiple: int) -> int:
+    """Side of the smallest windows that cover an image by as many as the largest do."""
+    overlap, tile = largest // OVERLAP, 0
+    for length in image_shape[:2]:
+        count = len(window_starts(length, largest, overlap))
+        tile = max(tile, -(-(length + (count - 1) * overlap) // count))
+    return tile + -tile % multiple
