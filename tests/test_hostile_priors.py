@@ -52,7 +52,8 @@ VALUES = [
 
 
 def test_every_field_is_checked(saved, prior):
-    """Each replaced by every other value, or left out, at every level."""
+    """Each replaced by a third of the values, and left out, at every level."""
+    rng = random.Random(0)
     metadata = json.loads((saved / "prior.json").read_text())
     loaded = 0
     for where in ((), ("config",), ("schedule",)):
@@ -60,7 +61,7 @@ def test_every_field_is_checked(saved, prior):
         for name in where:
             fields = fields[name]
         for name in [*fields, "unknown"]:
-            for value in [*VALUES, "left out"]:
+            for value in [*rng.sample(VALUES, len(VALUES) // 3), "left out"]:
                 changed = copy.deepcopy(metadata)
                 inner = changed
                 for step in where:
@@ -75,7 +76,7 @@ def test_every_field_is_checked(saved, prior):
                 except ValueError as error:
                     assert expected(error), (where, name, value, error)
                     assert len(expected(error)) < 600
-    assert 10 < loaded < 200  # what is for people to read, and settings of no effect
+    assert 3 < loaded < 70  # what is for people to read, and settings of no effect
 
 
 @pytest.mark.parametrize(
