@@ -70,7 +70,8 @@ def train_run(folder: Path, out: Path) -> None:
     kept = str(folder.with_name("programs"))
     jax.config.update("jax_compilation_cache_dir", kept)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    train(folder, out, TINY)
+    if not (out / "prior").exists():  # or it was killed when all was done
+        train(folder, out, TINY)
 
 
 def kill_at(rename: int, after: bool) -> None:
@@ -119,7 +120,7 @@ def results(out: Path) -> dict[str, bytes]:
         name = path.relative_to(out).as_posix()
         if name == "prior/prior.json":
             found[name] = json.dumps(json.loads(path.read_bytes())["arrays"]).encode()
-        elif re.fullmatch(r"[^/]*\.(png|csv|json)|samples/.*", name):
+        elif re.fullmatch(r"[^/.]*\.(png|csv|json)|samples/[^.].*", name):
             found[name] = path.read_bytes()
     return found
 

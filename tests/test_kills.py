@@ -9,7 +9,7 @@ from pathlib import Path
 def test_a_killed_job_ends_as_one_that_was_not():
     script = Path(__file__).with_name("kill_jobs.py")
     done = subprocess.run(
-        [sys.executable, script, "--folders", "3", "--trainings", "0", "--seed", "7"],
+        [sys.executable, script, "--folders", "2", "--trainings", "0", "--seed", "7"],
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
