@@ -10,7 +10,7 @@ import pytest
 from dense import dense
 from spaced import SPACED
 
-from pigdm_jax import Problem, gaussian_prior, measure, restore, samplers
+from pigdm_jax import Problem, from_denoiser, gaussian_prior, measure, restore, samplers
 from pigdm_jax import operators as ops
 from pigdm_jax.core.checks import as_float32
 from pigdm_jax.guidance import GUIDANCES, Calibrated, Moment, Pseudoinverse
@@ -269,7 +269,7 @@ def test_an_exact_restoration_measures_y(prior, name):
 
 
 def test_a_restoration_that_is_not_finite_stays_so():
-    broken = gaussian_prior(np.full(SHAPE, np.inf), np.eye(N))
+    broken = from_denoiser(lambda x, t: jnp.inf * x)
     restored = restore(broken, problem("mask", "exact"), KEY, Fitted(2))
     assert not jnp.isfinite(restored).all()
 

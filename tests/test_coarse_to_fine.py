@@ -98,12 +98,12 @@ class Trained(type(PRIOR)):
     trained_size = 4
 
 
-def test_the_default_for_inpainting_far_beyond_the_trained_size():
+def test_the_default_for_inpainting_beyond_the_trained_size():
     prior = Trained(**vars(PRIOR))
-    for side, kind in ((8, Fitted), (9, CoarseToFine)):
+    for side, kind in ((4, Fitted), (5, CoarseToFine)):
         problem = measure(hole((side, side, 1)), image(side, side, 1))
         assert type(samplers.default(prior, problem)) is kind
-        assert type(samplers.default(PRIOR, problem)) is Fitted
+        assert samplers.default(PRIOR, problem) == Fitted()
     assert samplers.default(prior, problem, steps=5).evaluations == 10
     enlarging = measure(ops.super_resolution((16, 16, 1), 2), image(16, 16, 1))
-    assert type(samplers.default(prior, enlarging)) is Fitted
+    assert samplers.default(prior, enlarging) == Fitted(start=0.4)

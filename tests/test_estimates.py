@@ -92,7 +92,8 @@ def test_the_aim_chooses_the_sampler():
     quantised = measure(ops.quantize(SHAPE, 3), jnp.zeros(SHAPE))
     blurred = measure(ops.uniform_blur(SHAPE, 3), jnp.zeros(SHAPE))
     assert str(default(prior, denoising)) == "denoiser"
-    assert isinstance(default(prior, denoising, 20, "fidelity"), Denoiser)
+    with pytest.raises(ValueError, match="takes one evaluation"):
+        default(prior, denoising, 20, "fidelity")
     assert isinstance(default(prior, denoising, 20, "detail"), DDNM)
     assert default(prior, denoising, 7).evaluations == 7
     assert isinstance(default(prior, quantised), Relaxed)

@@ -74,7 +74,7 @@ def test_any_task_makes_an_operator_or_is_refused(text, height, width):
     operator = outcome(parse, text, shape, read_parameter)
     if operator is not None:
         assert operator.image_shape == shape
-        for leaf in np.ravel(operator.apply(jnp.ones(shape))):
+        for leaf in jax.tree.leaves(operator.apply(jnp.ones(shape))):
             assert np.isfinite(np.asarray(leaf)).all()
 
 
