@@ -3,6 +3,7 @@
 import math
 import time
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
