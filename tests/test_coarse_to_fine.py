@@ -103,7 +103,7 @@ def test_the_default_for_inpainting_beyond_the_trained_size():
     for side, kind in ((4, Fitted), (5, CoarseToFine)):
         problem = measure(hole((side, side, 1)), image(side, side, 1))
         assert type(samplers.default(prior, problem)) is kind
-        assert samplers.default(PRIOR, problem) == Fitted()
+        assert str(samplers.default(PRIOR, problem)) == "fitted:steps=10"
     assert samplers.default(prior, problem, steps=5).evaluations == 10
     enlarging = measure(ops.super_resolution((16, 16, 1), 2), image(16, 16, 1))
-    assert samplers.default(prior, enlarging) == Fitted(start=0.4)
+    assert str(samplers.default(prior, enlarging)) == "fitted:steps=10,start=0.4"

@@ -262,11 +262,11 @@ def test_a_prior_without_a_call_is_refused():
         type("Nothing", (Prior,), {})()
 
 
-def test_the_default_sampler_is_fitted(smooth_prior):
+def test_the_default_sampler_is_fitted_from_a_late_start(smooth_prior):
     problem = measure(ops.super_resolution(SHAPE, 2), image())
-    one, two = (restore(smooth_prior, problem, KEY, s) for s in (None, Fitted()))
+    fitted = Fitted(start=0.4)
+    one, two = (restore(smooth_prior, problem, KEY, s) for s in (None, fitted))
     np.testing.assert_array_equal(one, two)
-    assert isinstance(samplers.default(smooth_prior, problem), Fitted)
 
 
 def bad(message, problem=None, sampler=lambda: DDIM(3), **options):
