@@ -32,16 +32,15 @@ def row(prior: pj.Prior, name: str, text: str, noise: float | None) -> Image.Ima
     key = jax.random.key(0)
     photo = pj.read_image(PHOTOS / f"{name}.png")
     task = Task.parse(text).with_noise(noise)
-    problem, original, _ = simulated(
-        photo, degradation_to_simulate(photo.shape[:2], task), key
-    )
+    case = simulated(photo, degradation_to_simulate(photo.shape[:2], task), key)
+    problem = case.problem
     restored = restore_picture(prior, problem, key, default(prior, problem)).picture
     title = text if noise is None else f"{text}, noise {noise}"
     return side_by_side(
         {
             title: np.asarray(problem.operator.to_picture(problem.y)),
             "restored": restored,
-            "original": original,
+            "original": case.original,
         }
     )
 
