@@ -4,8 +4,6 @@ import io
 import os
 import random
 import struct
-import subprocess
-import sys
 import tarfile
 import tracemalloc
 import zipfile
@@ -13,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fuzzing import fuzzed
 from torch_files import (
     WRITERS,
     Build,
@@ -217,13 +216,7 @@ def test_damage_is_read_or_answered_but_never_a_crash(kind, tmp_path):
 
 def test_a_fuzzer_finds_nothing():
     """In a process of its own, because it watches what Python does; see the script."""
-    script = Path(__file__).with_name("fuzz_convert.py")
-    done = subprocess.run(
-        [sys.executable, script, "8", "0"],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-    )
+    done = fuzzed("fuzz_convert.py")
     assert done.returncode == 0, done.stderr
     assert "'refused'" in done.stdout and "'read'" in done.stdout
 

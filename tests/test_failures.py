@@ -1,7 +1,6 @@
 """How the command ends when it fails: one line, and a status."""
 
 import errno
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fuzzing import fuzzed
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -148,13 +148,7 @@ def test_output_that_nobody_takes_ends_the_command(output, status):
 
 def test_a_fuzzer_finds_no_bug():
     """In a process of its own, since it changes the working folder; see the script."""
-    script = Path(__file__).with_name("fuzz_command.py")
-    done = subprocess.run(
-        [sys.executable, script, "8", "0"],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-    )
+    done = fuzzed("fuzz_command.py")
     assert done.returncode == 0, done.stderr[-2000:]
     assert "'status 1'" in done.stdout
 

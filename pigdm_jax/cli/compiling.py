@@ -8,7 +8,8 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional
 
-from pigdm_jax.cli.flags import FolderFlags, RestoreFlags, check_exists
+from pigdm_jax.cli.flags import FolderFlags, RestoreFlags
+from pigdm_jax.core.paths import check_readable
 from pigdm_jax.devices.hosts import device_for_each_core
 
 
@@ -26,7 +27,7 @@ def compile_ahead(
       folder_flags: for a folder.
       cache: folder to keep compiled programs in.
     """
-    check_exists(image)
+    check_readable(image)
     flags.check_names()
     if not image.is_dir():
         folder_flags.check_unused()

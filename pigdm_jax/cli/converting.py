@@ -6,7 +6,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional
 
-from pigdm_jax.cli.flags import check_exists
+from pigdm_jax.core.paths import check_readable
 from pigdm_jax.networks.adm.flags import CheckpointFlags
 
 
@@ -27,7 +27,7 @@ def convert(
       out: the folder to write, which `--prior` takes.
       flags: what the tensors do not determine.
     """
-    check_exists(file)
+    check_readable(file)
 
     from pigdm_jax.cli.console import console
     from pigdm_jax.weights.conversion import convert as convert_file

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from pigdm_jax.cli.flags import check_exists, output_path
+from pigdm_jax.cli.flags import output_path
+from pigdm_jax.core.paths import check_readable
 from pigdm_jax.pictures.outputs import INPUT, NAMED, check_outputs
 from pigdm_jax.pictures.task import Task
 
@@ -29,7 +30,7 @@ def degrade(
       overwrite: replace a file that exists; never the picture itself or a file that the
         task names.
     """
-    check_exists(image)
+    check_readable(image)
     Task.check_names(task)
     out = output_path(out, image, "degraded", lossless=True)
     check_outputs([out], {image: INPUT}, overwrite=overwrite)

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pigdm_jax.core.paths import check_name_fits, check_readable
+from pigdm_jax.core.paths import check_name_fits
 from pigdm_jax.pictures.formats import WRITTEN
 from pigdm_jax.pictures.task import Task
 
@@ -163,15 +163,6 @@ class FolderFlags:
             self.recursive,
             **options,
         )
-
-
-def check_exists(path: Path) -> None:
-    """Refuse an input that is neither a file nor a folder.
-
-    Raises:
-      ValueError: if it is not.
-    """
-    check_readable(path)
 
 
 def output_path(

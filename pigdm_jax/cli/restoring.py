@@ -15,10 +15,10 @@ from pigdm_jax.cli.failures import INTERRUPTED
 from pigdm_jax.cli.flags import (
     FolderFlags,
     RestoreFlags,
-    check_exists,
     output_folder,
     output_path,
 )
+from pigdm_jax.core.paths import check_readable
 from pigdm_jax.devices.hosts import Hosts, device_for_each_core
 from pigdm_jax.pictures.outputs import (
     INPUT,
@@ -74,7 +74,7 @@ def restore(
       overwrite: replace files that exist and that this command did not write; never the
         picture itself or a file that the task names.
     """
-    check_exists(image)
+    check_readable(image)
     flags.check_names()
     if not 1 <= samples <= MOST_SAMPLES:
         raise ValueError(f"--samples must be from 1 to {MOST_SAMPLES}, got {samples}")
@@ -193,9 +193,10 @@ def _restore_picture(
 
     if drawing.plot:
         check_can_plot()
-    named = flags.request().task.of(image.stem).files
+    request = flags.request()
+    named = request.task.of(image.stem).files
     drawing.check(named)
-    report, noise_std = _drawn(image, flags, drawing)
+    report, noise_std = _drawn(image, request, drawing)
     console.print(f"mismatch with the measurement: {report.mismatch}")
     if report.scores:
         console.print(score_table(report.scores))
@@ -214,7 +215,7 @@ def _program_name(image: Path, flags: RestoreFlags) -> str:
 
 
 def _drawn(
-    image: Path, flags: RestoreFlags, drawing: _Drawing
+    image: Path, request: "pigdm_jax.pictures.request.Request", drawing: _Drawing
 ) -> tuple["pigdm_jax.pictures.report.Report", float]:
     """Draw the samples; return a report on them, and the measurement's noise_std."""
     import jax
@@ -227,7 +228,6 @@ def _drawn(
     from pigdm_jax.pictures.writing import remarks_on
     from pigdm_jax.samplers import Denoiser
 
-    request = flags.request()
     prepared = request.prepare(image)
     case, prior = prepared.case, prepared.prior
     sampler = request.sampler_for(prior, case.problem)

@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional
 
-from pigdm_jax.cli.flags import check_exists
+from pigdm_jax.core.paths import check_readable
 from pigdm_jax.devices.hosts import Hosts
 from pigdm_jax.training.config import TrainConfig
 
@@ -26,7 +26,7 @@ def train(
       config: all other flags.
       hosts: processes that train together.
     """
-    check_exists(photos)
+    check_readable(photos)
     if importlib.util.find_spec("tensorboardX") is None:
         raise ValueError("training needs tensorboardX: pip install 'pigdm-jax[train]'")
 

@@ -86,8 +86,9 @@ def check_image(name: str, image: Any, shape: tuple[int, ...] | None = None) -> 
     if len(jnp.shape(image)) != 3 or shape not in (None, jnp.shape(image)):
         wanted = "(height, width, channels)" if shape is None else shape
         raise ValueError(f"{name} must have shape {wanted}, got {jnp.shape(image)}")
-    check_finite(name, image)
-    refuse_pixels(name, image)
+    values = known(image)
+    check_finite(name, values)
+    refuse_pixels(name, values)
 
 
 def check_finite(name: str, tree: Any) -> None:

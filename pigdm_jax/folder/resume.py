@@ -8,12 +8,11 @@ from typing import Any
 from pigdm_jax.folder.journal import Journal
 from pigdm_jax.folder.listing import Entry, Listing
 from pigdm_jax.folder.load import file_digests
-from pigdm_jax.folder.plan import Job
+from pigdm_jax.folder.plan import READERS, Job
 from pigdm_jax.pictures.formats import SUFFIXES
 from pigdm_jax.pictures.opening import digest
 from pigdm_jax.pictures.outputs import INPUT, NAMED, check_outputs
 
-READERS = 8
 # A prior is known by its contents, wherever it lies.
 FREE = ("prior",)
 
@@ -138,12 +137,14 @@ def _check_outputs(
         inputs |= dict.fromkeys(map(Path, named), NAMED)
     inputs |= dict.fromkeys((entry.path for entry in entries), INPUT)
     inputs |= dict.fromkeys((entry.path for entry in listing.broken), INPUT)
-    paths = {job.out / path: path for entry in entries for path in job.outputs(entry)}
-    doubled = [job.out / path for entry in entries for path in job.outputs(entry)]
+    # A list: two pictures may have one output, which is refused.
+    places = [(job.out / path, path) for e in entries for path in job.outputs(e)]
+    paths = dict(places)
 
     def is_own(place: Path) -> bool:
         known = journal.written.get(paths[place], set())
         # Other processes take care of their own pictures.
         return bool(known) and written.get(paths[place], next(iter(known))) in known
 
-    check_outputs(doubled, inputs, overwrite=job.overwrite, is_own=is_own)
+    outputs = [place for place, _ in places]
+    check_outputs(outputs, inputs, overwrite=job.overwrite, is_own=is_own)

@@ -16,7 +16,7 @@ from pigdm_jax.priors.base import Prior
 from pigdm_jax.problem import Needs, Problem, can_relax
 from pigdm_jax.samplers.base import START, Sampler, Spaced
 from pigdm_jax.samplers.fitted import Fitted
-from pigdm_jax.samplers.records import Info, OnStep, Trace
+from pigdm_jax.samplers.records import OnStep, Trace, numbered
 from pigdm_jax.samplers.relaxed import relax
 
 
@@ -127,9 +127,11 @@ class CoarseToFine(Sampler):
             coarse = coarsened(prior, problem, self.ratio ** (self.scales - 1 - k))
             image_shape = coarse.operator.image_shape
             own = jax.random.fold_in(key, k)
-            if image is not None:
-                image = _resized(image, image_shape, self.ratio if k else 0)
-            report = _numbered(on_step, k * self.inner.evaluations)
+            if k:
+                image = _enlarged(image, self.ratio, image_shape)
+            elif image is not None:
+                image = jax.image.resize(image, image_shape, "linear")
+            report = numbered(on_step, k * self.inner.evaluations)
             sampler = later if k else self.inner
             image, trace = sampler.sample(prior, coarse, own, image, report)
             traces.append(trace)
@@ -177,24 +179,12 @@ def coarsened(prior: Prior, problem: Problem, factor: int) -> Problem:
     return dataclasses.replace(problem, operator=operator)
 
 
-def _resized(image: Image, shape: ImageShape, ratio: int) -> Any:
-    """The last result, enlarged, or the user's image if the ratio is 0."""
+def _enlarged(image: Image, ratio: int, shape: ImageShape) -> Any:
+    """The result of a scale at the next one; its blocks may have reached beyond it."""
+    # No Image is returned, whose height and width jaxtyping would take for the other's.
     height, width, channels = shape
-    if not ratio:
-        return jax.image.resize(image, shape, "linear")
     larger = (ratio * image.shape[0], ratio * image.shape[1], channels)
     return jax.image.resize(image, larger, "cubic")[:height, :width]
-
-
-def _numbered(on_step: OnStep | None, before: int) -> OnStep | None:
-    """`on_step` with the number of earlier steps added."""
-    if on_step is None:
-        return None
-
-    def report(index: int, info: Info) -> None:
-        on_step(before + index, info)
-
-    return report
 
 
 @typed_jit

@@ -13,7 +13,7 @@ from pigdm_jax.priors.base import Prior
 from pigdm_jax.problem import Needs, Problem
 from pigdm_jax.samplers.base import Sampler
 from pigdm_jax.samplers.fitted import Fitted
-from pigdm_jax.samplers.records import Info, OnStep, Trace
+from pigdm_jax.samplers.records import OnStep, Trace, numbered
 
 
 @pytree_class
@@ -74,11 +74,7 @@ class Mean(Sampler):
             return _mean(self, prior, problem, key, init)
         results = []
         for k in range(self.samples):
-            before = k * self.inner.evaluations
-
-            def report(i: int, info: Info, before: int = before) -> None:
-                on_step(before + i, info)
-
+            report = numbered(on_step, k * self.inner.evaluations)
             own = jax.random.fold_in(key, k)
             results.append(self.inner.sample(prior, problem, own, init, report))
         return jax.tree.map(lambda *leaves: sum(leaves) / len(leaves), *results)

@@ -40,6 +40,17 @@ class Info(NamedTuple):
 OnStep = Callable[[int, Info], None]
 
 
+def numbered(on_step: OnStep | None, before: int) -> OnStep | None:
+    """`on_step` for a later run of several, with the number of earlier steps added."""
+    if on_step is None:
+        return None
+
+    def report(index: int, info: Info) -> None:
+        on_step(before + index, info)
+
+    return report
+
+
 class Trace(NamedTuple):
     """The report of a run of n steps, noisiest first.
 
