@@ -8,7 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pigdm_jax import Schedule, UNet, UNetConfig, load_prior, save_prior, shipped_priors
+from pigdm_jax import (
+    Schedule,
+    UNet,
+    UNetConfig,
+    load_prior,
+    network_prior,
+    save_prior,
+    shipped_priors,
+)
 from pigdm_jax.weights.conversion import convert
 
 CONFIG = UNetConfig(
@@ -44,8 +52,29 @@ def test_what_is_saved_is_loaded(params, schedule, tmp_path):
 
 def test_what_a_network_predicts_is_saved(params, tmp_path):
     path = tmp_path / "prior"
-    save_prior(path, UNet(CONFIG), params, "linear", {}, "v")
-    assert load_prior(path, label=0).predicts == "v"
+    save_prior(path, UNet(CONFIG), params, "linear", {}, "v", flow=True)
+    prior = load_prior(path, label=0)
+    assert (prior.predicts, prior.flow) == ("v", True)
+    metadata = json.loads((path / "prior.json").read_text())
+    (path / "prior.json").write_text(json.dumps(metadata | {"flow": "yes"}))
+    with pytest.raises(ValueError, match="flow is damaged"):
+        load_prior(path, label=0)
+
+
+def test_a_network_trained_by_flow_matching(params):
+    schedule = Schedule.linear()
+    x_t, t = jax.random.normal(jax.random.key(3), (8, 8, 3)), 300
+    prior = network_prior(UNet(CONFIG), params, schedule, 1, predicts="x0", flow=True)
+    a = np.sqrt(schedule.alpha_bar[t])
+    s = np.sqrt(1 - schedule.alpha_bar[t])
+    out = UNet(CONFIG).apply(
+        {"params": params},
+        x_t[None] / (a + s),
+        jnp.array([s / (a + s)]),
+        jnp.array([1]),
+    )
+    expected = (x_t - a * out[0, ..., :3]) / s
+    np.testing.assert_allclose(prior(x_t, t), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_what_the_metadata_lacks_is_named(params, tmp_path):

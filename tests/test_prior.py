@@ -102,6 +102,11 @@ def test_other_predictions_are_converted_to_eps(t):
         _, eps, x0 = split(x * scale, t)
         return eps - x0
 
+    def of_flow(part):
+        """eps or x0 at (1 - tau) x0 + tau z."""
+        scale = np.sqrt(SCHEDULE.alpha_bar[t]) + np.sqrt(1 - SCHEDULE.alpha_bar[t])
+        return lambda x, tau: split(x * scale, t)[part]
+
     expected = eps_prior(x_t(), t)
     for prior in (
         from_eps(eps_prior),
@@ -109,6 +114,8 @@ def test_other_predictions_are_converted_to_eps(t):
         from_denoiser(lambda x, t: split(x, t)[2]),
         from_velocity(velocity),
         from_velocity(flow, flow=True),
+        from_eps(of_flow(1), flow=True),
+        from_denoiser(of_flow(2), flow=True),
     ):
         assert isinstance(prior, Prior)
         np.testing.assert_allclose(prior(x_t(), t), expected, rtol=2e-3, atol=2e-3)

@@ -95,6 +95,20 @@ def check_count(name: str, value: Any, low: int = 1, high: float = np.inf) -> No
         raise ValueError(f"{name} must be a whole number {limits}, got {given(value)}")
 
 
+def check_flag(name: str, value: Any) -> None:
+    """Check that a value is True or False.
+
+    Args:
+      name: of the argument, for the error.
+      value: the argument.
+
+    Raises:
+      ValueError: if it is anything else, an array included.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} must be True or False, got {given(value)}")
+
+
 def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
     """Check that a value is one of several.
 

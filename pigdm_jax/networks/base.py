@@ -67,6 +67,8 @@ class Recognised(NamedTuple):
       names: the public checkpoints that have these shapes; none if unknown.
       assumptions: settings that neither shapes nor flags determine, as phrases.
       overrides: flags that differ from the settings of `names`, as phrases.
+      predicts: what it predicts: "eps", "x0" or "v".
+      flow: whether it was trained by flow matching; see `network_prior`.
     """
 
     network: Network
@@ -74,6 +76,8 @@ class Recognised(NamedTuple):
     names: tuple[str, ...]
     assumptions: tuple[str, ...]
     overrides: tuple[str, ...]
+    predicts: str = "eps"
+    flow: bool = False
 
 
 class Architecture(NamedTuple):

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from pigdm_jax.core.checks import check_count, given
+from pigdm_jax.core.checks import check_count, check_flag, given
 from pigdm_jax.core.pytree import as_pytree, pytree_class, static_field
 from pigdm_jax.core.types import Image, ImageShape
 from pigdm_jax.operators.base import check_image_shape
@@ -16,49 +16,67 @@ from pigdm_jax.priors.schedule import Schedule, alpha_bar_at, as_schedule
 PREDICTIONS = ("eps", "x0", "v")
 
 
-def as_eps(
-    predicts: str, output: Image, x_t: Image, t: Timestep, schedule: Schedule
+def predicted_eps(
+    model: Callable[[Image, Timestep], Image],
+    x_t: Image,
+    t: Timestep,
+    schedule: Schedule,
+    *,
+    predicts: str,
+    flow: bool,
 ) -> Image:
-    """Convert a network's prediction to eps.
+    """Evaluate a model and convert its prediction to eps.
 
     Args:
-      predicts: what the network predicts, one of PREDICTIONS.
-      output: the prediction, (H, W, C).
+      model: called as model(x_t, t), or model(x_tau, tau) if it is a flow.
       x_t: the noisy image, (H, W, C).
-      t: the network's step.
-      schedule: the schedule that it was trained with.
+      t: the step, 0 .. T - 1; may be a fraction.
+      schedule: the schedule of x_t.
+      predicts: what the model predicts, one of PREDICTIONS.
+      flow: whether it was trained by flow matching; see `from_velocity`.
     """
-    if predicts == "eps":
-        return output
+    if predicts == "eps" and not flow:
+        return model(x_t, t)
     alpha_bar, one_minus = alpha_bar_at(schedule, t)
     a, s = jnp.sqrt(alpha_bar), jnp.sqrt(one_minus)
-    return (x_t - a * output) / s if predicts == "x0" else s * x_t + a * output
+    x, tau = x_t, s / (a + s)
+    if flow:
+        # Both are a mixture of x0 and noise, in the ratio a : s.
+        x = x_t / (a + s)
+    output = model(x, tau if flow else t)
+    match predicts:
+        case "eps":
+            return output
+        case "x0":
+            return (x_t - a * output) / s
+    return x + (1 - tau) * output if flow else s * x_t + a * output
 
 
 @pytree_class
 class ConvertedPrior(Prior):
-    """A model that predicts eps, x0, v or a flow; made by `from_eps` and the others."""
+    """A model that predicts eps, x0 or v; made by `from_eps` and the others."""
 
     model: Any
     predicts: str = static_field()
+    flow: bool = static_field()
     schedule: Schedule = static_field()
     image_shape: ImageShape | None = static_field()
     multiple: int = static_field()
 
     def __call__(self, x_t: Image, t: Timestep) -> Image:
         """The eps that corresponds to the model's prediction."""
-        if self.predicts != "flow":
-            return as_eps(self.predicts, self.model(x_t, t), x_t, t, self.schedule)
-        alpha_bar, one_minus = alpha_bar_at(self.schedule, t)
-        a, s = jnp.sqrt(alpha_bar), jnp.sqrt(one_minus)
-        # The flow's sample at tau = s / (a + s) is (1 - tau) x0 + tau z, which equals
-        # x_t / (a + s), and its velocity is z - x0.
-        flow, tau = x_t / (a + s), s / (a + s)
-        return flow + (1 - tau) * self.model(flow, tau)
+        return predicted_eps(
+            self.model,
+            x_t,
+            t,
+            self.schedule,
+            predicts=self.predicts,
+            flow=self.flow,
+        )
 
 
 def _converted(
-    model: Any, predicts: str, schedule: Any, image_shape: Any, multiple: Any
+    model: Any, predicts: str, flow: Any, schedule: Any, image_shape: Any, multiple: Any
 ) -> ConvertedPrior:
     """A prior from checked arguments.
 
@@ -68,11 +86,12 @@ def _converted(
     """
     if not callable(model):
         raise TypeError(f"a prior's model must be a function, got {given(model)}")
+    check_flag("flow", flow)
     check_count("multiple", multiple)
     if image_shape is not None:
         image_shape = check_image_shape(image_shape)
     return ConvertedPrior(
-        as_pytree(model), predicts, as_schedule(schedule), image_shape, multiple
+        as_pytree(model), predicts, flow, as_schedule(schedule), image_shape, multiple
     )
 
 
@@ -80,6 +99,7 @@ def from_eps(
     eps: Callable[[Image, Timestep], Image],
     schedule: Schedule | str = "linear",
     *,
+    flow: bool = False,
     image_shape: ImageShape | None = None,
     multiple: int = 1,
 ) -> ConvertedPrior:
@@ -89,6 +109,8 @@ def from_eps(
       eps: a function, or a callable pytree such as `jax.tree_util.Partial`, whose
         leaves are the prior's.
       schedule: a schedule, or "linear" or "cosine".
+      flow: whether the model was trained by flow matching, and is called as
+        model(x_tau, tau); see `from_velocity`.
       image_shape: (height, width, channels) of its images; None for any size.
       multiple: height and width must be multiples of this.
 
@@ -98,13 +120,14 @@ def from_eps(
       >>> float(prior(np.ones((4, 4, 1), np.float32), 10).mean())
       0.5
     """
-    return _converted(eps, "eps", schedule, image_shape, multiple)
+    return _converted(eps, "eps", flow, schedule, image_shape, multiple)
 
 
 def from_denoiser(
     denoiser: Callable[[Image, Timestep], Image],
     schedule: Schedule | str = "linear",
     *,
+    flow: bool = False,
     image_shape: ImageShape | None = None,
     multiple: int = 1,
 ) -> ConvertedPrior:
@@ -116,6 +139,8 @@ def from_denoiser(
       denoiser: a function, or a callable pytree such as `jax.tree_util.Partial`, whose
         leaves are the prior's.
       schedule: a schedule, or "linear" or "cosine".
+      flow: whether the model was trained by flow matching, and is called as
+        model(x_tau, tau); see `from_velocity`.
       image_shape: (height, width, channels) of its images; None for any size.
       multiple: height and width must be multiples of this.
 
@@ -125,7 +150,7 @@ def from_denoiser(
       >>> round(float(prior(np.ones((4, 4, 1), np.float32), 999).mean()), 3)
       1.0
     """
-    return _converted(denoiser, "x0", schedule, image_shape, multiple)
+    return _converted(denoiser, "x0", flow, schedule, image_shape, multiple)
 
 
 def from_velocity(
@@ -145,7 +170,7 @@ def from_velocity(
         is called as velocity(x_tau, tau) and predicts z - x0 of a rectified flow, where
         x_tau = (1 - tau) x0 + tau z and tau is in [0, 1], 1 for pure noise.
       schedule: a schedule, or "linear" or "cosine".
-      flow: whether the model is a rectified flow.
+      flow: whether the model was trained by flow matching.
       image_shape: (height, width, channels) of its images; None for any size.
       multiple: height and width must be multiples of this.
 
@@ -157,5 +182,4 @@ def from_velocity(
       >>> prior(np.ones((4, 4, 1), np.float32), 999).shape
       (4, 4, 1)
     """
-    predicts = "flow" if flow else "v"
-    return _converted(velocity, predicts, schedule, image_shape, multiple)
+    return _converted(velocity, "v", flow, schedule, image_shape, multiple)

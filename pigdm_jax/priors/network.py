@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
+from pigdm_jax.core.checks import check_flag
 from pigdm_jax.core.pytree import pytree_class, static_field
 from pigdm_jax.core.types import AnyArray, Image, ImageShape
 from pigdm_jax.networks.base import Network
 from pigdm_jax.priors.base import SEEN, Prior, Timestep
-from pigdm_jax.priors.conversions import PREDICTIONS, as_eps
+from pigdm_jax.priors.conversions import PREDICTIONS, predicted_eps
 from pigdm_jax.priors.schedule import Schedule, as_schedule
 
 
@@ -26,6 +27,7 @@ class NetworkPrior(Prior):
       schedule: the schedule that it was trained with.
       image_shape: (height, width, channels) of its images; None for any size.
       predicts: "eps", "x0" or "v".
+      flow: whether it was trained by flow matching.
       sees: see `Prior.sees`.
       trained_size: see `Prior.trained_size`.
       seen: the image that it takes besides x_t, or None.
@@ -39,6 +41,7 @@ class NetworkPrior(Prior):
     predicts: str = static_field(default="eps")
     sees: str | None = static_field(default=None)
     trained_size: int | None = static_field(default=None)
+    flow: bool = static_field(default=False)
     seen: Any = None
 
     learned = True
@@ -99,16 +102,25 @@ class NetworkPrior(Prior):
                 f"this network takes images of {expected} channels whose sides are "
                 f"multiples of {self.multiple}, got {x_t.shape}"
             )
+        return predicted_eps(
+            self._output,
+            jnp.asarray(x_t),
+            t,
+            self.schedule,
+            predicts=self.predicts,
+            flow=self.flow,
+        )
+
+    def _output(self, x: Image, t: Timestep) -> Image:
+        """The network's output, without a learned variance."""
         out: Any = self.network.apply(
             {"params": self.params},
-            jnp.asarray(x_t)[None],
+            x[None],
             jnp.asarray(t, jnp.float32)[None],
             None if self.label is None else self.label[None],
             None if self.seen is None else self.seen[None],
         )
-        return as_eps(
-            self.predicts, out[0, ..., : x_t.shape[-1]], x_t, t, self.schedule
-        )
+        return out[0, ..., : x.shape[-1]]
 
 
 def network_prior(
@@ -118,6 +130,7 @@ def network_prior(
     label: int | np.integer | Int[AnyArray, ""] | None = None,
     *,
     predicts: str = "eps",
+    flow: bool = False,
     sees: str | None = None,
     trained_size: int | None = None,
 ) -> NetworkPrior:
@@ -131,6 +144,9 @@ def network_prior(
         the pytree, so a vmapped batch may have different labels.
       predicts: what the network was trained to predict: "eps", "x0", or "v", which is
         sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0 (Salimans and Ho 2022).
+      flow: whether it was trained by flow matching: it is given
+        (1 - tau) x0 + tau eps and tau in [0, 1], and v is eps - x0 (Liu et al. 2023).
+        `schedule` is then that of the images which the prior is given.
       sees: for a network that takes an image besides x_t, the image it was trained
         with: "pinv", the pseudoinverse of the measurement, or "upsample", the small
         picture enlarged linearly (the super-resolution networks of Dhariwal and Nichol
@@ -138,8 +154,8 @@ def network_prior(
       trained_size: side in pixels of the images it was trained on; None if unknown.
 
     Raises:
-      ValueError: if a label or `sees` is missing, superfluous or out of range, or
-        `predicts` is none of the above.
+      ValueError: if a label or `sees` is missing, superfluous or out of range,
+        `predicts` is none of the above, or `flow` is not True or False.
 
     Examples:
       >>> import jax, jax.numpy as jnp, pigdm_jax as pj
@@ -160,6 +176,7 @@ def network_prior(
         raise ValueError(
             f"a network predicts {' or '.join(PREDICTIONS)}, got {predicts!r}"
         )
+    check_flag("flow", flow)
     classes = network.num_classes
     if classes is not None and label is None:
         raise ValueError(
@@ -182,6 +199,7 @@ def network_prior(
         schedule=as_schedule(schedule),
         image_shape=None if size is None else (size, size, network.image_channels),
         predicts=predicts,
+        flow=flow,
         sees=sees,
         trained_size=trained_size,
     )

@@ -54,6 +54,11 @@ def initial_network(config: TrainConfig, classes: int | None) -> tuple[UNetConfi
     if config.init is None:
         return config.network(classes), None
     saved = read_network(config.init)
+    if saved.flow:
+        raise ValueError(
+            f"{config.init} was trained by flow matching, which pigdm train cannot go "
+            "on with"
+        )
     for name, given, required in (
         ("predicts", config.predicts, saved.predicts),
         ("schedule", config.noise_schedule(), saved.schedule),

@@ -61,6 +61,8 @@ def convert(
             params,
             found.schedule,
             source,
+            found.predicts,
+            flow=found.flow,
             sees="upsample" if network.takes_image else None,
             trained_size=network.image_size,
         )

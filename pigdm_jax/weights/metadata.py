@@ -17,6 +17,7 @@ FIELDS: dict[str, tuple[type, ...]] = {
     "config": (dict,),
     "schedule": (dict,),
     "predicts": (str,),
+    "flow": (bool,),
     "sees": (str, type(None)),
     "trained_size": (int, type(None)),
     "source": (dict,),
@@ -51,6 +52,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
             f"version {FORMAT_VERSION}; make it again from its checkpoint with `pigdm "
             "convert`, or from its training run with `pigdm train`"
         )
+    metadata.setdefault("flow", False)  # absent from older files of this version
     missing = FIELDS - metadata.keys()
     if missing:
         raise ValueError(f"{path / METADATA} lacks {', '.join(sorted(missing))}")

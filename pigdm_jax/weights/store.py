@@ -66,6 +66,7 @@ def save_prior(
     source: dict[str, str],
     predicts: str = "eps",
     *,
+    flow: bool = False,
     sees: str | None = None,
     trained_size: int | None = None,
 ) -> None:
@@ -78,6 +79,7 @@ def save_prior(
       schedule: the schedule that it was trained with, or "linear" or "cosine".
       source: where the weights are from, for people to read.
       predicts: what the network predicts; see `network_prior`.
+      flow: whether it was trained by flow matching; see `network_prior`.
       sees: the image that it takes besides x_t; see `network_prior`.
       trained_size: side in pixels of the images it was trained on; None if unknown.
 
@@ -114,6 +116,7 @@ def save_prior(
         "config": dataclasses.asdict(network.config),
         "schedule": schedule_to_json(as_schedule(schedule)),
         "predicts": predicts,
+        "flow": flow,
         "sees": sees,
         "trained_size": trained_size,
         "source": source,
@@ -172,6 +175,7 @@ def load_prior(
         saved.schedule,
         label,
         predicts=saved.predicts,
+        flow=saved.flow,
         sees=saved.sees,
         trained_size=saved.trained_size,
     )
@@ -184,6 +188,7 @@ class SavedNetwork(NamedTuple):
     params: Any
     schedule: Schedule
     predicts: str
+    flow: bool
     sees: str | None
     trained_size: int | None
 
@@ -211,6 +216,7 @@ def read_network(name_or_path: str | Path) -> SavedNetwork:
         params,
         schedule,
         metadata["predicts"],
+        metadata["flow"],
         metadata["sees"],
         metadata["trained_size"],
     )
