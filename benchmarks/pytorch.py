@@ -78,9 +78,9 @@ def prior_from(args: argparse.Namespace) -> pj.Prior:
     fill = golden.fill_module(args.shared)
     path = args.shared / f"golden/manifests/{args.model}.json"
     manifest = json.loads(path.read_text())
-    params = to_params(fill.fill_state_dict(manifest).items())
-    config = golden.config_of(manifest)
-    return pj.network_prior(pj.UNet(config, dtype=args.dtype), params, "linear")
+    network = pj.UNet(golden.config_of(manifest), dtype=args.dtype)
+    params = to_params(fill.fill_state_dict(manifest).items(), network)
+    return pj.network_prior(network, params, "linear")
 
 
 class AsEps(torch.nn.Module):

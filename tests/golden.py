@@ -47,7 +47,7 @@ def errors(shared: Path, name: str, **options) -> dict[str, float]:
     manifest = json.loads((shared / f"golden/manifests/{name}.json").read_text())
     gold = np.load(shared / f"golden/outputs/{name}.npz")
     config = config_of(manifest)
-    params = to_params(fill.fill_state_dict(manifest).items())
+    params = to_params(fill.fill_state_dict(manifest).items(), UNet(config))
     x, v = (
         fill.standard_normal(f"{name}/{part}", gold["x_shape"]).transpose(0, 2, 3, 1)
         for part in "xv"

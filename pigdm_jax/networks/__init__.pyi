@@ -1,6 +1,11 @@
 from .adm.flags import CheckpointFlags
 from .adm.unet import UNet, UNetConfig
-from .base import Architecture, Network, Recognised, parameter_shapes
+from .base import (
+    Architecture,
+    Network,
+    Recognised,
+    parameter_shapes,
+)
 from .registry import ARCHITECTURES, architecture_of
 
 __all__ = [

@@ -18,6 +18,9 @@ LARGEST, LONGEST = 2**17, 16
 Shapes = Mapping[str, tuple[int, ...]]
 """Shapes of a checkpoint's tensors, by name."""
 
+Documents = Mapping[str, Mapping[str, Any]]
+"""JSON documents beside a checkpoint's tensors: "config" and "scheduler", if any."""
+
 
 class Network(nn.Module):
     """A flax.linen module that predicts the noise in a batch of images.
@@ -63,7 +66,7 @@ class Recognised(NamedTuple):
 
     Attributes:
       network: the module.
-      schedule: "linear" or "cosine".
+      schedule: "linear", "cosine", or betas.
       names: the public checkpoints that have these shapes; none if unknown.
       assumptions: settings that neither shapes nor flags determine, as phrases.
       overrides: flags that differ from the settings of `names`, as phrases.
@@ -72,7 +75,7 @@ class Recognised(NamedTuple):
     """
 
     network: Network
-    schedule: str
+    schedule: str | tuple[float, ...]
     names: tuple[str, ...]
     assumptions: tuple[str, ...]
     overrides: tuple[str, ...]
@@ -84,20 +87,25 @@ class Architecture(NamedTuple):
     """An architecture: how its networks are built and converted.
 
     Attributes:
+      title: what it is called in messages, with its article.
+      marks: beginnings of names that its checkpoints' tensors have; a checkpoint is
+        taken for the architecture that has the most of its tensors.
       network: the module's class; its first field is the configuration.
       config: the configuration's class, a frozen dataclass of JSON values.
-      recognise: (shapes by name, flags) -> `Recognised`; raises
+      recognise: (shapes by name, flags, documents) -> `Recognised`; raises
         `pigdm_convert.CheckpointError` for another architecture's tensors.
       check_names: (shapes by name, network) -> None; raises
         `pigdm_convert.CheckpointError` that names each wrong tensor.
-      to_params: (name, array) pairs -> the network's parameters.
+      to_params: ((name, array) pairs, network) -> the network's parameters.
     """
 
+    title: str
+    marks: tuple[str, ...]
     network: type[Network]
     config: type
-    recognise: Callable[[Shapes, Any], Recognised]
+    recognise: Callable[[Shapes, Any, Documents], Recognised]
     check_names: Callable[[Shapes, Any], None]
-    to_params: Callable[[Iterable[tuple[str, np.ndarray]]], Any]
+    to_params: Callable[[Iterable[tuple[str, np.ndarray]], Any], Any]
 
     def build(self, settings: Mapping[str, Any]) -> Network:
         """The network with a configuration, given as JSON values.

@@ -1,11 +1,11 @@
-"""Layers that several architectures use: norms, convolutions, resampling.
+"""Layers that several architectures use: norms, convolutions, attention, resampling.
 
 Changes for a particular accelerator belong here.
 """
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -17,13 +17,17 @@ from pigdm_jax.networks.kernels.normalisation import normalise
 
 
 class Norm(nn.Module):
-    """Group norm as in ADM: 32 groups, epsilon 1e-5, computed in float32.
+    """Group norm, computed in float32.
 
     Attributes:
       silu: whether SiLU is applied to the result.
+      groups: number of groups.
+      epsilon: summand of each group's variance.
     """
 
     silu: bool = False
+    groups: int = 32
+    epsilon: float = 1e-5
 
     @nn.compact
     def __call__(
@@ -43,7 +47,8 @@ class Norm(nn.Module):
             by, to = film
             scale, shift = scale * (1 + by), shift * (1 + by) + to
         flat = x.reshape(batch, -1, channels)
-        return normalise(flat, scale, shift, self.silu).reshape(x.shape)
+        out = normalise(flat, scale, shift, self.silu, self.groups, self.epsilon)
+        return out.reshape(x.shape)
 
 
 def conv(channels: int, size: int, dtype: Any, name: str) -> nn.Conv:
@@ -66,12 +71,22 @@ def _convolve(
     return convolve(x, kernel)
 
 
-def timestep_embedding(t: Float[Array, " b"], width: int) -> Float[Array, "b width"]:
-    """Cosines and sines of t at `width // 2` frequencies from 1 to 1e-4."""
+def timestep_embedding(
+    t: Float[Array, " b"], width: int, *, shift: int = 0, sine_first: bool = False
+) -> Float[Array, "b width"]:
+    """Cosines and sines of t at n = `width // 2` frequencies 10000^(-i / (n - shift)).
+
+    Args:
+      t: steps.
+      width: of the embedding; a last odd value is 0.
+      shift: 0 as in ADM, or 1 as in the DDPM, whose last frequency is 1e-4.
+      sine_first: sines before cosines, as in the DDPM.
+    """
     half = width // 2
-    frequencies = jnp.exp(-math.log(10000) * jnp.arange(half, dtype=jnp.float32) / half)
-    angles = t.astype(jnp.float32)[:, None] * frequencies
-    embedding = jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
+    exponents = jnp.arange(half, dtype=jnp.float32) / (half - shift)
+    angles = t.astype(jnp.float32)[:, None] * jnp.exp(-math.log(10000) * exponents)
+    waves = [jnp.cos(angles), jnp.sin(angles)]
+    embedding = jnp.concatenate(waves[::-1] if sine_first else waves, axis=-1)
     return jnp.pad(embedding, ((0, 0), (0, width % 2)))
 
 
@@ -98,3 +113,129 @@ def _joined_tangent(primals: Sequence[Array], tangents: Sequence[Array]) -> Any:
     # In the backward pass the skip's cotangent is used much later. Without this barrier
     # XLA keeps every term of its sum alive, eight times as much memory.
     return joined(*primals), joined(*jax.lax.optimization_barrier(tangents))
+
+
+def attend(
+    q: Float[Array, "b n heads c"],
+    k: Float[Array, "b m heads c"],
+    v: Float[Array, "b m heads c"],
+) -> Float[Array, "b n heads c"]:
+    """Attention, softmax(q k^T / sqrt(c)) v for each head, with softmax in float32."""
+    # Recomputing the attention weights is cheaper than storing them.
+    return jax.checkpoint(jax.nn.dot_product_attention)(q, k, v)
+
+
+class Downsample(nn.Module):
+    """Halves the image, by a strided convolution or by average pooling.
+
+    Attributes:
+      channels: of the output; those of the input without a convolution.
+      use_conv: whether it is a convolution.
+      dtype: of the convolution.
+      layer: the convolution's name in the parameters.
+      centred: padded by one pixel on all sides, else below and to the right alone.
+    """
+
+    channels: int
+    use_conv: bool
+    dtype: Any
+    layer: str = "op"
+    centred: bool = True
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
+        """The halved image."""
+        if not self.use_conv:
+            return halve(x)
+        return nn.Conv(
+            self.channels,
+            (3, 3),
+            strides=2,
+            padding=1 if self.centred else ((0, 1), (0, 1)),
+            dtype=self.dtype,
+            name=self.layer,
+        )(x)
+
+
+class Upsample(nn.Module):
+    """Doubles the image by repeating pixels, then perhaps a convolution.
+
+    Attributes:
+      channels: of the output; those of the input without a convolution.
+      use_conv: whether there is a convolution.
+      dtype: of the convolution.
+    """
+
+    channels: int
+    use_conv: bool
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
+        """The doubled image."""
+        x = double(x)
+        if not self.use_conv:
+            return x
+        return conv(self.channels, 3, self.dtype, "conv")(x)
+
+
+class ResNames(NamedTuple):
+    """Names of a residual block's layers in the parameters."""
+
+    norm1: str = "norm1"
+    conv1: str = "conv1"
+    embedding: str = "temb_proj"
+    norm2: str = "norm2"
+    conv2: str = "conv2"
+    skip: str = "nin_shortcut"
+
+
+class ResBlock(nn.Module):
+    """Two convolutions with the embedding between them, and a skip connection.
+
+    Attributes:
+      channels: of the output.
+      dtype: of convolutions and matrix products.
+      film: the embedding scales and shifts the second norm (else it is added).
+      resample: "down" halves the image, "up" doubles it, None keeps its size.
+      groups, epsilon: of the norms.
+      names: of its layers.
+    """
+
+    channels: int
+    dtype: Any
+    film: bool
+    resample: str | None = None
+    groups: int = 32
+    epsilon: float = 1e-5
+    names: ResNames = ResNames()
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b h w c"], emb: Float[Array, "b e"]
+    ) -> Float[Array, "b h2 w2 c2"]:
+        """The block's output; `emb` is the timestep's (and label's) embedding."""
+        names = self.names
+        h = self._norm(names.norm1)(x).astype(self.dtype)
+        if self.resample is not None:
+            change = halve if self.resample == "down" else double
+            h, x = change(h), change(x)
+        h = conv(self.channels, 3, self.dtype, names.conv1)(h)
+
+        width = 2 * self.channels if self.film else self.channels
+        emb = nn.Dense(width, dtype=self.dtype, name=names.embedding)(nn.silu(emb))
+        emb = emb.astype(jnp.float32)
+        norm = self._norm(names.norm2)
+        if self.film:
+            by, to = jnp.split(emb, 2, axis=-1)
+            h = norm(h, (by, to))
+        else:
+            h = norm(h + emb[:, None, None, :])
+        h = conv(self.channels, 3, self.dtype, names.conv2)(h.astype(self.dtype))
+
+        if x.shape[-1] != self.channels:
+            x = conv(self.channels, 1, self.dtype, names.skip)(x)
+        return x + h
+
+    def _norm(self, name: str) -> Norm:
+        return Norm(True, self.groups, self.epsilon, name=name)

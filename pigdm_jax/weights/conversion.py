@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 import math
 from pathlib import Path
 from typing import Literal
@@ -10,7 +11,14 @@ import numpy as np
 
 from pigdm_convert.reader import CheckpointError, read_checkpoint
 from pigdm_convert.tensor import Refused, Tensor
-from pigdm_jax.networks import ARCHITECTURES, CheckpointFlags, Recognised
+from pigdm_jax.networks import (
+    ARCHITECTURES,
+    Architecture,
+    CheckpointFlags,
+    Recognised,
+)
+from pigdm_jax.networks.base import Shapes
+from pigdm_jax.priors.schedule import Schedule
 from pigdm_jax.weights.store import save_prior
 
 
@@ -44,22 +52,31 @@ def convert(
     checkpoint = read_checkpoint(file)
     shapes = {name: tensor.shape for name, tensor in checkpoint.tensors.items()}
     try:
-        name, found = _recognise(shapes, flags or CheckpointFlags())
-        architecture, network = ARCHITECTURES[name], found.network
+        architecture = _closest(shapes)
+        found = architecture.recognise(shapes, flags or CheckpointFlags(), {})
+        network = found.network
         architecture.check_names(shapes, network)
         params = architecture.to_params(
-            (name, _read(name, tensor, dtype))
-            for name, tensor in checkpoint.tensors.items()
+            (
+                (name, _read(name, tensor, dtype))
+                for name, tensor in checkpoint.tensors.items()
+            ),
+            network,
         )
     except (CheckpointError, Refused) as error:
         raise CheckpointError(f"{file} is not converted: {error}") from None
+    schedule: Schedule | str
+    if isinstance(found.schedule, str):
+        schedule = found.schedule
+    else:
+        schedule = Schedule.from_betas(found.schedule)
     source = _source(file, checkpoint.format, found, description)
     try:
         save_prior(
             out,
             network,
             params,
-            found.schedule,
+            schedule,
             source,
             found.predicts,
             flow=found.flow,
@@ -91,21 +108,25 @@ def _source(
     }
 
 
-def _recognise(
-    shapes: dict[str, tuple[int, ...]], flags: CheckpointFlags
-) -> tuple[str, Recognised]:
-    """The name of the architecture that has such tensors, and its network.
+def _closest(shapes: Shapes) -> Architecture:
+    """The architecture that most tensors have a name of.
 
     Raises:
-      CheckpointError: that of the first architecture, if none has such tensors.
+      CheckpointError: if no tensor has, names the architectures.
     """
-    errors = []
-    for name, architecture in ARCHITECTURES.items():
-        try:
-            return name, architecture.recognise(shapes, flags)
-        except CheckpointError as error:
-            errors.append(error)
-    raise errors[0]
+
+    def count(architecture: Architecture) -> int:
+        return sum(name.startswith(architecture.marks) for name in shapes)
+
+    best = max(ARCHITECTURES.values(), key=count)
+    if not count(best):
+        titles = " or ".join(a.title for a in ARCHITECTURES.values())
+        some = ", ".join(itertools.islice(shapes, 3))
+        raise CheckpointError(
+            f"its tensors ({some}, ...) are not those of a network that can be "
+            f"converted, which is {titles}"
+        )
+    return best
 
 
 def _report(found: Recognised) -> list[str]:

@@ -5,4 +5,12 @@ from pigdm_jax.networks.adm.recognition import recognise
 from pigdm_jax.networks.adm.unet import UNet, UNetConfig
 from pigdm_jax.networks.base import Architecture
 
-ADM = Architecture(UNet, UNetConfig, recognise, check_names, to_params)
+ADM = Architecture(
+    title="an ADM UNet",
+    marks=("input_blocks.", "middle_block.", "output_blocks.", "time_embed."),
+    network=UNet,
+    config=UNetConfig,
+    recognise=recognise,
+    check_names=check_names,
+    to_params=to_params,
+)

@@ -27,10 +27,7 @@ def infer(shapes: Shapes) -> dict[str, Any]:
     else:
         _check_widths(decided)
         return decided
-    raise CheckpointError(
-        f"the tensors are not those of an ADM UNet ({reason}); other networks cannot "
-        "be converted"
-    )
+    raise CheckpointError(f"the tensors are not those of an ADM UNet ({reason})")
 
 
 def _infer(shapes: Shapes) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pigdm_convert.reader import CheckpointError
 from pigdm_jax.networks.adm.flags import CheckpointFlags
 from pigdm_jax.networks.adm.inference import infer
 from pigdm_jax.networks.adm.unet import UNet, UNetConfig
-from pigdm_jax.networks.base import Recognised, Shapes
+from pigdm_jax.networks.base import Documents, Recognised, Shapes
 
 ASSUMED = {
     "new_attention_order": (False, "the legacy attention order"),
@@ -32,13 +32,21 @@ def known_checkpoints() -> dict[str, dict[str, Any]]:
     return json.loads((Path(__file__).parent / "known.json").read_text())
 
 
-def recognise(shapes: Shapes, flags: CheckpointFlags) -> Recognised:
+def recognise(
+    shapes: Shapes, flags: CheckpointFlags, documents: Documents | None = None
+) -> Recognised:
     """The configuration that follows from shapes, known checkpoints and flags.
+
+    Args:
+      shapes: of the checkpoint's tensors.
+      flags: settings that shapes do not determine.
+      documents: not used; an ADM UNet has none.
 
     Raises:
       CheckpointError: if they are not an ADM UNet's, contradict each other, or leave
         the width of attention heads open.
     """
+    del documents
     decided = infer(shapes)
     known = known_checkpoints().get(digest(shapes), {"names": [], "settings": {}})
     given = _given(flags)

@@ -17,10 +17,13 @@ from jaxtyping import Array, Float, Int
 from pigdm_jax.core.types import ImageShape
 from pigdm_jax.networks.base import Network
 from pigdm_jax.networks.blocks import (
+    Downsample,
     Norm,
+    ResBlock,
+    ResNames,
+    Upsample,
+    attend,
     conv,
-    double,
-    halve,
     joined,
     timestep_embedding,
 )
@@ -91,43 +94,6 @@ class UNetConfig:
         return 3 if self.in_channels == 6 else self.in_channels
 
 
-class ResBlock(nn.Module):
-    """Two convolutions with the embedding between them, and a skip connection."""
-
-    channels: int
-    config: UNetConfig
-    dtype: Any
-    resample: str | None = None  # "down", "up" or None
-
-    @nn.compact
-    def __call__(
-        self, x: Float[Array, "b h w c"], emb: Float[Array, "b e"]
-    ) -> Float[Array, "b h2 w2 c2"]:
-        """The block's output; `emb` is the timestep's (and label's) embedding."""
-        h = Norm(silu=True, name="in_layers_0")(x).astype(self.dtype)
-        if self.resample is not None:
-            change = halve if self.resample == "down" else double
-            h, x = change(h), change(x)
-        h = conv(self.channels, 3, self.dtype, "in_layers_2")(h)
-
-        scale_shift = self.config.use_scale_shift_norm
-        width = 2 * self.channels if scale_shift else self.channels
-        emb = nn.Dense(width, dtype=self.dtype, name="emb_layers_1")(nn.silu(emb))
-        emb = emb.astype(jnp.float32)
-        norm = Norm(silu=True, name="out_layers_0")
-        if scale_shift:
-            by, to = jnp.split(emb, 2, axis=-1)
-            h = norm(h, (by, to))
-        else:
-            h = norm(h + emb[:, None, None, :])
-        h = h.astype(self.dtype)
-        h = conv(self.channels, 3, self.dtype, "out_layers_3")(h)
-
-        if x.shape[-1] != self.channels:
-            x = conv(self.channels, 1, self.dtype, "skip_connection")(x)
-        return x + h
-
-
 class AttentionBlock(nn.Module):
     """Self-attention over all pixels, added to its input."""
 
@@ -149,49 +115,20 @@ class AttentionBlock(nn.Module):
         else:
             qkv = qkv.reshape(b, height * width, heads, 3, c // heads)
             q, k, v = jnp.moveaxis(qkv, 3, 0)
-        # Recomputing the attention weights is cheaper than storing them.
-        attention = jax.checkpoint(jax.nn.dot_product_attention)
-        out = attention(q, k, v).reshape(tokens.shape)
+        out = attend(q, k, v).reshape(tokens.shape)
         out = nn.Dense(c, dtype=self.dtype, name="proj_out")(out)
         return (tokens + out).reshape(x.shape)
 
 
-class Downsample(nn.Module):
-    """Halves the image, by a strided convolution or by average pooling."""
-
-    channels: int
-    use_conv: bool
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
-        """The halved image."""
-        if not self.use_conv:
-            return halve(x)
-        return nn.Conv(
-            self.channels,
-            (3, 3),
-            strides=2,
-            padding=1,
-            dtype=self.dtype,
-            name="op",
-        )(x)
-
-
-class Upsample(nn.Module):
-    """Doubles the image by repeating pixels, then perhaps a convolution."""
-
-    channels: int
-    use_conv: bool
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
-        """The doubled image."""
-        x = double(x)
-        if not self.use_conv:
-            return x
-        return conv(self.channels, 3, self.dtype, "conv")(x)
+# Names of a residual block's layers.
+RES = ResNames(
+    norm1="in_layers_0",
+    conv1="in_layers_2",
+    embedding="emb_layers_1",
+    norm2="out_layers_0",
+    conv2="out_layers_3",
+    skip="skip_connection",
+)
 
 
 class UNet(Network):
@@ -331,7 +268,8 @@ class UNet(Network):
 
     def _res(self, channels: int, name: str, resample: str | None = None) -> ResBlock:
         block = nn.remat(ResBlock) if self.remat else ResBlock
-        return block(channels, self.config, self.dtype, resample, name=name)
+        film = self.config.use_scale_shift_norm
+        return block(channels, self.dtype, film, resample, names=RES, name=name)
 
     def _attention(self, channels: int, num_heads: int, name: str) -> AttentionBlock:
         cfg = self.config

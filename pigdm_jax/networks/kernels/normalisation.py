@@ -12,6 +12,7 @@ is recomputed, which takes no longer than reading it from memory.
 
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,8 +22,6 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
-GROUPS = 32
-EPSILON = 1e-5
 _KEPT = "statistics"
 
 
@@ -31,52 +30,67 @@ def normalise(
     scale: Float[Array, "b c"],
     shift: Float[Array, "b c"],
     silu: bool,
+    groups: int = 32,
+    epsilon: float = 1e-5,
 ) -> Float[Array, "b n c"]:
-    """Group norm, x -> silu(scale (x - mean) / sqrt(variance + EPSILON) + shift).
+    """Group norm, x -> silu(scale (x - mean) / sqrt(variance + epsilon) + shift).
 
-    Mean and variance are those of each group of channels, of which there are GROUPS.
+    Mean and variance are those of each group of channels.
 
     Args:
       x: images of n pixels.
       scale: a factor for each image and channel.
       shift: a summand for each image and channel.
       silu: whether SiLU is applied.
+      groups: number of groups; it divides the number of channels.
+      epsilon: summand of the variance.
 
     Returns:
       The images in float32; everything is computed in float32.
     """
 
     def in_float32(x: Array, scale: Array, shift: Array) -> Array:
-        return _normalise(silu, x.astype(jnp.float32), scale, shift)
+        return _normalise(
+            _Form(silu, groups, epsilon), x.astype(jnp.float32), scale, shift
+        )
 
     policy = jax.checkpoint_policies.save_only_these_names(_KEPT)
     return jax.checkpoint(in_float32, policy=policy)(x, scale, shift)
 
 
+class _Form(NamedTuple):
+    """The static options of `normalise`."""
+
+    silu: bool
+    groups: int
+    epsilon: float
+
+
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _normalise(silu: bool, x: Array, scale: Array, shift: Array) -> Array:
-    return _evaluated(x, scale, shift, silu)[0]
+def _normalise(form: _Form, x: Array, scale: Array, shift: Array) -> Array:
+    return _evaluated(form, x, scale, shift)[0]
 
 
-def _evaluated(x: Array, scale: Array, shift: Array, silu: bool) -> tuple[Array, ...]:
+def _evaluated(form: _Form, x: Array, scale: Array, shift: Array) -> tuple[Array, ...]:
     """The output, and the arrays that its derivative needs."""
     pixels = x.shape[1]
-    mean = checkpoint_name(_per_group(_mean(x)), _KEPT)
+    per_group = partial(_per_group, groups=form.groups)
+    mean = checkpoint_name(per_group(_mean(x)), _KEPT)
     centred = x - pixel_broadcast(mean, pixels)
-    variance = checkpoint_name(_per_group(_mean(jnp.square(centred))), _KEPT)
-    inverse = jax.lax.rsqrt(variance + EPSILON)
+    variance = checkpoint_name(per_group(_mean(jnp.square(centred))), _KEPT)
+    inverse = jax.lax.rsqrt(variance + form.epsilon)
     factor = pixel_broadcast(inverse * scale, pixels)
     before = centred * factor + pixel_broadcast(shift, pixels)
-    out = before * jax.nn.sigmoid(before) if silu else before
+    out = before * jax.nn.sigmoid(before) if form.silu else before
     return out, centred, inverse, factor, before
 
 
 @partial(_normalise.defjvp, symbolic_zeros=True)
 def _tangent(
-    silu: bool, primals: tuple[Array, ...], tangents: tuple
+    form: _Form, primals: tuple[Array, ...], tangents: tuple
 ) -> tuple[Array, Array]:
     x, scale, shift = primals
-    out, centred, inverse, factor, before = _evaluated(x, scale, shift, silu)
+    out, centred, inverse, factor, before = _evaluated(form, x, scale, shift)
     by_x, by_scale, by_shift = (
         None if isinstance(t, jax.custom_derivatives.SymbolicZero) else t
         for t in tangents
@@ -84,15 +98,15 @@ def _tangent(
     pixels = centred.shape[1]
     tangent = jnp.zeros_like(out)
     if by_x is not None:
-        mean = _per_group(_mean(by_x))
-        along = inverse**2 * _per_group(_mean(by_x * centred))
+        mean = _per_group(_mean(by_x), form.groups)
+        along = inverse**2 * _per_group(_mean(by_x * centred), form.groups)
         inner = by_x + pixel_broadcast(-mean, pixels)
         tangent += factor * (inner + centred * pixel_broadcast(-along, pixels))
     if by_scale is not None:
         tangent += centred * pixel_broadcast(inverse * by_scale, pixels)
     if by_shift is not None:
         tangent += pixel_broadcast(by_shift, pixels)
-    if silu:
+    if form.silu:
         sigmoid = jax.nn.sigmoid(before)
         tangent *= sigmoid * (1 + before * (1 - sigmoid))
     return out, tangent
@@ -103,12 +117,12 @@ def _mean(x: Float[Array, "b n c"]) -> Float[Array, "b c"]:
     return pixel_sum(x) * (1 / x.shape[1])
 
 
-def _per_group(values: Float[Array, "b c"]) -> Float[Array, "b c"]:
+def _per_group(values: Float[Array, "b c"], groups: int) -> Float[Array, "b c"]:
     """The mean over the channels of each group, repeated for each channel."""
-    size = values.shape[-1] // GROUPS
+    size = values.shape[-1] // groups
     if size == 1:
         return values
-    member = np.repeat(np.eye(GROUPS, dtype=np.float32), size, axis=0)
+    member = np.repeat(np.eye(groups, dtype=np.float32), size, axis=0)
     product = partial(jnp.matmul, precision="highest")
     return product(product(values, member / size), member.T)
 

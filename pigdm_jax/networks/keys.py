@@ -1,0 +1,104 @@
+"""Names and layouts of PyTorch's tensors, compared with and mapped to parameters."""
+
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from pigdm_convert.reader import CheckpointError
+from pigdm_jax.networks.base import Network, Shapes, parameter_shapes
+
+Path = tuple[str, ...]
+
+
+class Place(NamedTuple):
+    """Where a tensor belongs in the parameters.
+
+    Attributes:
+      path: the path of the parameter.
+      shape: its shape.
+    """
+
+    path: Path
+    shape: tuple[int, ...]
+
+
+@functools.lru_cache(maxsize=8)
+def places(network: Network, torch_key: Callable[[Path], str]) -> Mapping[str, Place]:
+    """The place of every tensor of a network, by PyTorch's names.
+
+    Args:
+      network: the network.
+      torch_key: PyTorch's name of the parameter at a path.
+    """
+    found = {}
+    for path, leaf in jax.tree.leaves_with_path(parameter_shapes(network)):
+        names = tuple(entry.key for entry in path)
+        found[torch_key(names)] = Place(names, leaf.shape)
+    return found
+
+
+def flax_layout(array: np.ndarray, place: Place) -> np.ndarray:
+    """An array with output channels last: HWIO of OIHW, (in, out) of (out, in).
+
+    PyTorch may store a matrix as a convolution with one tap, (out, in, 1) or
+    (out, in, 1, 1).
+    """
+    if place.path[-1] != "kernel":
+        return array
+    if len(place.shape) == 2 and array.shape[2:] in ((1,), (1, 1)):
+        array = array.reshape(array.shape[:2])
+    return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
+
+
+def check_names(shapes: Shapes, expected: Mapping[str, Place]) -> None:
+    """Compare the tensors of a checkpoint with those of a network.
+
+    Args:
+      shapes: shapes of the checkpoint's tensors, by name.
+      expected: the network's `places`.
+
+    Raises:
+      CheckpointError: that names every tensor that is missing, superfluous or of
+        another shape.
+    """
+    misshaped = []
+    for key, place in expected.items():
+        if key in shapes:
+            stand_in = np.broadcast_to(np.int8(0), shapes[key])
+            if flax_layout(stand_in, place).shape != place.shape:
+                misshaped.append(f"{key} {shapes[key]}")
+    problems = {
+        "missing": [key for key in expected if key not in shapes],
+        "not part of it": [key for key in shapes if key not in expected],
+        "of another shape": misshaped,
+    }
+    found = [f"{what}: {', '.join(keys)}" for what, keys in problems.items() if keys]
+    if found:
+        raise CheckpointError(
+            "the tensors are not those of the network they imply; " + "; ".join(found)
+        )
+
+
+def to_params(
+    tensors: Iterable[tuple[str, np.ndarray]], expected: Mapping[str, Place]
+) -> Any:
+    """The parameters of a network on the CPU, from arrays by PyTorch's names.
+
+    A generator of tensors is consumed one by one, so that one array is in memory twice.
+
+    Args:
+      tensors: names and arrays, as `check_names` accepts them.
+      expected: the network's `places`.
+    """
+    cpu = jax.local_devices(backend="cpu")[0]
+    params: dict[str, Any] = {}
+    for key, array in tensors:
+        place = expected[key]
+        inner = params
+        for part in place.path[:-1]:
+            inner = inner.setdefault(part, {})
+        inner[place.path[-1]] = jax.device_put(flax_layout(array, place), cpu)
+    return params
