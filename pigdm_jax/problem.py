@@ -16,7 +16,7 @@ from pigdm_jax.core.arrays import (
 from pigdm_jax.core.checks import given
 from pigdm_jax.core.pytree import pytree_class
 from pigdm_jax.core.types import Image, Measurement, Number, Scalar
-from pigdm_jax.operators.base import Operator, check_operator
+from pigdm_jax.operators.base import Operator, check_measurement, check_operator
 from pigdm_jax.operators.solve import damped_pinv, is_number
 
 # Noise levels whose squares are neither 0 nor infinite in float32.
@@ -158,7 +158,7 @@ def check_problem(problem: Problem) -> None:
     """
     operator = problem.operator
     check_operator("a Problem's operator", operator)
-    _check_measurement(problem)
+    check_measurement(operator, problem.y)
     noise_std = problem.noise_std
     for leaf in jax.tree.leaves(noise_std):
         if not is_real(leaf):
@@ -175,29 +175,6 @@ def check_problem(problem: Problem) -> None:
         raise ValueError(
             "a noise level needs a linear operator, whose pseudoinverse can be damped; "
             "for this one use noise_std=None, or restore only its linear part"
-        )
-
-
-def _check_measurement(problem: Problem) -> None:
-    """Check the types and shapes of a measurement.
-
-    Raises:
-      ValueError: if it is no array of real numbers, or of another shape.
-    """
-    operator, y = problem.operator, problem.y
-    expected = operator.measurement_shape
-    # A list of numbers would be a pytree, too.
-    one = type(expected) is tuple and all(isinstance(n, int) for n in expected)
-    for leaf in [y] if one else jax.tree.leaves(y):
-        if not is_real(leaf):
-            raise ValueError(
-                f"the measurement y must be an array of real numbers, got {given(leaf)}"
-            )
-    shape = jax.tree.map(jnp.shape, y)
-    if shape != expected:
-        raise ValueError(
-            f"the measurement has shape {shape!s:.200}, but this operator returns "
-            f"shape {expected} for images of shape {operator.image_shape}"
         )
 
 

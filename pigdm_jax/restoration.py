@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from pigdm_jax.core.arrays import check_key
-from pigdm_jax.core.checks import given
+from pigdm_jax.core.checks import check_flag, given
 from pigdm_jax.core.compilation import typed_jit
 from pigdm_jax.core.pytree import check_decorated
 from pigdm_jax.core.types import Image, ImageShape, PRNGKey, Scalar
@@ -107,6 +107,7 @@ def restore(
     Reference: Song, Vahdat, Mardani, Kautz, ICLR 2023.
     """
     check_key("key", key)
+    check_flag("trace", trace)
     sampler = check_request(prior, problem, sampler, init)
     if on_step is not None and not callable(on_step):
         raise TypeError(f"on_step must be a function, got {given(on_step)}")

@@ -22,6 +22,7 @@ from pigdm_jax.devices.memory import largest_batch
 from pigdm_jax.devices.programs import BatchProgram
 from pigdm_jax.folder import job as job_module
 from pigdm_jax.folder.job import run
+from pigdm_jax.folder.journal import Journal
 from pigdm_jax.pictures.opening import digest
 from pigdm_jax.pictures.reading import read_image
 from pigdm_jax.pictures.request import Request
@@ -382,3 +383,17 @@ def test_two_hosts_share_a_folder_and_a_batch(folder, tmp_path):
     shards = [np.load(tmp_path / f"shards-{i}.npy") for i in range(2)]
     together = np.concatenate(shards).reshape(-1, 8, 8, 3)[:5]
     np.testing.assert_allclose(together, batch_over(make_mesh()), atol=1e-5)
+
+
+def test_the_journal_of_a_perfect_restoration_is_strict_json(tmp_path):
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    journal = Journal(tmp_path)
+    journal.open(1)
+    line = {"input": "a.png", "digest": "0", "error": None, "outputs": {}, "files": {}}
+    journal.add({}, [line | {"psnr": float("inf"), "scores": {"": {"psnr": 1.5}}}])
+    (file,) = journal.folder.glob("*.json")
+    (saved,) = json.loads(file.read_text(), parse_constant=refuse)["pictures"]
+    assert float(saved["psnr"]) == float("inf") and saved["scores"][""]["psnr"] == 1.5
+    assert Journal(tmp_path).pictures["a.png"]["psnr"] == "Infinity"

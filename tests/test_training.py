@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -330,7 +331,7 @@ def test_a_condition_makes_a_prior_for_its_task(photos, tmp_path, monkeypatch):
         ({"steps": 0}, "steps must be a whole number from 1"),
         ({"crop_shares": (0.5,)}, "add up to 1"),
         ({"ema": 1.0}, "ema must be at least 0 and below 1"),
-        ({"crop": (64,)}, "no photo with sides of at least 64 pixels"),
+        ({"crop": (64,)}, "pixels, fewer than 64"),
     ],
 )
 def test_flags_that_make_no_sense_are_refused(photos, tmp_path, change, message):
@@ -371,6 +372,28 @@ def test_folders_that_do_not_fit_are_refused(photos, whole_run, tmp_path):
         load_photos(empty, 8, 0.1, False)
     with pytest.raises(ValueError, match=r"every photo must"):
         load_photos(empty, 8, 0.1, True)
+
+
+def test_photos_that_cannot_be_used_are_skipped_and_named(photos, tmp_path, caplog):
+    for photo in photos.rglob("*.png"):
+        shutil.copy(photo, tmp_path / photo.name)
+    whole = load_photos(tmp_path, 8, 0.3, False)
+    assert not caplog.records
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    Image.new("RGB", (64, 4)).save(tmp_path / "small.png")
+    frames = [Image.new("RGB", (64, 64), color) for color in ("red", "blue")]
+    frames[0].save(tmp_path / "moves.gif", save_all=True, append_images=frames[1:])
+    partial = load_photos(tmp_path, 8, 0.3, False)
+    names = [
+        [photo.name for photo in [*d.train, *d.held_out]] for d in (partial, whole)
+    ]
+    assert names[0] == names[1] and len(names[0]) == 6
+    (record,) = caplog.records
+    text = record.getMessage()
+    count = len(whole.train) + len(whole.held_out) + 3
+    assert text.startswith(f"3 of {count} photos are skipped: ")
+    for reason in ("broken.png is not a", "moves.gif holds 2", "small.png has 64 x 4"):
+        assert reason in text
 
 
 def test_muon_makes_the_update_of_every_kernel_orthogonal():

@@ -60,6 +60,12 @@ def pseudoinverse(**fields):
     return ddim(guidance=pj.guidance.Pseudoinverse(**fields))
 
 
+def velocity(**options):
+    import pigdm_jax as pj
+
+    return pj.from_velocity(np.sin, **options)
+
+
 def with_one(value, shape=S, dtype=np.float64):
     array = np.zeros(shape, dtype)
     array.flat[3] = value
@@ -105,6 +111,15 @@ REQUESTS = {
         lambda: request(sampler=pseudoinverse(scale=jnp.float32(np.nan))),
         "scale must be at least 0",
     ),
+    "trace is an array": (lambda: request(trace=np.ones(2)), "trace must be True or"),
+    "shared_operator is text": (
+        lambda: batch(shared_operator="yes"),
+        "shared_operator must be True or False, got 'yes'",
+    ),
+    "flow is an array": (
+        lambda: velocity(flow=np.ones(2)),
+        "flow must be True or False, got an array",
+    ),
     "operator is a class": (lambda: request(operator=np.ones), "must be a pigdm_jax.O"),
     "one of a batch has NaN": (
         lambda: batch(ys=np.stack([np.zeros(S), np.zeros(S), with_one(np.inf)])),
@@ -149,7 +164,11 @@ CALLS = {
     ],
     "ssim": [((np.zeros((16, 16)), np.zeros((16, 16))), "image must have shape")],
     "read_image": [((1,), "a path must be a str or os.PathLike, got 1")],
-    "write_picture": [(("a.png", PIXELS), "divide by 127.5")],
+    "write_picture": [
+        (("a.png", PIXELS), "divide by 127.5"),
+        ((1, np.zeros(S)), "a path must be a str or os.PathLike, got 1"),
+    ],
+    "load_prior": [((3,), "a path must be a str or os.PathLike, got 3")],
     "samplers.parse": [((3,), "a sampler in text must be a str, got int")],
     "samplers.DDIM": [((2, "late"), "start is a fraction"), ((2.0,), "steps must be")],
     "operators.parse": [((3, S), "operators in text must be a str, got int")],
@@ -177,6 +196,13 @@ CALLS = {
     "operators.quantize": [((S, 2.5), "bits must be a whole number from 1 to 16")],
     "operators.low_dynamic_range": [((S, "c"), "clip must be one number")],
     "operators.noise": [((S, "s"), "standard deviation must be one number")],
+    "operators.damped_pinv": [
+        ((3, np.zeros(S), 0.1, 1.0), "operator must be a pigdm_jax.Operator"),
+        (("identity", np.zeros((4, 4)), 0.1, 1.0), "(4, 4), but this operator"),
+        (("identity", "y", 0.1, 1.0), "must be an array of real numbers, got 'y'"),
+        (("identity", np.zeros(S), 0.1, 0.0), "r2 must be at least"),
+        (("identity", np.zeros(S), np.ones(3), 1.0), "one for every value of y"),
+    ],
     "operators.crop": [((S, 2, None), "width must be a whole number")],
     "operators.chain": [((3,), "each part of a chain must be a pigdm_jax.Operator")],
     "operators.walsh_hadamard": [((S, np.zeros(2)), "ratio must be one number")],
@@ -189,6 +215,10 @@ def called(name, arguments):
 
     import pigdm_jax as pj
 
+    identity = pj.operators.identity(S)
+    arguments = [
+        identity if isinstance(a, str) and a == "identity" else a for a in arguments
+    ]
     return lambda: attrgetter(name)(pj)(*arguments)
 
 

@@ -7,6 +7,17 @@ from pathlib import Path
 from pigdm_jax.core.checks import given
 
 
+def check_path(path: str | Path) -> None:
+    """Refuse what is no path.
+
+    Raises:
+      TypeError: if it is none.
+    """
+    # Numbers would be file descriptors.
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"a path must be a str or os.PathLike, got {given(path)}")
+
+
 def check_readable(path: str | Path) -> None:
     """Refuse a path where there is neither a file nor a folder.
 
@@ -16,9 +27,7 @@ def check_readable(path: str | Path) -> None:
       TypeError: if it is no path.
       ValueError: if there is nothing, or something else, or it cannot be looked at.
     """
-    # Numbers would be file descriptors.
-    if not isinstance(path, str | os.PathLike):
-        raise TypeError(f"a path must be a str or os.PathLike, got {given(path)}")
+    check_path(path)
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:

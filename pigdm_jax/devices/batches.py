@@ -10,7 +10,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, PyTree
 
 from pigdm_jax.core.arrays import check_finite, check_key
-from pigdm_jax.core.checks import as_float32, given
+from pigdm_jax.core.checks import as_float32, check_flag, given
 from pigdm_jax.core.compilation import tuned_jit
 from pigdm_jax.core.types import AnyArray
 from pigdm_jax.devices.meshes import auto_mesh, copied, placed, put
@@ -74,6 +74,8 @@ def restore_batch(
         many, or the mesh has no such axis.
     """
     check_prior(prior)
+    check_flag("shared_operator", shared_operator)
+    check_flag("trace", trace)
     mesh, axis = auto_mesh(mesh, axis)
     if not isinstance(problems, Problem):
         problems = _stacked(problems)

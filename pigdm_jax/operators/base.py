@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Inexact, PyTree
 
+from pigdm_jax.core.arrays import is_real
 from pigdm_jax.core.checks import given
 from pigdm_jax.core.types import Image, ImageShape, Measurement, PRNGKey
 from pigdm_jax.core.types import Number as Damping
@@ -292,6 +293,28 @@ def check_operator(name: str, operator: Any) -> None:
     """
     if not isinstance(operator, Operator):
         raise TypeError(f"{name} must be a pigdm_jax.Operator, got {given(operator)}")
+
+
+def check_measurement(operator: Operator, y: Measurement) -> None:
+    """Check the types and shapes of a measurement y, but not its values.
+
+    Raises:
+      ValueError: if it is no array of real numbers, or of another shape.
+    """
+    expected = operator.measurement_shape
+    # A list of numbers would be a pytree, too.
+    one = type(expected) is tuple and all(isinstance(n, int) for n in expected)
+    for leaf in [y] if one else jax.tree.leaves(y):
+        if not is_real(leaf):
+            raise ValueError(
+                f"the measurement y must be an array of real numbers, got {given(leaf)}"
+            )
+    shape = jax.tree.map(jnp.shape, y)
+    if shape != expected:
+        raise ValueError(
+            f"the measurement has shape {shape!s:.200}, but this operator returns "
+            f"shape {expected} for images of shape {operator.image_shape}"
+        )
 
 
 def check_image_shape(image_shape: Any) -> tuple[int, int, int]:

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from pigdm_jax.core.checks import check_number, given
 from pigdm_jax.core.types import Number
 from pigdm_jax.operators.base import (
     Damping,
@@ -14,6 +15,8 @@ from pigdm_jax.operators.base import (
     Measurement,
     Operator,
     check_damping,
+    check_measurement,
+    check_operator,
 )
 
 TOLERANCE = 1e-6
@@ -116,7 +119,10 @@ def damped_pinv(
       An image of the operator's `image_shape`.
 
     Raises:
-      ValueError: if a non-linear operator is given a noise level.
+      TypeError: if the operator is none.
+      ValueError: if y does not have the form of a measurement, or a noise level that of
+        a number or of y; if r2 is not positive, or a non-linear operator is given a
+        noise level.
 
     Reference: Song, Vahdat, Mardani, Kautz, ICLR 2023, equation 7.
 
@@ -133,14 +139,22 @@ def damped_pinv(
       >>> round(float(image[0].mean()), 6), float(image[1].mean())
       (0.1, 0.5)
     """
+    check_operator("operator", operator)
+    check_measurement(operator, y)
     if noise_std is None:
         return operator.pinv(y)
+    check_number("r2", r2, float(jnp.finfo(jnp.float32).tiny))
     if is_number(noise_std):
         return operator.pinv(y, noise_std**2 / r2)
     if not operator.linear:
         raise ValueError(
             "this operator is not linear, so its pseudoinverse cannot be damped by a "
             "noise level; use None"
+        )
+    if jax.tree.map(jnp.shape, noise_std) != jax.tree.map(jnp.shape, y):
+        raise ValueError(
+            "noise_std must be None, one number, or one for every value of y, got "
+            f"{given(noise_std)}"
         )
     return _pinv_damped_per_value(
         operator, y, jax.tree.map(lambda std: std**2 / r2, noise_std)

@@ -12,6 +12,7 @@ from PIL import Image as PillowImage
 from PIL import PngImagePlugin
 
 from pigdm_jax.core.arrays import check_image
+from pigdm_jax.core.paths import check_path
 from pigdm_jax.core.types import Image
 from pigdm_jax.pictures import deep, profiles
 from pigdm_jax.pictures.formats import PNG, TIFF, WEBP, Format, format_of
@@ -28,9 +29,11 @@ def write_picture(path: str | Path, image: Image | PillowImage.Image) -> None:
     power loss: it is synced to disk under a temporary name and then renamed.
 
     Raises:
+      TypeError: if the path is neither a str nor an `os.PathLike`.
       ValueError: if the file cannot be written, its suffix is none of these, or the
         image is not finite or has pixels from 0 to 255.
     """
+    check_path(path)
     if not isinstance(image, PillowImage.Image):
         check_image("image", image)
         write_restored(Path(path), image, NOTHING_KEPT)

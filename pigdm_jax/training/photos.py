@@ -1,8 +1,9 @@
 """The photos to train on, decoded once and kept in memory as uint8."""
 
 import hashlib
+import logging
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,9 @@ from pigdm_jax.pictures.levels import to_levels
 
 Pixels = UInt8[np.ndarray, "_ _ 3"]
 HALVINGS = 2
+SHOWN = 3  # reasons why photos are skipped, in a message
+
+LOGGER = logging.getLogger(__name__)
 
 
 class Photo(NamedTuple):
@@ -34,7 +38,13 @@ class Photo(NamedTuple):
 
 
 class Collection(NamedTuple):
-    """Training photos, held-out photos, and the names of the classes."""
+    """The photos of a run.
+
+    Attributes:
+      train: to train on.
+      held_out: to evaluate on.
+      classes: names of the classes, or None.
+    """
 
     train: list[Photo]
     held_out: list[Photo]
@@ -46,7 +56,8 @@ def load_photos(
 ) -> Collection:
     """Decode every photo of a folder, with its sub-folders, or of a .zip file.
 
-    Whether a photo is held out depends on its name alone.
+    Whether a photo is held out depends on its name alone. Files that are no single
+    picture, or too small, are skipped, with a warning in the log.
 
     Args:
       source: the folder or archive.
@@ -55,8 +66,7 @@ def load_photos(
       classes: whether the first part of each path is a class.
 
     Raises:
-      ValueError: if there is no photo, one cannot be decoded, or with `classes` one is
-        not in a sub-folder.
+      ValueError: if no photo is left, or with `classes` one is not in a sub-folder.
     """
     files = list(_files(Path(source)))
     if not files:
@@ -71,23 +81,39 @@ def load_photos(
             )
         names = tuple(sorted({name.split("/")[0] for name, _ in files}))
 
-    def decode(file: tuple[str, bytes | Path]) -> Photo | None:
+    def load(file: tuple[str, bytes | Path]) -> Photo | str:
         name, content = file
-        pixels = _decode(name, content)
+        try:
+            pixels = _decode(name, content)
+        except ValueError as error:
+            return str(error)
         if min(pixels.shape[:2]) < smallest:
-            return None
+            height, width = pixels.shape[:2]
+            return f"{name} has {width} x {height} pixels, fewer than {smallest}"
         label = 0 if names is None else names.index(name.split("/")[0])
         return Photo(name, label, _scales(pixels, smallest))
 
     with ThreadPoolExecutor() as pool:
-        photos = [photo for photo in pool.map(decode, files) if photo is not None]
+        loaded = list(pool.map(load, files))
+    photos = [photo for photo in loaded if isinstance(photo, Photo)]
+    skipped = [reason for reason in loaded if isinstance(reason, str)]
     if not photos:
         raise ValueError(
-            f"{source} contains no photo with sides of at least {smallest} pixels"
+            f"{source} contains no photo that can be used: {_first(skipped)}"
+        )
+    if skipped:
+        LOGGER.warning(
+            "%d of %d photos are skipped: %s", len(skipped), len(files), _first(skipped)
         )
     held = [photo for photo in photos if _draw(photo.name) < held_out]
     train = [photo for photo in photos if _draw(photo.name) >= held_out]
     return Collection(train or held, held or train[:1], names)
+
+
+def _first(reasons: Sequence[str]) -> str:
+    """A few of the reasons, and how many more there are."""
+    more = len(reasons) - SHOWN
+    return "; ".join([*reasons[:SHOWN], *([f"and {more} more"] if more > 0 else [])])
 
 
 def _files(source: Path) -> Iterator[tuple[str, bytes | Path]]:

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from pigdm_jax.core.paths import check_path
+
 SHIPPED = Path(__file__).parent / "shipped"
 METADATA = "prior.json"
 
@@ -22,8 +24,10 @@ def find_prior(name_or_path: str | Path) -> Path:
     """The folder of a shipped prior, or the given folder.
 
     Raises:
+      TypeError: if it is neither a name nor a path.
       ValueError: if there is neither such a prior nor such a folder.
     """
+    check_path(name_or_path)
     if str(name_or_path) in shipped_priors():
         return SHIPPED / str(name_or_path)
     path = Path(name_or_path).absolute()
