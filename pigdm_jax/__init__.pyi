@@ -7,11 +7,17 @@ from .devices.batches import restore_batch
 from .devices.meshes import make_mesh, place_prior
 from .guidance import Guidance, Guided
 from .metrics.fidelity import psnr, ssim
-from .networks import UNet, UNetConfig
+from .networks import (
+    PixelTransformer,
+    PixelTransformerConfig,
+    UNet,
+    UNetConfig,
+)
 from .operators.base import Operator
 from .pictures.reading import read_image
 from .pictures.writing import write_picture
 from .priors.base import Prior
+from .priors.classifier_free import classifier_free
 from .priors.conversions import from_denoiser, from_eps, from_velocity
 from .priors.mixture import gaussian_prior, mixture_prior
 from .priors.network import network_prior
@@ -35,6 +41,8 @@ __all__ = [
     "Info",
     "Needs",
     "Operator",
+    "PixelTransformer",
+    "PixelTransformerConfig",
     "Prior",
     "Problem",
     "Sampler",
@@ -44,6 +52,7 @@ __all__ = [
     "Trace",
     "UNet",
     "UNetConfig",
+    "classifier_free",
     "compiler_options",
     "exact_posterior",
     "from_denoiser",

@@ -6,6 +6,7 @@ from .base import (
     Recognised,
     parameter_shapes,
 )
+from .pixel_transformer.transformer import PixelTransformer, PixelTransformerConfig
 from .registry import ARCHITECTURES, architecture_of
 
 __all__ = [
@@ -13,6 +14,8 @@ __all__ = [
     "Architecture",
     "CheckpointFlags",
     "Network",
+    "PixelTransformer",
+    "PixelTransformerConfig",
     "Recognised",
     "UNet",
     "UNetConfig",

@@ -51,6 +51,11 @@ class Network(nn.Module):
         return None
 
     @property
+    def null_label(self) -> int | None:
+        """The label that means no class; None if it takes none or must have a class."""
+        return None
+
+    @property
     def takes_image(self) -> bool:
         """Whether it takes an image besides the noisy one."""
         return False
@@ -146,7 +151,7 @@ def _fits(value: Any, kind: Any) -> bool:
 
 def parameter_shapes(network: Network) -> Any:
     """A pytree of the shapes of the network's parameters; computes nothing."""
-    side = network.multiple
+    side = network.image_size or network.multiple
     x = jax.ShapeDtypeStruct((1, side, side, network.image_channels), jnp.float32)
     t = jax.ShapeDtypeStruct((1,), jnp.float32)
     label = None

@@ -5,6 +5,7 @@ Changes for a particular accelerator belong here.
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -14,6 +15,8 @@ from jaxtyping import Array, Float
 
 from pigdm_jax.networks.kernels.convolution import convolve
 from pigdm_jax.networks.kernels.normalisation import normalise
+
+FLASH_WIDTH = 128  # of the widest heads that cuDNN's attention takes on every GPU
 
 
 class Norm(nn.Module):
@@ -119,10 +122,47 @@ def attend(
     q: Float[Array, "b n heads c"],
     k: Float[Array, "b m heads c"],
     v: Float[Array, "b m heads c"],
+    implementation: str | None = "xla",
 ) -> Float[Array, "b n heads c"]:
-    """Attention, softmax(q k^T / sqrt(c)) v for each head, with softmax in float32."""
-    # Recomputing the attention weights is cheaper than storing them.
-    return jax.checkpoint(jax.nn.dot_product_attention)(q, k, v)
+    """Attention, softmax(q k^T / sqrt(c)) v for each head, with softmax in float32.
+
+    Args:
+      q: queries.
+      k: keys.
+      v: values.
+      implementation: "xla", which every device has and which can be differentiated any
+        number of times; "cudnn", flash attention on NVIDIA GPUs, once; None for
+        `best_attention`.
+    """
+    implementation = implementation or best_attention(q.dtype, *q.shape[1::2])
+    attention: Any = partial(
+        jax.nn.dot_product_attention, implementation=implementation
+    )
+    if implementation == "xla":
+        # Recomputing the attention weights is cheaper than storing them. cuDNN's
+        # implementation does so by itself.
+        attention = jax.checkpoint(attention)
+    return attention(q, k, v)
+
+
+def best_attention(dtype: Any, tokens: int, width: int, device: Any = None) -> str:
+    """The implementation of attention for a device: "cudnn" where it is valid.
+
+    On TPUs, and for float32, "xla" is the only one.
+
+    Args:
+      dtype: type of queries, keys and values.
+      tokens: number of queries, which is that of keys.
+      width: channels of a head.
+      device: JAX's first by default.
+    """
+    half = jnp.dtype(dtype) in (jnp.bfloat16, jnp.float16)
+    if not half or tokens % 2 or width % 8 or width > FLASH_WIDTH:
+        return "xla"
+    device = jax.devices()[0] if device is None else device
+    cuda = device.platform == "gpu" and "cuda" in device.client.platform_version
+    ampere = cuda and float(device.compute_capability) >= 8
+    return "cudnn" if ampere else "xla"
 
 
 class Downsample(nn.Module):

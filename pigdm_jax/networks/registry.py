@@ -8,7 +8,10 @@ if TYPE_CHECKING:
     import pigdm_jax.networks.base
 
 ARCHITECTURES: LazyMapping["pigdm_jax.networks.base.Architecture"] = LazyMapping(
-    {"adm": "pigdm_jax.networks.adm.architecture:ADM"}
+    {
+        "adm": "pigdm_jax.networks.adm.architecture:ADM",
+        "jit": "pigdm_jax.networks.pixel_transformer.architecture:JIT",
+    }
 )
 
 

@@ -47,6 +47,8 @@ class Prior(abc.ABC):
       sees: the image that it takes besides x_t: "pinv" or "upsample" of the
         measurement, as in `restore`'s `init`; None if it takes none.
       seen: that image, (H, W, C), if `condition` has set it; otherwise `restore` does.
+      label: the class label that it has, if it takes one.
+      null_label: the label that means no class; None if there is none.
 
     Examples:
       A prior of white images, eps = sqrt(1 - alpha_bar) x_t:
@@ -73,6 +75,8 @@ class Prior(abc.ABC):
     learned: bool = False
     sees: str | None = None
     seen: Image | None = None
+    label: Any = None
+    null_label: int | None = None
 
     @abc.abstractmethod
     def __call__(self, x_t: Image, t: Timestep) -> Image:

@@ -22,7 +22,6 @@ class NetworkPrior(Prior):
 
     Attributes:
       params: the network's parameters.
-      label: class index as an array, or None.
       network: the Flax module.
       schedule: the schedule that it was trained with.
       image_shape: (height, width, channels) of its images; None for any size.
@@ -31,10 +30,10 @@ class NetworkPrior(Prior):
       sees: see `Prior.sees`.
       trained_size: see `Prior.trained_size`.
       seen: the image that it takes besides x_t, or None.
+      label: class index as an array, or None.
     """
 
     params: Any
-    label: Any
     network: Network = static_field()
     schedule: Schedule = static_field()
     image_shape: ImageShape | None = static_field()
@@ -43,6 +42,7 @@ class NetworkPrior(Prior):
     trained_size: int | None = static_field(default=None)
     flow: bool = static_field(default=False)
     seen: Any = None
+    label: Any = None
 
     learned = True
 
@@ -50,6 +50,11 @@ class NetworkPrior(Prior):
     def multiple(self) -> int:  # type: ignore[override]
         """Height and width must be multiples of this."""
         return self.network.multiple
+
+    @property
+    def null_label(self) -> int | None:  # type: ignore[override]
+        """The label that means no class; None if there is none."""
+        return self.network.null_label
 
     def memory(self, image_shape: ImageShape) -> int:
         """Least number of bytes that one evaluation takes; see `Network.memory`."""
@@ -67,7 +72,7 @@ class NetworkPrior(Prior):
         """This prior with another class label, or another image besides x_t.
 
         Args:
-          label: class index, from 0; may be traced.
+          label: class index, from 0, or `null_label`; may be traced.
           image: (h, w, C) in [-1, 1]; the network enlarges a small one linearly.
 
         Raises:
@@ -75,7 +80,7 @@ class NetworkPrior(Prior):
         """
         changes: dict[str, Any] = {}
         if label is not None:
-            changes["label"] = _as_label(label, self.network.num_classes)
+            changes["label"] = _as_label(label, self.network)
         if image is not None:
             if self.sees is None:
                 raise ValueError("this prior takes no image besides x_t")
@@ -141,7 +146,8 @@ def network_prior(
       params: its parameters, in the structure of `network.init(...)["params"]`.
       schedule: the schedule that it was trained with, or "linear" or "cosine".
       label: class index, for networks with classes and only for them. It is a leaf of
-        the pytree, so a vmapped batch may have different labels.
+        the pytree, so a vmapped batch may have different labels. A network with a null
+        label needs none.
       predicts: what the network was trained to predict: "eps", "x0", or "v", which is
         sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0 (Salimans and Ho 2022).
       flow: whether it was trained by flow matching: it is given
@@ -178,12 +184,14 @@ def network_prior(
         )
     check_flag("flow", flow)
     classes = network.num_classes
+    if label is None:
+        label = network.null_label
     if classes is not None and label is None:
         raise ValueError(
             f"this network needs a class label, 0 to {classes - 1}; pass label="
         )
     if label is not None:
-        label = _as_label(label, classes)
+        label = _as_label(label, network)
     takes_image = network.takes_image
     if takes_image != (sees is not None) or sees not in (None, *SEEN):
         raise ValueError(
@@ -205,15 +213,16 @@ def network_prior(
     )
 
 
-def _as_label(label: Any, classes: int | None) -> Int[Array, "..."]:
+def _as_label(label: Any, network: Network) -> Int[Array, "..."]:
     """A class index as an array.
 
     Raises:
       ValueError: if the network has no classes, or the label is out of range.
     """
+    classes = network.num_classes
     if classes is None:
         raise ValueError("this network has no classes, so it takes no label")
-    known = isinstance(label, int | np.integer)
+    known = isinstance(label, int | np.integer) and label != network.null_label
     if known and not 0 <= label < classes:
         raise ValueError(f"label must be from 0 to {classes - 1}, got {label}")
     return jnp.asarray(label, jnp.int32)

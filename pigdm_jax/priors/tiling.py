@@ -68,6 +68,16 @@ class TiledPrior(Prior):
         return self.prior.sees
 
     @property
+    def label(self) -> Any:
+        """The class label of the windows' prior."""
+        return self.prior.label
+
+    @property
+    def null_label(self) -> int | None:  # type: ignore[override]
+        """The null label of the windows' prior."""
+        return self.prior.null_label
+
+    @property
     def smallest(self) -> int:  # type: ignore[override]
         """Smallest height and width."""
         return self.tile if self.prior.image_shape is not None else 1
