@@ -39,7 +39,9 @@ CHECKING = [
     "pigdm_jax.networks.registry",
     "pigdm_jax.networks.adm.flags",
     "pigdm_jax.training.config",
+    "pigdm_jax.cli.prior_table",
     "pigdm_jax.weights.names",
+    "pigdm_jax.weights.obtaining",
 ]
 
 

@@ -54,5 +54,7 @@ def _booleans(kinds: dict[str, Any]) -> Iterable[str]:
     for name, kind in kinds.items():
         if bool in (kind, *get_args(kind)):
             yield name
-        elif inspect.isclass(kind) and dataclasses.is_dataclass(kind):
-            yield from _booleans({f.name: f.type for f in dataclasses.fields(kind)})
+        # The second are the commands of a command, as of `pigdm prior`.
+        for part in (kind, *get_args(kind)):
+            if inspect.isclass(part) and dataclasses.is_dataclass(part):
+                yield from _booleans({f.name: f.type for f in dataclasses.fields(part)})

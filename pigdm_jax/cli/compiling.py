@@ -65,11 +65,13 @@ def _compile_folder(
 
 
 def _compile_picture(image: Path, flags: RestoreFlags) -> None:
+    from pigdm_jax.cli.prior_bar import PriorBar
     from pigdm_jax.pictures.results import restore_picture
     from pigdm_jax.samplers import Spaced
 
     request = flags.request()
-    prepared = request.prepare(image)
+    with PriorBar(request.prior) as progress:
+        prepared = request.prepare(image, progress)
     problem, kept = prepared.case.problem, prepared.case.kept
     sampler = request.sampler_for(prepared.prior, problem)
     if isinstance(sampler, Spaced):

@@ -26,7 +26,9 @@ class RestoreFlags:
       noise: standard deviation of the noise for pixels from 0 to 1; the same as ending
         the task with "| denoise:NOISE". auto estimates it from each picture, which
         a task with "denoise" and no level does, too.
-      prior: a shipped prior, or a folder that `pigdm convert` or `pigdm train` made.
+      prior: a prior that `pigdm prior list` shows, which is downloaded on first use,
+        hf:org/name for a UNet2DModel of diffusers at Hugging Face, or a folder that
+        `pigdm convert` or `pigdm train` made.
       label: class index, for a prior with classes.
       sampler: the sampler, as NAME or NAME:KEY=VALUE,...: "ddim:eta=0.5". The default
         needs few evaluations: fitted, coarse_to_fine for inpainting large pictures,
@@ -68,7 +70,7 @@ class RestoreFlags:
         """
         from pigdm_jax.guidance.registry import GUIDANCES
         from pigdm_jax.samplers.registry import SAMPLERS
-        from pigdm_jax.weights.names import find_prior
+        from pigdm_jax.weights.names import check_prior
 
         for kind, text, registry in (
             ("sampler", self.sampler, SAMPLERS),
@@ -78,7 +80,7 @@ class RestoreFlags:
             if name is not None and name not in registry:
                 raise ValueError(f"no {kind} {name!r}; there are {', '.join(registry)}")
         Task.check_names(self.task)
-        find_prior(self.prior)
+        check_prior(self.prior)
 
     def request(self) -> "pigdm_jax.pictures.request.Request":
         """The request that these flags make.
@@ -150,12 +152,15 @@ class FolderFlags:
           request: how to restore each picture.
           **options: other fields of `Job`.
         """
+        from pigdm_jax.cli.prior_bar import PriorBar
         from pigdm_jax.folder.plan import Job
         from pigdm_jax.weights.store import load_prior
 
+        with PriorBar(request.prior) as progress:
+            prior = load_prior(request.prior, label=request.label, progress=progress)
         return Job(
             request,
-            load_prior(request.prior, label=request.label),
+            prior,
             folder,
             output_folder(out, folder),
             None if self.batch == "auto" else self.batch,

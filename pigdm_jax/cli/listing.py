@@ -41,6 +41,7 @@ def _priors() -> Table:
     from pigdm_jax.weights.names import SHIPPED, shipped_priors
 
     table = Table("prior", "what it is", title="Priors", title_justify="left")
+    table.caption = "pigdm prior list: those that are downloaded on first use"
     for name in shipped_priors():
         source = read_metadata(SHIPPED / name)["source"]
         table.add_row(name, source.get("description", ""))

@@ -17,6 +17,7 @@ from pigdm_jax.cli.converting import convert
 from pigdm_jax.cli.degrading import degrade
 from pigdm_jax.cli.failures import failures_answered
 from pigdm_jax.cli.listing import info
+from pigdm_jax.cli.priors import prior
 from pigdm_jax.cli.restoring import restore
 from pigdm_jax.cli.timing import bench
 from pigdm_jax.cli.training import train
@@ -28,6 +29,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "info": info,
     "bench": bench,
     "convert": convert,
+    "prior": prior,
     "train": train,
 }
 

@@ -221,6 +221,7 @@ def _drawn(
     import jax
 
     from pigdm_jax.cli.console import EvaluationsBar, console
+    from pigdm_jax.cli.prior_bar import PriorBar
     from pigdm_jax.metrics import METRICS
     from pigdm_jax.pictures.formats import check_size
     from pigdm_jax.pictures.report import report_on
@@ -228,7 +229,8 @@ def _drawn(
     from pigdm_jax.pictures.writing import remarks_on
     from pigdm_jax.samplers import Denoiser
 
-    prepared = request.prepare(image)
+    with PriorBar(request.prior) as progress:
+        prepared = request.prepare(image, progress)
     case, prior = prepared.case, prepared.prior
     sampler = request.sampler_for(prior, case.problem)
     if drawing.samples > 1 and isinstance(sampler, Denoiser):

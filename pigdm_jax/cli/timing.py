@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from pigdm_jax.core.checks import check_count
 from pigdm_jax.devices.hosts import device_for_each_core
-from pigdm_jax.weights.names import find_prior
+from pigdm_jax.weights.names import check_prior
 
 if TYPE_CHECKING:
     import pigdm_jax.devices.timing
@@ -20,7 +20,7 @@ def bench(
     """Time 4x super-resolution of random pictures on this machine.
 
     Args:
-      prior: a shipped prior's name, or a folder that `pigdm convert` made.
+      prior: a prior that `pigdm prior list` shows, or a folder of one.
       size: side of the pictures.
       batch: pictures in a batch; on CPUs they are distributed over the cores.
       steps: evaluations of the network in each round.
@@ -32,18 +32,20 @@ def bench(
         raise ValueError(
             f"--size must be a multiple of 4 from 4 to {2**16}, got {size}"
         )
-    find_prior(prior)
+    check_prior(prior)
     if batch > 1:
         device_for_each_core()
 
     import jax
 
     from pigdm_jax.cli.console import console
+    from pigdm_jax.cli.prior_bar import PriorBar
     from pigdm_jax.devices.memory import check_memory
     from pigdm_jax.devices.timing import matrix_ceiling, time_steps
     from pigdm_jax.weights.store import load_prior
 
-    loaded = load_prior(prior)
+    with PriorBar(prior) as progress:
+        loaded = load_prior(prior, progress=progress)
     check_memory(loaded, (size, size, 3))
     with console.status("compiling and timing"):
         speed = time_steps(loaded, size, batch, steps, rounds)

@@ -10,6 +10,7 @@ from tyro.conf import Positional
 from pigdm_jax.core.paths import check_readable
 from pigdm_jax.devices.hosts import Hosts
 from pigdm_jax.training.config import TrainConfig
+from pigdm_jax.weights.names import check_prior, find_prior
 
 
 def train(
@@ -32,10 +33,16 @@ def train(
 
     config.check()
     config.check_unused()
+    if config.init is not None:
+        check_prior(config.init)
     hosts.join()
     from pigdm_jax.cli.console import TrainingBar, console
+    from pigdm_jax.cli.prior_bar import PriorBar
     from pigdm_jax.training.loop import train as run
 
+    if config.init is not None:
+        with PriorBar(config.init) as progress:
+            find_prior(config.init, progress)
     with TrainingBar(config.steps) as report:
         prior = run(photos, out, config, report)
     if prior is None:

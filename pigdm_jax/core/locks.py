@@ -1,9 +1,11 @@
-"""One job at a time in an output folder."""
+"""One job at a time in an output folder, or at any other piece of work."""
 
 import contextlib
 import fcntl
+import itertools
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 
@@ -40,6 +42,32 @@ def locked(folder: Path, process: int = 0, processes: int = 1) -> Iterator[None]
             ) from None
         except OSError as error:
             raise ValueError(f"cannot write to {out}: {error.strerror}") from None
+        yield
+
+
+@contextlib.contextmanager
+def alone(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Wait until no other process holds a lock, and hold it.
+
+    The system releases it when a process ends, however it ends. File systems without
+    locks are not guarded.
+
+    Args:
+      path: of the lock, in an existing folder; a file that is removed afterwards.
+      waiting: called once if another process holds it.
+
+    Raises:
+      OSError: if nothing can be written there.
+    """
+    with contextlib.ExitStack() as stack:
+        for attempt in itertools.count():
+            try:
+                stack.enter_context(_held(path, fcntl.LOCK_EX))
+                break
+            except BlockingIOError:
+                if not attempt:
+                    waiting()
+                time.sleep(0.1)
         yield
 
 

@@ -25,6 +25,7 @@ from pigdm_jax.priors.base import Prior
 from pigdm_jax.priors.tiling import TiledPrior, fit_prior
 from pigdm_jax.problem import Problem
 from pigdm_jax.samplers import Sampler, default
+from pigdm_jax.weights.downloads import Progress
 from pigdm_jax.weights.store import load_prior
 
 
@@ -38,7 +39,7 @@ class Request:
       sampler: how to sample; None is `pigdm_jax.samplers.default`.
       steps: of the default sampler; None is its own.
       aim: of the default sampler; as `pigdm_jax.samplers.default` takes it.
-      prior: a shipped prior's name, or a folder.
+      prior: its name or folder, as `load_prior` takes it.
       label: class index, for a prior with classes.
       tile: restore in overlapping windows of this many pixels, as
         `pigdm_jax.priors.tiling.fit_prior` takes it.
@@ -174,8 +175,12 @@ class Request:
         degradation = self.degradation(decoded.size, image, grey=decoded.grey)
         return self.show(decoded, degradation), degradation, noise_key, key
 
-    def prepare(self, image: Path) -> "Prepared":
+    def prepare(self, image: Path, progress: Progress | None = None) -> "Prepared":
         """Read a picture and the prior that restores it; check the memory they need.
+
+        Args:
+          image: the picture's file.
+          progress: of a prior that is downloaded; as `load_prior` takes it.
 
         Raises:
           ValueError: if the file is no picture, the task or the prior does not suit
@@ -183,7 +188,7 @@ class Request:
         """
         shown, degradation, noise_key, key = self._open(image)
         image_shape = degradation.operator.restored_shape
-        loaded = load_prior(self.prior, label=self.label)
+        loaded = load_prior(self.prior, label=self.label, progress=progress)
         prior = fit_prior(loaded, image_shape, self.tile)
         check_memory(prior, image_shape)
         case = self.case(shown, degradation, noise_key, image)

@@ -43,8 +43,9 @@ class TrainConfig:
         same number of pixels.
       crop: sides of the training crops, one after another.
       crop_shares: the fraction of the steps for each crop size.
-      init: start from the weights of this prior, a shipped one's name or a folder; its
-        network is used as it is, and the command refuses flags of the network.
+      init: start from the weights of this prior, a folder or a name that `pigdm prior
+        list` shows; its network is used as it is, and the command refuses flags of the
+        network.
       channels: width of the network's first level.
       channel_mult: width of each level, as a multiple of channels.
       blocks: residual blocks in each level.

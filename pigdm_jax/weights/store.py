@@ -29,6 +29,7 @@ from pigdm_jax.weights.digests import (
     file_digests,
     fits_digest,
 )
+from pigdm_jax.weights.downloads import Progress
 from pigdm_jax.weights.metadata import (
     FORMAT_VERSION,
     read_metadata,
@@ -145,21 +146,26 @@ def load_prior(
     label: int | None = None,
     dtype: Any = jnp.float32,
     remat: bool = False,
+    progress: Progress | None = None,
 ) -> NetworkPrior:
-    """Load a shipped prior by its name, or a saved one by its folder.
+    """Load a prior by its name, or a saved one by its folder.
 
     Args:
-      name_or_path: one of `shipped_priors()`, or a folder that `save_prior`,
+      name_or_path: one of `shipped_priors()`; a name that `pigdm prior list` shows, or
+        "hf:org/name" for a `UNet2DModel` of diffusers at Hugging Face, which is
+        downloaded, verified and converted on first use; or a folder that `save_prior`,
         `pigdm convert` or `pigdm train` wrote.
       label: class index, for a prior with classes.
       dtype: type of convolutions and matrix products; parameters, norms and softmax
         stay float32.
       remat: recompute blocks in the backward pass, which takes less memory and more
         time.
+      progress: for a prior that is downloaded, called with what is being done (a text),
+        the bytes that are done, and those to be done (None if unknown).
 
     Raises:
-      ValueError: if there is no such prior, the folder does not contain one, or a file
-        in it is damaged.
+      ValueError: if there is no such prior, it cannot be downloaded, the folder does
+        not contain one, or a file in it is damaged.
 
     Examples:
       >>> import pigdm_jax as pj
@@ -167,7 +173,7 @@ def load_prior(
       >>> prior.trained_size, prior.multiple
       (64, 8)
     """
-    saved = read_network(name_or_path)
+    saved = read_network(name_or_path, progress)
     network = saved.network.clone(dtype=dtype, remat=remat)
     return network_prior(
         network,
@@ -193,14 +199,15 @@ class SavedNetwork(NamedTuple):
     trained_size: int | None
 
 
-def read_network(name_or_path: str | Path) -> SavedNetwork:
-    """Read a shipped prior or one in a folder, and check its digests.
+def read_network(
+    name_or_path: str | Path, progress: Progress | None = None
+) -> SavedNetwork:
+    """Read a prior, as `load_prior` finds it, and check its digests.
 
     Raises:
-      ValueError: if there is no such prior, the folder does not contain one, or a file
-        in it is damaged.
+      ValueError: as `load_prior`.
     """
-    path = find_prior(name_or_path)
+    path = find_prior(name_or_path, progress)
     metadata = read_metadata(path)
     try:
         network = ARCHITECTURES[metadata["architecture"]].build(metadata["config"])
