@@ -310,7 +310,7 @@ EARLY = {
     ),
     "unknown prior": (
         "restore photo.png --task jpeg:9 --prior big",
-        "or one of photos-64",
+        "one of photos-64, or a name",
     ),
     "output's suffix": (
         "restore photo.png --task jpeg:9 --out x.bmp",
@@ -324,7 +324,7 @@ EARLY = {
     "degrade": ("degrade photo.png --task sharpen", "no operator 'sharpen'"),
     "compile": ("compile nowhere.png --task jpeg:9", "there is no file"),
     "bench": ("bench --size 3", "multiple of 4"),
-    "bench's prior": ("bench --prior big", "or one of photos-64"),
+    "bench's prior": ("bench --prior big", "one of photos-64, or a name"),
     "convert": ("convert nowhere.pt prior", "there is no file"),
     "train": ("train nowhere --out run", "there is no file"),
 }
