@@ -30,7 +30,7 @@ from pigdm_jax.weights import catalogue as catalogue_module
 from pigdm_jax.weights import conversion, obtaining
 from pigdm_jax.weights.cache import is_here, obtained, places, read_sources
 from pigdm_jax.weights.catalogue import CATALOGUE, catalogue, find_entry
-from pigdm_jax.weights.downloads import check_space
+from pigdm_jax.weights.disk import check_space
 from pigdm_jax.weights.metadata import content_digest
 from pigdm_jax.weights.names import check_prior, find_prior
 from pigdm_jax.weights.obtaining import obtain, remove
@@ -329,11 +329,13 @@ catalogue.CATALOGUE = Path(sys.argv[1])
 """
 
 
-def process(code):
+def process(code, *arguments):
     """Another process, with the catalogue of this one."""
     return subprocess.Popen(
-        [sys.executable, "-c", OBTAIN + code, str(catalogue_module.CATALOGUE)],
+        [sys.executable, "-c", OBTAIN + code, str(catalogue_module.CATALOGUE)]
+        + [str(argument) for argument in arguments],
         stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
         text=True,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )
@@ -361,10 +363,8 @@ def test_two_processes_do_the_work_once(add, server, checkpoint, weights):
 def test_a_killed_download_is_begun_again(add, server, checkpoint, weights):
     _, replies = server
     hold = threading.Event()
-    replies["/tiny.pt"] = Reply(checkpoint * 100, hold=hold)
+    replies["/tiny.pt"] = Reply(checkpoint, hold=hold)
     entry = add("tiny.pt", known=checkpoint)
-    object.__setattr__(entry.files[0], "size", None)
-    entry = add("tiny.pt")
     killed = process("obtaining.obtain(catalogue.find_entry('tiny'))")
     part = places(entry).downloads / "tiny.pt.part"
     eventually(lambda: part.exists() and part.stat().st_size > 1e6)
@@ -455,6 +455,15 @@ def test_a_repository_of_diffusers_is_a_prior(
     sources = read_sources(entry)
     assert sources["config.json"].origin == f"{address}{base}/config.json"
     assert set(sources) == {"config.json", "diffusion_pytorch_model.bin"}
+    # What the repository says of its schedule is optional, but may not be missed.
+    remove(entry)
+    replies["/me/cats/resolve/main/scheduler_config.json"] = Reply(b"no", 500)
+    assert "scheduler_config.json: the server answers 500" in refused(entry)
+    given = tmp_path / "given"
+    given.mkdir()
+    (given / "config.json").write_bytes(b"{}")
+    (given / "diffusion_pytorch_model.bin").write_bytes(checkpoint)
+    assert obtain(entry, given) == places(entry).prior
 
     folder = find_entry("hf:me/cats/unet").files[1].mirrors
     assert folder[0].endswith(
@@ -569,3 +578,40 @@ def test_a_command_downloads_the_prior_that_it_needs(
     TrainConfig(init="tiny").check()
     assert initial_network(TrainConfig(init="tiny"), None)[0].image_size == 8
     assert replies["/tiny.pt"].requests == 1
+
+
+LIMITED = """
+import resource
+import jax, pigdm_jax.weights.conversion
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+try:
+    obtaining.obtain(catalogue.find_entry("tiny"), Path(sys.argv[2]))
+except ValueError as error:
+    print(error)
+"""
+
+
+def test_a_disk_that_fails_in_the_conversion_is_named(
+    add, checkpoint, weights, tmp_path
+):
+    """In a process of its own, since TensorStore's threads report what they met."""
+    entry = add()
+    file = tmp_path / "tiny.pth"
+    file.write_bytes(checkpoint)
+    limited = process(LIMITED, file)
+    text, _ = limited.communicate()
+    prior = places(entry).prior
+    assert text == f"{prior} cannot be written: {os.strerror(errno.EFBIG)}\n"
+    assert files_in(weights) == []
+
+
+def test_a_prior_larger_than_the_disk_is_refused(monkeypatch, weights, checkpoint, add):
+    """Before Orbax writes anything."""
+    file = weights.parent / "tiny.pth"
+    file.write_bytes(checkpoint)
+    entry = add()
+    usage = shutil.disk_usage(weights.parent)._replace(free=10**6)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    needs = r"tiny needs [\d.]+ MB on the disk, and .* has 1.0 MB left"
+    assert re.fullmatch(f"{weights}/priors/{needs}", refused(entry, file))
+    assert files_in(weights) == []

@@ -5,6 +5,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 from pigdm_jax.cli.console import console
 from pigdm_jax.weights import downloads
 from pigdm_jax.weights.catalogue import Entry, find_entry
+from pigdm_jax.weights.disk import readable
 
 
 class PriorBar:
@@ -51,7 +52,7 @@ def _described(entry: Entry) -> str:
     parts = [
         entry.description,
         f"{side} x {side} pixels" if side else "",
-        downloads.readable(size) if size else "size unknown",
+        readable(size) if size else "size unknown",
         f"licence: {entry.licence}, see {entry.home}",
     ]
     return f"{entry.name}: {', '.join(filter(None, parts))}"

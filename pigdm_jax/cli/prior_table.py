@@ -6,7 +6,7 @@ from rich.table import Table
 
 from pigdm_jax.weights.cache import disk_use, is_here, obtained
 from pigdm_jax.weights.catalogue import Entry, catalogue, find_entry
-from pigdm_jax.weights.downloads import readable
+from pigdm_jax.weights.disk import readable
 from pigdm_jax.weights.names import METADATA, SHIPPED, shipped_priors
 
 

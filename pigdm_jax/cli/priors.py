@@ -22,7 +22,7 @@ class ListPriors:
         from pigdm_jax.cli.console import console
         from pigdm_jax.cli.prior_table import prior_table
         from pigdm_jax.weights.cache import weights_folder
-        from pigdm_jax.weights.downloads import readable
+        from pigdm_jax.weights.disk import readable
 
         table, used = prior_table()
         console.print(table, soft_wrap=False)
@@ -77,7 +77,7 @@ class RemovePrior:
         """Remove the prior and print what that freed."""
         entry = _entry(self.name)
         from pigdm_jax.cli.console import console
-        from pigdm_jax.weights.downloads import readable
+        from pigdm_jax.weights.disk import readable
         from pigdm_jax.weights.obtaining import remove
 
         console.print(f"removed {self.name}: {readable(remove(entry))}")

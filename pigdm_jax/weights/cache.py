@@ -18,6 +18,8 @@ from pigdm_jax.weights.catalogue import Entry
 from pigdm_jax.weights.names import METADATA
 
 VARIABLE = "PIGDM_WEIGHTS"
+# What can be done if nothing can be written there.
+ELSEWHERE = f"{VARIABLE} names another folder"
 
 
 class Source(NamedTuple):

@@ -16,6 +16,7 @@ HUGGING_FACE = "https://huggingface.co"
 REPOSITORY = re.compile(r"(?!.*(--|\.\.))[\w.-]+/[\w.-]+(/[\w.-]+)*", re.ASCII)
 # Where diffusers keeps the weights of a model, in the order in which they are tried.
 DIFFUSERS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
+SCHEDULE = "scheduler_config.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,12 +30,14 @@ class RemoteFile:
       size: in bytes; None if unknown.
       digest: "sha256:HEX" or "md5:HEX", whole or its beginning; None if unknown. It is
         then recorded at the first download.
+      optional: whether the weights can be used without it.
     """
 
     mirrors: tuple[str, ...] = ()
     name: str | None = None
     size: int | None = None
     digest: str | None = None
+    optional: bool = False
 
     def name_from(self, mirror: str) -> str:
         """The name on disk of the file that a mirror serves."""
@@ -161,7 +164,12 @@ def _repository(repository: str, endpoint: str) -> tuple[str, tuple[RemoteFile, 
     base = "/".join([page, "resolve", "main", *folder])
     config = RemoteFile((f"{base}/config.json",))
     weights = RemoteFile(tuple(f"{base}/{file}" for file in DIFFUSERS))
-    return page, (config, weights)
+    # Beside the network, or in a folder beside the network's.
+    top = f"{page}/resolve/main"
+    schedule = RemoteFile(
+        (f"{top}/{SCHEDULE}", f"{top}/scheduler/{SCHEDULE}"), optional=True
+    )
+    return page, (config, weights, schedule)
 
 
 def _at(endpoint: str, address: str) -> str:

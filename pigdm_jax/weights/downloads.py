@@ -3,13 +3,13 @@
 import contextlib
 import hashlib
 import logging
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pigdm_jax.weights.cache import VARIABLE
+from pigdm_jax.weights.cache import ELSEWHERE
 from pigdm_jax.weights.catalogue import RemoteFile
+from pigdm_jax.weights.disk import check_space
 
 Progress = Callable[[str, int, int | None], None]
 """Called with what is being done, and the bytes that are done and to be done.
@@ -33,11 +33,23 @@ class Download(NamedTuple):
 
 
 class DownloadError(ValueError):
-    """A file cannot be downloaded; the message says why, for each address."""
+    """A file cannot be downloaded; the message says why, for each address.
+
+    Attributes:
+      absent: whether every server answers that there is no such file.
+    """
+
+    def __init__(self, reasons: str, absent: bool) -> None:
+        super().__init__(reasons)
+        self.absent = absent
 
 
 class _Unfit(Exception):
     """What an address serves is not the file, as a clause about "it"."""
+
+
+class _Absent(_Unfit):
+    """The server answers that there is no such file."""
 
 
 def download(
@@ -59,7 +71,7 @@ def download(
       DownloadError: if no mirror has the file.
       ValueError: if it cannot be written, or the disk is too small.
     """
-    reasons = []
+    reasons, absent = [], True
     for address in file.mirrors:
         path = folder / file.name_from(address)
         logger.info("downloading %s to %s", address, path)
@@ -67,35 +79,9 @@ def download(
             return _from(address, path, file, recorded(path.name), progress)
         except _Unfit as reason:
             reasons.append(f"{address}: {reason}")
+            absent = absent and isinstance(reason, _Absent)
             logger.info("%s is given up: %s", address, reason)
-    raise DownloadError("; ".join(reasons))
-
-
-def check_space(folder: Path, needed: int, what: str) -> None:
-    """Refuse a disk that is too small.
-
-    Raises:
-      ValueError: if it has fewer bytes left than are needed.
-    """
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise ValueError(
-            f"{what} needs {readable(needed)} on the disk, and {folder} has "
-            f"{readable(free)} left; {VARIABLE} names another folder"
-        )
-
-
-def readable(size: int) -> str:
-    """A number of bytes for people.
-
-    Examples:
-      >>> readable(2211383297), readable(374417833), readable(12)
-      ('2.21 GB', '374.4 MB', '12 bytes')
-    """
-    for unit, name, digits in ((1e9, "GB", 2), (1e6, "MB", 1), (1e3, "kB", 1)):
-        if size >= unit:
-            return f"{size / unit:.{digits}f} {name}"
-    return f"{size} bytes"
+    raise DownloadError("; ".join(reasons), absent)
 
 
 def verify(path: Path, file: RemoteFile, recorded: str | None) -> tuple[int, str]:
@@ -185,7 +171,7 @@ def _from(
     try:
         with part.open("wb") as stream, _opened(address) as served:
             total = _total(served.length, file.size)
-            check_space(path.parent, total or 0, address)
+            check_space(path.parent, total or 0, address, ELSEWHERE)
             for chunk in served.chunks:
                 done += len(chunk)
                 if file.size is not None and done > file.size:
@@ -255,7 +241,8 @@ def _opened(address: str) -> Iterator[_Served]:
             yield _Served(length, _chunks(response, length))
     except requests.HTTPError as error:
         status = getattr(error.response, "status_code", error)
-        raise _Unfit(f"the server answers {status}") from None
+        kind = _Absent if status == 404 else _Unfit
+        raise kind(f"the server answers {status}") from None
     except requests.Timeout:
         raise _Unfit(f"there is no answer within {PATIENCE} seconds") from None
     except requests.exceptions.SSLError:

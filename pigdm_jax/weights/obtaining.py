@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pigdm_jax.core.locks import alone
 from pigdm_jax.weights.cache import (
-    VARIABLE,
+    ELSEWHERE,
     Source,
     is_here,
     places,
@@ -20,10 +20,10 @@ from pigdm_jax.weights.cache import (
     write_sources,
 )
 from pigdm_jax.weights.catalogue import Entry, RemoteFile
+from pigdm_jax.weights.disk import check_space
 from pigdm_jax.weights.downloads import (
     DownloadError,
     Progress,
-    check_space,
     download,
     verify,
 )
@@ -116,8 +116,7 @@ def _working_on(entry: Entry, report: Progress) -> Iterator[None]:
     except OSError as error:
         root = lock.parents[1]
         raise ValueError(
-            f"cannot write to {error.filename or root}: {error.strerror}; {VARIABLE} "
-            "names another folder"
+            f"cannot write to {error.filename or root}: {error.strerror}; {ELSEWHERE}"
         ) from None
 
 
@@ -127,7 +126,8 @@ def _make(entry: Entry, given: Path | None, keep: bool, report: Progress) -> Non
     root = found.prior.parent
     root.mkdir(parents=True, exist_ok=True)
     # The files and the prior made from them are about as large.
-    check_space(root, (entry.size or 0) * (2 if given is None else 1), entry.name)
+    needed = (entry.size or 0) * (2 if given is None else 1)
+    check_space(root, needed, entry.name, ELSEWHERE)
     if given is not None:
         sources = _verify_given(entry, given, before)
         _convert(entry, given, str(given), report)
@@ -161,6 +161,8 @@ def _download(
         try:
             new = download(file, folder, recorded.get, report)
         except DownloadError as error:
+            if file.optional and error.absent:
+                continue
             raise ValueError(
                 f"{entry.name} cannot be downloaded: {error}; `pigdm prior get "
                 f"{entry.name} --from FILE` takes a file that you have"
@@ -201,6 +203,8 @@ def _verify_given(
             name, path = names[0], given
         else:
             there = [name for name in names if (given / name).is_file()]
+            if not there and file.optional:
+                continue
             if not there:
                 raise ValueError(f"{given} has no {' and no '.join(names)}")
             name, path = there[0], given / there[0]
@@ -237,7 +241,8 @@ def _convert(entry: Entry, source: Path, origin: str, report: Progress) -> None:
             raise ValueError(f"{source} is a prior of {side} pixels, not {entry.name}")
         os.rename(temporary, found.prior)
     except ValueError as error:
-        # The download does not stay, so its path says nothing.
-        raise ValueError(str(error).replace(str(source), origin)) from None
+        # Neither of these paths is there when the user reads it.
+        text = str(error).replace(str(temporary), str(found.prior))
+        raise ValueError(text.replace(str(source), origin)) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -1,12 +1,9 @@
 """Saved priors: an Orbax checkpoint and a readable `prior.json` in one folder."""
 
 import dataclasses
+import errno
 import json
 import math
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +26,7 @@ from pigdm_jax.weights.digests import (
     file_digests,
     fits_digest,
 )
+from pigdm_jax.weights.disk import check_space, reason, written_whole
 from pigdm_jax.weights.downloads import Progress
 from pigdm_jax.weights.metadata import (
     FORMAT_VERSION,
@@ -40,23 +38,6 @@ from pigdm_jax.weights.names import METADATA, find_prior
 
 PARAMS = "params"
 COMPRESSION = 100  # at most, of trained weights; those that are still 0 are few
-
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """A temporary folder that becomes `path` if the block succeeds, else is deleted."""
-    # Orbax saves a checkpoint atomically, but `prior.json` contains the digests of its
-    # files, so it is written after them and both must appear together. Orbax's JSON
-    # handler fixes the name of its file and writes it with the arrays; its
-    # `AtomicRenameTemporaryPath` is asynchronous, adds a file and leaves the temporary
-    # folder behind after an error.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        os.rename(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def save_prior(
@@ -86,7 +67,7 @@ def save_prior(
 
     Raises:
       ValueError: if `path` exists, the architecture is unknown, or the parameters do
-        not fit the network.
+        not fit the network, or the disk is too small.
       OSError: if the folder cannot be written.
 
     Examples:
@@ -132,9 +113,14 @@ def save_prior(
     handler = ocp.PyTreeCheckpointHandler(
         save_concurrent_gb=1, save_device_host_concurrent_gb=1
     )
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(params))
+    check_space(path.parent, size, str(path))
     with written_whole(path) as folder:
-        with ocp.Checkpointer(handler) as checkpointer:
-            checkpointer.save(folder / PARAMS, params)
+        try:
+            with ocp.Checkpointer(handler) as checkpointer:
+                checkpointer.save(folder / PARAMS, params)
+        except Exception as error:
+            raise OSError(errno.EIO, reason(error), str(path)) from None
         metadata["files"] = file_digests(folder / PARAMS)
         text = json.dumps(metadata, indent=1)
         (folder / METADATA).write_text(text + "\n")
