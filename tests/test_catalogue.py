@@ -29,8 +29,9 @@ from pigdm_jax.training.phases import initial_network
 from pigdm_jax.weights import catalogue as catalogue_module
 from pigdm_jax.weights import conversion, obtaining
 from pigdm_jax.weights.cache import is_here, obtained, places, read_sources
-from pigdm_jax.weights.catalogue import CATALOGUE, catalogue, find_entry
+from pigdm_jax.weights.catalogue import CATALOGUE, RemoteFile, catalogue, find_entry
 from pigdm_jax.weights.disk import check_space
+from pigdm_jax.weights.downloads import verify
 from pigdm_jax.weights.metadata import content_digest
 from pigdm_jax.weights.names import check_prior, find_prior
 from pigdm_jax.weights.obtaining import obtain, remove
@@ -481,6 +482,19 @@ def test_a_repository_of_diffusers_is_a_prior(
 def test_names_of_no_repository(name):
     with pytest.raises(ValueError, match="is no repository: write hf:org/name"):
         check_prior(name)
+
+
+def test_digests_are_whole_or_their_beginning(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"weights")
+    sha256, md5 = (
+        getattr(hashlib, k)(b"weights").hexdigest() for k in ("sha256", "md5")
+    )
+    for digest in (f"sha256:{sha256}", f"sha256:{sha256[:8]}", f"md5:{md5}"):
+        assert verify(path, RemoteFile(digest=digest), None) == (7, sha256)
+    for digest in ("sha256:0123abcd", f"md5:{sha256[:32]}"):
+        with pytest.raises(ValueError, match="and the catalogue's is"):
+            verify(path, RemoteFile(digest=digest), None)
 
 
 def test_every_entry_of_the_catalogue_is_whole():

@@ -71,7 +71,7 @@ def check_prior(name_or_path: str | Path) -> "catalogue.Entry | None":
     from pigdm_jax.weights.obtaining import check_obtainable
 
     entry = find_entry(name)
-    if entry is not None:
+    if entry is not None and entry.kind == "prior":
         check_obtainable(entry)
         return entry
     # An empty name would be the working folder.
