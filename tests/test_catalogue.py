@@ -510,7 +510,10 @@ def test_every_entry_of_the_catalogue_is_whole():
         assert entry.description and entry.licence and entry.trained_size
         assert entry.home.startswith("https://") and entry.files
         CheckpointFlags(**entry.flags)
-        assert entry.checkpoint is None or entry.checkpoint in known
+        if name.startswith("jit-"):
+            assert entry.checkpoint == f"JiT-{name[4].upper()}/{name[6:]}"
+        else:
+            assert entry.checkpoint is None or entry.checkpoint in known
         for file in entry.files:
             assert file.names and all(file.names)
             assert all(mirror.startswith("https://") for mirror in file.mirrors)
