@@ -197,7 +197,7 @@ def test_convert_reports_and_refuses(run, tmp_path):
     arrays = {"conv.weight": np.zeros((3, 3, 3, 3), "f4")}
     (tmp_path / "other.pt").write_bytes(legacy(*flat_state(arrays)))
     status, text = run("convert", "other.pt", "prior")
-    assert status == 1 and "not those of an ADM UNet" in text
+    assert status == 1 and "not those of a network that can be converted" in text
     assert not (tmp_path / "prior").exists()
 
 
