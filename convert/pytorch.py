@@ -11,8 +11,9 @@ from typing import Any, cast
 
 import numpy as np
 
+from pigdm_convert.state import Weights, select
 from pigdm_convert.tensor import Refused, Tensor
-from pigdm_convert.unpickler import View, unpickle
+from pigdm_convert.unpickler import Storage, View, unpickle
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_VERSION = 1001
@@ -25,11 +26,11 @@ LARGEST_PICKLE = 2**20
 Places = Mapping[str, tuple[int, int]]
 
 
-def read_zip(path: Path) -> dict[str, Tensor]:
+def read_zip(path: Path) -> Weights:
     """The tensors of a file in the format of PyTorch 1.6 and later.
 
     Raises:
-      Refused: if it is damaged or not a plain state dict.
+      Refused: if it is damaged or holds no state dict.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -79,11 +80,11 @@ def _place(file: BufferedIOBase, info: zipfile.ZipInfo) -> tuple[int, int]:
     return info.header_offset + 30 + name_length + extra_length, info.file_size
 
 
-def read_legacy(path: Path) -> dict[str, Tensor]:
+def read_legacy(path: Path) -> Weights:
     """The tensors of a file in the format before PyTorch 1.6: pickles, then numbers.
 
     Raises:
-      Refused: if it is damaged or not a plain state dict.
+      Refused: if it is damaged or holds no state dict.
     """
     with path.open("rb") as file:
         end = os.fstat(file.fileno()).st_size
@@ -95,9 +96,9 @@ def read_legacy(path: Path) -> dict[str, Tensor]:
         system = unpickle(head)
         if not isinstance(system, dict) or system.get("little_endian") is not True:
             raise Refused("its numbers are big-endian")
-        state = unpickle(head)
+        storages: dict[str, Storage] = {}
+        state = unpickle(head, storages)
         keys = unpickle(head)
-        storages = {view.storage.key: view.storage for view in _views(state).values()}
         if not isinstance(keys, list) or not all(isinstance(k, str) for k in keys):
             raise Refused("its list of storages is damaged")
         file.seek(head.tell())
@@ -116,43 +117,17 @@ def read_legacy(path: Path) -> dict[str, Tensor]:
     return _tensors(path, state, places)
 
 
-def _views(state: Any) -> dict[str, View]:
-    """The state dict.
-
-    Raises:
-      Refused: if it is anything but tensors by name.
-    """
-    if not isinstance(state, dict) or not state:
-        raise Refused("it is not a state dict of tensors by name")
-    keys = ", ".join(map(str, state))
-    nested = [key for key, value in state.items() if isinstance(value, dict)]
-    if nested:
-        raise Refused(
-            f"its weights are nested (it holds {keys}); load it in PyTorch and save "
-            f"the entry that has the weights, for instance checkpoint[{nested[0]!r}]"
-        )
-    others = [
-        str(key)
-        for key, value in state.items()
-        if not isinstance(value, View) or not isinstance(key, str)
-    ]
-    if len(others) == len(state):
-        raise Refused(f"it is not a state dict of tensors by name (it holds {keys})")
-    if others:
-        raise Refused(f"it holds more than tensors: {', '.join(others)}")
-    return state
-
-
-def _tensors(path: Path, state: Any, places: Places) -> dict[str, Tensor]:
+def _tensors(path: Path, state: Any, places: Places) -> Weights:
     """The tensors of a state dict, given the places of their storages."""
+    views, notes = select(state)
     tensors = {}
-    for name, view in _views(state).items():
+    for name, view in views.items():
         storage = view.storage
         start, length = places.get(storage.key, (0, -1))
         if length < storage.whole * storage.dtype.itemsize:
             raise Refused(f"the numbers of {name} are missing")
         tensors[name] = Tensor(view.shape, storage.dtype, _reader(path, start, view))
-    return tensors
+    return Weights(tensors, notes)
 
 
 def _reader(path: Path, start: int, view: View) -> Callable[[], np.ndarray]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 
+from pigdm_convert.state import Weights, choose
 from pigdm_convert.tensor import Refused, Tensor
 
 FLOATS = {
@@ -16,8 +17,8 @@ FLOATS = {
 }
 
 
-def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors file, by name.
+def read_safetensors(path: Path) -> Weights:
+    """The tensors of a .safetensors file, by name, as `state.choose` chooses them.
 
     Raises:
       Refused: if the file is damaged or has tensors that are not floating-point, or the
@@ -32,19 +33,22 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     tensors = {}
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
-            for name in file.keys():
+            chosen, notes = choose(file.keys())
+            if not chosen:
+                raise Refused("it holds no weights")
+            for name, short in chosen.items():
                 part = file.get_slice(name)
                 if part.get_dtype() not in FLOATS:
                     raise Refused(
                         f"{name} is of type {part.get_dtype()}, not floating-point"
                     )
                 dtype = FLOATS[part.get_dtype()]
-                tensors[name] = Tensor(
+                tensors[short] = Tensor(
                     tuple(part.get_shape()), dtype, _reader(path, name)
                 )
     except (safetensors.SafetensorError, OSError) as error:
         raise Refused(f"it is not a whole safetensors file ({error})") from error
-    return tensors
+    return Weights(tensors, notes)
 
 
 def _reader(path: Path, name: str) -> Callable[[], np.ndarray]:

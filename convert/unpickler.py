@@ -83,6 +83,12 @@ def _rebuild_tensor(
     return View(storage, storage.start + offset, tuple(shape), tuple(strides))
 
 
+def _ignored(*arguments: Any) -> dict[str, Any]:
+    """For argparse.Namespace, a run's options beside its weights: nothing."""
+    del arguments
+    return {}
+
+
 def _rebuild_parameter(data: Any, *rest: Any) -> Any:
     """For torch._utils._rebuild_parameter: the parameter's tensor."""
     del rest  # requires_grad, hooks
@@ -90,6 +96,7 @@ def _rebuild_parameter(data: Any, *rest: Any) -> Any:
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "argparse.Namespace": _ignored,
     "collections.OrderedDict": _ordered_dict,
     "torch._utils._rebuild_tensor": _rebuild_tensor,
     "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
@@ -97,8 +104,12 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 
 
-def unpickle(file: BytesIO) -> Any:
+def unpickle(file: BytesIO, storages: dict[str, Storage] | None = None) -> Any:
     """Read the pickle at the file's position, and move to its end.
+
+    Args:
+      file: the file.
+      storages: filled with the whole storages that the pickle refers to, by key.
 
     Raises:
       Refused: if the pickle is damaged or contains anything but tensors.
@@ -107,6 +118,8 @@ def unpickle(file: BytesIO) -> Any:
     try:
         for opcode, argument, _ in pickletools.genops(file):
             machine.run(opcode.name, argument)
+        if storages is not None:
+            storages |= machine.storages
         return machine.pop()
     except Refused:
         raise
@@ -137,7 +150,7 @@ class _Machine:
     def __init__(self) -> None:
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
-        self.storages: dict[str, tuple[np.dtype, int]] = {}
+        self.storages: dict[str, Storage] = {}
 
     def pop(self) -> Any:
         """Remove and return the top of the stack."""
@@ -192,14 +205,15 @@ class _Machine:
             case "STACK_GLOBAL":
                 attribute, module = self.pop(), self.pop()
                 push(_find(f"{module}.{attribute}"))
-            case "REDUCE":
+            case "REDUCE" | "NEWOBJ":
                 arguments, function = self.pop(), self.pop()
                 if function not in FUNCTIONS.values():
                     raise Refused("it calls something that is not a function")
                 push(function(*arguments))
             case "BUILD":
                 self.pop()
-                # The attributes of an OrderedDict (versions of layers) are ignored.
+                # The attributes of an OrderedDict (versions of layers) and of a run's
+                # options are ignored.
                 if not isinstance(self.stack[-1], dict):
                     raise Refused("it sets attributes of something that has none")
             case "BINPERSID":
@@ -244,7 +258,8 @@ class _Machine:
                 raise Refused("a storage in it has a wrong description")
         if not _are_sizes(whole, start, size) or start + size > whole:
             raise Refused("a storage in it has a wrong description")
-        if self.storages.setdefault(key, (dtype, whole)) != (dtype, whole):
+        entire = Storage(dtype, key, whole, 0, whole)
+        if self.storages.setdefault(key, entire) != entire:
             raise Refused(f"its storage {key} has two types or sizes")
         return Storage(dtype, key, whole, start, size)
 

@@ -96,7 +96,7 @@ def test_files_of_real_pytorch_are_read(new_format, protocol, tmp_path, monkeypa
         "double": torch.randn(4).double(),
         "scalar": torch.tensor(3.0),
         "empty": torch.zeros(0, 3),
-        "steps": torch.arange(3),
+        "sizes": torch.arange(3),
     }
     path = tmp_path / "weights.pt"
     options = {
@@ -140,8 +140,8 @@ def test_safetensors_are_read(suffix, tmp_path):
         path.write_bytes(content[:end])
         with pytest.raises(CheckpointError, match="not a whole safetensors file"):
             read(path)
-    numpy.save_file({"steps": np.arange(3)}, path)
-    with pytest.raises(CheckpointError, match="steps is of type I64"):
+    numpy.save_file({"sizes": np.arange(3)}, path)
+    with pytest.raises(CheckpointError, match="sizes is of type I64"):
         read(path)
 
 

@@ -17,13 +17,17 @@ def convert(
         Annotated[CheckpointFlags, tyro.conf.arg(name="")]
     ] = CheckpointFlags(),  # noqa: B008
 ) -> None:
-    """Convert a PyTorch checkpoint of an ADM UNet; PyTorch is not needed.
+    """Convert a PyTorch checkpoint to a prior; PyTorch is not needed.
+
+    Supported are the ADM UNet, the UNet of DDPM (from diffusers, its original, or
+    PnP-Flow) and JiT.
 
     The configuration is read from the tensors, and public checkpoints are recognised.
     For other checkpoints the flags give what the tensors do not determine.
 
     Args:
-      file: a .pt, .pth or .safetensors file with a plain state dict.
+      file: a .pt, .pth, .ckpt, .bin or .safetensors file, or a folder of diffusers with
+        config.json.
       out: the folder to write, which `--prior` takes.
       flags: what the tensors do not determine.
     """

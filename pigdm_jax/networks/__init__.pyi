@@ -6,6 +6,7 @@ from .base import (
     Recognised,
     parameter_shapes,
 )
+from .ddpm.unet import DDPMConfig, DDPMUNet
 from .pixel_transformer.transformer import PixelTransformer, PixelTransformerConfig
 from .registry import ARCHITECTURES, architecture_of
 
@@ -13,6 +14,8 @@ __all__ = [
     "ARCHITECTURES",
     "Architecture",
     "CheckpointFlags",
+    "DDPMConfig",
+    "DDPMUNet",
     "Network",
     "PixelTransformer",
     "PixelTransformerConfig",

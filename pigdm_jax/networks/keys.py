@@ -26,18 +26,22 @@ class Place(NamedTuple):
 
 
 @functools.lru_cache(maxsize=8)
-def places(network: Network, torch_key: Callable[[Path], str]) -> Mapping[str, Place]:
+def _parameters(network: Network) -> tuple[Place, ...]:
+    """The places of all parameters; tracing a large network takes seconds."""
+    leaves = jax.tree.leaves_with_path(parameter_shapes(network))
+    return tuple(
+        Place(tuple(entry.key for entry in path), leaf.shape) for path, leaf in leaves
+    )
+
+
+def places(network: Network, torch_key: Callable[[Path], str]) -> dict[str, Place]:
     """The place of every tensor of a network, by PyTorch's names.
 
     Args:
       network: the network.
       torch_key: PyTorch's name of the parameter at a path.
     """
-    found = {}
-    for path, leaf in jax.tree.leaves_with_path(parameter_shapes(network)):
-        names = tuple(entry.key for entry in path)
-        found[torch_key(names)] = Place(names, leaf.shape)
-    return found
+    return {torch_key(place.path): place for place in _parameters(network)}
 
 
 def flax_layout(array: np.ndarray, place: Place) -> np.ndarray:

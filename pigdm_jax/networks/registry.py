@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 ARCHITECTURES: LazyMapping["pigdm_jax.networks.base.Architecture"] = LazyMapping(
     {
         "adm": "pigdm_jax.networks.adm.architecture:ADM",
+        "ddpm": "pigdm_jax.networks.ddpm.architecture:DDPM",
         "jit": "pigdm_jax.networks.pixel_transformer.architecture:JIT",
     }
 )

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from pigdm_convert.reader import CheckpointError, read_checkpoint
+from pigdm_convert.reader import Checkpoint, CheckpointError, read_checkpoint
 from pigdm_convert.tensor import Refused, Tensor
 from pigdm_jax.networks import (
     ARCHITECTURES,
@@ -30,10 +30,12 @@ def convert(
     dtype: Literal["float32", "float16"] = "float32",
     description: str = "",
 ) -> list[str]:
-    """Convert a PyTorch checkpoint of an ADM UNet to a saved prior.
+    """Convert a PyTorch checkpoint to a saved prior.
 
     Args:
-      file: a .pt, .pth or .safetensors file with a plain state dict.
+      file: a .pt, .pth, .ckpt, .bin or .safetensors file of one of the `ARCHITECTURES`,
+        an index of shards, or a folder of diffusers with `config.json`. Of several sets
+        of weights in a file the averaged one (EMA) is taken.
       out: the folder to create.
       flags: settings that the tensors do not determine.
       dtype: type of the saved parameters, "float32" or "float16".
@@ -53,7 +55,9 @@ def convert(
     shapes = {name: tensor.shape for name, tensor in checkpoint.tensors.items()}
     try:
         architecture = _closest(shapes)
-        found = architecture.recognise(shapes, flags or CheckpointFlags(), {})
+        found = architecture.recognise(
+            shapes, flags or CheckpointFlags(), checkpoint.documents
+        )
         network = found.network
         architecture.check_names(shapes, network)
         params = architecture.to_params(
@@ -70,7 +74,7 @@ def convert(
         schedule = found.schedule
     else:
         schedule = Schedule.from_betas(found.schedule)
-    source = _source(file, checkpoint.format, found, description)
+    source = _source(checkpoint, found, description)
     try:
         save_prior(
             out,
@@ -88,20 +92,22 @@ def convert(
     count = sum(math.prod(shape) for shape in shapes.values()) / 1e6
     first = f"{file}: {checkpoint.format} format, {len(shapes)} tensors, {count:.2f} M "
     first += f"parameters, sha256 {source['sha256']}"
-    return [first, *_report(found), f"wrote {out}"]
+    return [first, *checkpoint.notes, *_report(found), f"wrote {out}"]
 
 
 def _source(
-    file: Path, file_format: str, found: Recognised, description: str
+    checkpoint: Checkpoint, found: Recognised, description: str
 ) -> dict[str, str]:
     """Where the weights are from, as `save_prior` takes it."""
-    with file.open("rb") as stream:
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    digests = []
+    for file in checkpoint.files:
+        with file.open("rb") as stream:
+            digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
     return {
         "description": description or ", ".join(found.names),
-        "file": file.name,
-        "sha256": sha256,
-        "format": file_format,
+        "file": ", ".join(file.name for file in checkpoint.files),
+        "sha256": ", ".join(digests),
+        "format": checkpoint.format,
         "recognised": ", ".join(found.names),
         "assumed": "; ".join(found.assumptions),
         "overridden": "; ".join(found.overrides),
