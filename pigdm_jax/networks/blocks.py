@@ -123,6 +123,8 @@ def attend(
     k: Float[Array, "b m heads c"],
     v: Float[Array, "b m heads c"],
     implementation: str | None = "xla",
+    *,
+    recompute: bool = True,
 ) -> Float[Array, "b n heads c"]:
     """Attention, softmax(q k^T / sqrt(c)) v for each head, with softmax in float32.
 
@@ -133,14 +135,14 @@ def attend(
       implementation: "xla", which every device has and which can be differentiated any
         number of times; "cudnn", flash attention on NVIDIA GPUs, once; None for
         `best_attention`.
+      recompute: compute the attention weights again in the backward pass, which is
+        cheaper than storing them where there are many tokens. "cudnn" always does.
     """
     implementation = implementation or best_attention(q.dtype, *q.shape[1::2])
     attention: Any = partial(
         jax.nn.dot_product_attention, implementation=implementation
     )
-    if implementation == "xla":
-        # Recomputing the attention weights is cheaper than storing them. cuDNN's
-        # implementation does so by itself.
+    if recompute and implementation == "xla":
         attention = jax.checkpoint(attention)
     return attention(q, k, v)
 

@@ -36,7 +36,8 @@ class Attention(nn.Module):
         q, k, v = (qkv[:, :, i] for i in range(3))
         q = rotate(_rms_norm("q_norm")(q), turn).astype(self.dtype)
         k = rotate(_rms_norm("k_norm")(k), turn).astype(self.dtype)
-        out = attend(q, k, v, self.implementation).reshape(x.shape)
+        # Few tokens: their weights take no more memory than the MLP's activations.
+        out = attend(q, k, v, self.implementation, recompute=False).reshape(x.shape)
         return nn.Dense(c, dtype=self.dtype, name="proj")(out)
 
 
