@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch_files
 
 import pigdm_jax as pj
 from pigdm_convert import CheckpointError
@@ -21,6 +22,8 @@ from pigdm_jax.networks.pixel_transformer.keys import (
 )
 from pigdm_jax.networks.pixel_transformer.positions import rotate, rotation
 from pigdm_jax.networks.pixel_transformer.recognition import recognise
+from pigdm_jax.weights.conversion import convert
+from pigdm_jax.weights.store import read_network
 
 TINY = pj.PixelTransformerConfig(
     image_size=32,
@@ -321,6 +324,29 @@ def test_windows_of_its_size_cover_larger_images():
     sampler = pj.samplers.DDNM(steps=2)
     image = pj.restore(large, problem, jax.random.key(0), sampler)
     assert image.shape == (48, 40, 3) and np.isfinite(image).all()
+
+
+def test_the_average_in_a_checkpoint_of_training_is_converted(tmp_path):
+    """Nested as its authors' training saves it, with tensors behind `net.`"""
+    rng = np.random.default_rng(0)
+    average = {
+        f"net.{name}": rng.standard_normal(shape, np.float32)
+        for name, shape in torch_shapes(TINY).items()
+    }
+    views, storages = torch_files.flat_state(average)
+    last = torch_files.tensor("1", np.zeros(3, np.float32), 3)
+    state = {"model": {"net.x": last}, "model_ema1": views, "epoch": 599}
+    storages["1"] = np.zeros(3, np.float32)
+    file = tmp_path / "checkpoint-last.pth"
+    file.write_bytes(torch_files.zipped(state, storages))
+    report = convert(file, tmp_path / "prior")
+    assert any("model_ema1" in line for line in report)
+    saved = read_network(tmp_path / "prior")
+    assert (saved.network.config, saved.predicts, saved.flow) == (TINY, "x0", True)
+    patches = average["net.x_embedder.proj1.weight"]
+    np.testing.assert_array_equal(
+        saved.params["x_embedder"]["proj1"]["kernel"], patches.transpose(2, 3, 1, 0)
+    )
 
 
 def device(platform, version="", capability=""):
