@@ -185,3 +185,21 @@ def test_the_schedule_is_that_of_diffusers(diffusers, ho, tmp_path):
         convert(tmp_path / "model", tmp_path / kind)
         ours = load_prior(tmp_path / kind).schedule.alpha_bar
         np.testing.assert_allclose(ours, scheduler.alphas_cumprod.numpy(), rtol=2e-3)
+
+
+def test_the_flow_layout_computes_the_same(tmp_path):
+    """Our flow time is 1 minus theirs, and our velocity has the other sign."""
+    from torch_flow import Flow
+
+    model = Flow((32, 64), 2, (1,))
+    model(torch.zeros(1, 3, 8, 8), torch.zeros(1))
+    torch.save({"ema": model.state, "model": {}, "step": 3}, tmp_path / "flow.pt")
+    report = convert(tmp_path / "flow.pt", tmp_path / "prior")
+    assert "took the averaged weights (EMA) in ema; ignored model, step" in report
+    prior = load_prior(tmp_path / "prior")
+    assert prior.flow and prior.predicts == "v"
+
+    def theirs(x, tau):
+        return -model(x, 1 - tau)
+
+    check(prior, theirs, 3, [0.25, 0.9])
