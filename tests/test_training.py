@@ -20,7 +20,6 @@ from pigdm_jax import Problem, load_prior, restore
 from pigdm_jax import operators as ops
 from pigdm_jax.cli import main as cli
 from pigdm_jax.core.compilation import keep_compiled
-from pigdm_jax.networks import UNet
 from pigdm_jax.samplers import DDIM
 from pigdm_jax.training.checkpoints import Checkpoints
 from pigdm_jax.training.config import TrainConfig
@@ -202,7 +201,7 @@ def test_balanced_weights_make_relative_errors_count_alike():
     # A run tracks the loss of every interval of noise levels.
     config = dataclasses.replace(TINY, weighting="balanced", spacing="quadratic")
     state = jax.jit(lambda: init_state(config, config.network(None)))()
-    update = jax.jit(make_step(config, UNet(config.network(None)), 8))
+    update = jax.jit(make_step(config, config.network(None), 8))
     batch = {"image": np.zeros((8, 8, 8, 3)), "label": np.zeros(8, np.int32)}
     after = update(state, batch | {"index": np.arange(8, dtype=np.int32)})
     changed = np.asarray(after.interval_loss != state.interval_loss)
@@ -285,7 +284,7 @@ def test_eight_devices_train_as_one(photos, whole_run, tmp_path):
 
 def test_a_network_learns_one_photo():
     config = dataclasses.replace(TINY, steps=150, lr=3e-3, warmup=10)
-    net = UNet(config.network(None))
+    net = config.network(None)
     state = jax.jit(lambda: init_state(config, config.network(None)))()
     update = jax.jit(make_step(config, net, 8))
     image = np.broadcast_to(np.linspace(-1, 1, 8)[:, None, None], (8, 8, 8, 3))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pigdm_jax.core.checks import check_count
 
 if TYPE_CHECKING:
-    import pigdm_jax.networks.adm.unet
+    import pigdm_jax.networks
     import pigdm_jax.priors.schedule
 
 LARGEST_COUNT = 10**12
@@ -112,13 +112,11 @@ class TrainConfig:
     save_every: int = 1000
     sample_every: int = 5000
 
-    def network(
-        self, num_classes: int | None
-    ) -> "pigdm_jax.networks.adm.unet.UNetConfig":
-        """The configuration of the network to train, if `init` does not give one."""
-        from pigdm_jax.networks.adm.unet import UNetConfig
+    def network(self, num_classes: int | None) -> "pigdm_jax.networks.Network":
+        """The network to train, if `init` does not give one: an ADM UNet."""
+        from pigdm_jax.networks.adm.unet import UNet, UNetConfig
 
-        return UNetConfig(
+        config = UNetConfig(
             model_channels=self.channels,
             channel_mult=self.channel_mult,
             num_res_blocks=self.blocks,
@@ -129,6 +127,7 @@ class TrainConfig:
             resblock_updown=self.resampling == "blocks",
             conv_resample=self.resampling == "blocks",
         )
+        return UNet(config)
 
     def noise_schedule(self) -> "pigdm_jax.priors.schedule.Schedule":
         """The schedule that `schedule` names."""
@@ -215,12 +214,18 @@ class TrainConfig:
                     "network is used as it is; leave out one"
                 )
 
-    def check_network(self, network: "pigdm_jax.networks.adm.unet.UNetConfig") -> None:
-        """Check that the network takes crops of these sizes.
+    def check_network(self, network: "pigdm_jax.networks.Network") -> None:
+        """Check that the network takes colour crops of these sizes.
 
         Raises:
-          ValueError: if a crop's side is not a multiple of the network's.
+          ValueError: if a crop's side is not a multiple of the network's, or its images
+            are not of 3 channels.
         """
+        if network.image_channels != 3:
+            raise ValueError(
+                "photos have 3 channels, and this network's images have "
+                f"{network.image_channels}"
+            )
         for crop in self.crop:
             if crop < network.multiple or crop % network.multiple:
                 raise ValueError(

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pigdm_jax.networks import UNet
+from pigdm_jax.networks import Network
 from pigdm_jax.operators.inpainting import inpaint
 from pigdm_jax.pictures.figures import side_by_side
 from pigdm_jax.pictures.writing import write_picture
@@ -26,7 +26,7 @@ CROPS, SAMPLES, SAMPLE_STEPS = 64, 4, 50
 
 
 def held_out_loss(
-    config: TrainConfig, net: UNet, state: TrainState, photos: Collection, crop: int
+    config: TrainConfig, net: Network, state: TrainState, photos: Collection, crop: int
 ) -> float:
     """The loss of the averaged weights on CROPS held-out crops, always the same ones.
 
@@ -54,7 +54,7 @@ def held_out_loss(
 
 def write_samples(
     config: TrainConfig,
-    net: UNet,
+    net: Network,
     state: TrainState,
     photos: Collection,
     crop: int,
@@ -76,7 +76,7 @@ def write_samples(
     for i in range(SAMPLES):
         label = None if photos.classes is None else i % len(photos.classes)
         prior = network_prior(
-            UNet(net.config),
+            net.clone(dtype=jnp.float32, remat=False),
             state.ema,
             config.schedule,
             label=label,
@@ -90,6 +90,6 @@ def write_samples(
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _loss(net: UNet, config: TrainConfig, params: Any, batch: Any) -> Any:
+def _loss(net: Network, config: TrainConfig, params: Any, batch: Any) -> Any:
     inputs = noisy(batch, config, jax.random.key(0), jnp.int32(0), CROPS)
     return jnp.mean(denoising_loss(params, net, batch, inputs))

@@ -7,7 +7,6 @@ import jax
 import numpy as np
 
 from pigdm_jax.core.locks import locked
-from pigdm_jax.networks import UNet
 from pigdm_jax.priors.network import NetworkPrior, network_prior
 from pigdm_jax.training.checkpoints import Checkpoints
 from pigdm_jax.training.config import TrainConfig
@@ -108,7 +107,7 @@ def averaged_prior(out: Path) -> tuple[NetworkPrior, int]:
     if isinstance(state.step, jax.ShapeDtypeStruct):
         raise ValueError(f"{out} has no checkpoint yet")
     prior = network_prior(
-        UNet(network),
+        network,
         state.ema,
         config.noise_schedule(),
         predicts=config.predicts,
@@ -140,7 +139,7 @@ def _write_prior(out: Path, run: Run, state: TrainState) -> Path:
     if leads():
         save_prior(
             out / "prior",
-            UNet(run.network),
+            run.network,
             params,
             config.schedule,
             source,

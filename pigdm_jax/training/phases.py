@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from pigdm_jax.core.compilation import compiler_options
-from pigdm_jax.networks import UNet, UNetConfig
+from pigdm_jax.networks import Network
 from pigdm_jax.training.checkpoints import Checkpoints
 from pigdm_jax.training.condition import pseudoinverses
 from pigdm_jax.training.config import Phase, TrainConfig
@@ -38,15 +38,15 @@ def leads() -> bool:
     return jax.process_index() == 0
 
 
-def initial_network(config: TrainConfig, classes: int | None) -> tuple[UNetConfig, Any]:
-    """The network's configuration, and the weights to start from.
+def initial_network(config: TrainConfig, classes: int | None) -> tuple[Network, Any]:
+    """The network, and the weights to start from.
 
     Args:
       config: of the run.
       classes: number of classes, or None.
 
     Returns:
-      The configuration and the parameters, which are None for random ones.
+      The network and the parameters, which are None for random ones.
 
     Raises:
       ValueError: if the prior to start from was trained with other flags.
@@ -67,7 +67,7 @@ def initial_network(config: TrainConfig, classes: int | None) -> tuple[UNetConfi
     ):
         if given != required:
             raise ValueError(f"--{name} must be as it was for the prior {config.init}")
-    return saved.network.config, saved.params
+    return saved.network, saved.params
 
 
 class Run:
@@ -82,7 +82,7 @@ class Run:
         if dtype == "auto":
             on_cpu = jax.default_backend() == "cpu"
             dtype = "float32" if on_cpu else "bfloat16"
-        self.net = UNet(self.network, dtype=jnp.dtype(dtype), remat=config.remat)
+        self.net = self.network.clone(dtype=jnp.dtype(dtype), remat=config.remat)
         devices = np.array(jax.devices())
         mesh = jax.sharding.Mesh(devices, "batch", axis_types=(AxisType.Auto,))
         self.replicated = NamedSharding(mesh, PartitionSpec())

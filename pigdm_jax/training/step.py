@@ -10,7 +10,7 @@ import optax.contrib
 from jaxtyping import Array, Float, Int
 
 from pigdm_jax.core.types import PRNGKey, Scalar
-from pigdm_jax.networks import UNet, UNetConfig
+from pigdm_jax.networks import Network
 from pigdm_jax.training.config import TrainConfig
 
 # Decay of the running means of loss and gradient norm in metrics.csv.
@@ -91,14 +91,12 @@ def _as_matrices(params: Any) -> Any:
     return jax.tree.map(axes, params)
 
 
-def init_state(
-    config: TrainConfig, network: UNetConfig, params: Any = None
-) -> TrainState:
+def init_state(config: TrainConfig, network: Network, params: Any = None) -> TrainState:
     """The state before the first step.
 
     Args:
       config: of the run.
-      network: the configuration of the network.
+      network: the network.
       params: the weights to start from; None for random ones, which depend on the seed.
     """
     if params is None:
@@ -114,12 +112,12 @@ def init_state(
     )
 
 
-def _random_params(config: TrainConfig, network: UNetConfig) -> Any:
+def _random_params(config: TrainConfig, network: Network) -> Any:
     """Random weights, where residual branches and the network start at 0."""
     side = network.multiple
     x = jnp.zeros((1, side, side, 3))
     key = jax.random.fold_in(jax.random.key(config.seed), 0)
-    params = UNet(network).init(
+    params = network.init(
         key,
         x,
         jnp.zeros(1),
@@ -192,7 +190,7 @@ def noisy(
 
 
 def denoising_loss(
-    params: Any, net: UNet, batch: Batch, noisy: Noisy
+    params: Any, net: Network, batch: Batch, noisy: Noisy
 ) -> Float[Array, " B"]:
     """The mean squared error of the prediction for each image of a batch.
 
@@ -204,11 +202,13 @@ def denoising_loss(
 
     Reference: Ho et al. 2020, equation 14 (eps); Salimans and Ho 2022 (v).
     """
-    label = batch["label"] if net.config.num_classes else None
+    label = batch["label"] if net.num_classes else None
     out: Any = net.apply(
         {"params": params}, noisy.x_t, noisy.t, label, batch.get("condition")
     )
-    return jnp.mean((out.astype(jnp.float32) - noisy.target) ** 2, axis=(1, 2, 3))
+    # A learned variance is not trained.
+    out = out[..., : noisy.target.shape[-1]].astype(jnp.float32)
+    return jnp.mean((out - noisy.target) ** 2, axis=(1, 2, 3))
 
 
 def interval_weights(interval_loss: Float[Array, " n"]) -> Float[Array, " n"]:
@@ -226,7 +226,7 @@ def interval_weights(interval_loss: Float[Array, " n"]) -> Float[Array, " n"]:
 
 
 def make_step(
-    config: TrainConfig, net: UNet, size: int
+    config: TrainConfig, net: Network, size: int
 ) -> Callable[[TrainState, Batch], TrainState]:
     """The update for batches of `size` crops, without `jit`.
 
@@ -268,7 +268,7 @@ def make_step(
             optimizer=optimizer_state,
             interval_loss=keep * state.interval_loss + (1 - keep) * newest,
             loss=mean * state.loss + (1 - mean) * jnp.mean(losses),
-            grad_norm=mean * state.grad_norm + (1 - mean) * optax.global_norm(gradient),
+            grad_norm=mean * state.grad_norm + (1 - mean) * optax.tree.norm(gradient),
         )
 
     return step

@@ -1,0 +1,197 @@
+"""Every architecture does what the rest of the package asks of a network."""
+
+import dataclasses
+import functools
+
+import golden
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+import pigdm_jax as pj
+from pigdm_jax.networks import ARCHITECTURES, architecture_of, parameter_shapes
+from pigdm_jax.training.config import TrainConfig
+from pigdm_jax.training.loop import train
+from pigdm_jax.weights.store import save_prior
+
+SIDE = 8
+# A small configuration of each architecture; settings of a saved prior.
+SMALL = {
+    "adm": (
+        {
+            "model_channels": 32,
+            "channel_mult": [1],
+            "num_res_blocks": 1,
+            "attention_resolutions": [],
+            "image_size": SIDE,
+        },
+        {},
+    ),
+    "ddpm": (
+        {
+            "block_out_channels": [16],
+            "layers_per_block": 1,
+            "down_attention": [],
+            "up_attention": [],
+            "image_size": SIDE,
+            "norm_num_groups": 4,
+            "mid_norm_groups": 4,
+        },
+        {},
+    ),
+    "ddpm, flow": (
+        {
+            "block_out_channels": [16],
+            "layers_per_block": 1,
+            "down_attention": [],
+            "up_attention": [],
+            "mid_attention": False,
+            "image_size": SIDE,
+            "norm_num_groups": 8,
+            "mid_norm_groups": 8,
+            "downsample_padding": 1,
+            "clean_at_one": True,
+        },
+        {"predicts": "v", "flow": True},
+    ),
+    "jit": (
+        {
+            "image_size": SIDE,
+            "patch_size": 2,
+            "hidden_size": 32,
+            "depth": 2,
+            "num_heads": 2,
+            "mlp_size": 40,
+            "bottleneck_dim": 8,
+            "num_classes": 3,
+            "in_context_len": 2,
+            "in_context_start": 1,
+        },
+        {"predicts": "x0", "flow": True},
+    ),
+}
+
+
+@pytest.fixture(params=SMALL)
+def name(request):
+    return request.param
+
+
+@functools.cache
+def network(name):
+    config, _ = SMALL[name]
+    return ARCHITECTURES[name.split(",")[0]].build(config)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """A function from a name to a saved prior with random weights."""
+
+    @functools.cache
+    def saved(name):
+        rng = np.random.default_rng(0)
+        net = network(name)
+
+        def random(leaf):
+            scale = np.sqrt(np.prod(leaf.shape[:-1]) or 1)
+            return (rng.normal(size=leaf.shape) / max(scale, 3)).astype("f4")
+
+        params = jax.tree.map(random, parameter_shapes(net))
+        folder = tmp_path_factory.mktemp("saved") / "prior"
+        how = SMALL[name][1]
+        save_prior(folder, net, params, "linear", {}, trained_size=SIDE, **how)
+        return folder
+
+    return saved
+
+
+def problem_of(side, seed=0):
+    operator = pj.operators.super_resolution((side, side, 3), 2)
+    image = jax.random.uniform(jax.random.key(seed), (side, side, 3), minval=-1)
+    return pj.Problem(operator, operator.apply(image), 0.1)
+
+
+def sampler():
+    return pj.samplers.DDIM(steps=1)
+
+
+def test_each_is_here():
+    assert {name.split(",")[0] for name in SMALL} == set(ARCHITECTURES)
+    for name in SMALL:
+        assert architecture_of(network(name)) == name.split(",")[0]
+
+
+def test_a_saved_prior_restores_photos_and_larger_ones(name, folders):
+    prior = pj.load_prior(folders(name))
+    assert prior.image_shape == (SIDE, SIDE, 3)
+    assert prior.network == network(name)
+    key = jax.random.key(1)
+    image = pj.restore(prior, problem_of(SIDE), key, sampler())
+    assert image.shape == (SIDE, SIDE, 3) and np.isfinite(image).all()
+    wide = pj.tiled(prior, SIDE, SIDE // 2)
+    problem = problem_of(12)
+    image = pj.restore(wide, problem, key, sampler())
+    assert image.shape == (12, 12, 3) and np.isfinite(image).all()
+
+
+def test_a_batch_is_its_images_alone(name, folders):
+    prior = pj.load_prior(folders(name))
+    problems = [problem_of(SIDE, seed) for seed in range(2)]
+    keys = jax.random.split(jax.random.key(1), 2)
+    batch = jax.tree.map(lambda *a: jnp.stack(a), *problems)
+    together = pj.restore_batch(prior, batch, keys, sampler())
+    for i, problem in enumerate(problems):
+        alone = pj.restore(prior, problem, keys[i], sampler())
+        np.testing.assert_allclose(together[i], alone, atol=2e-4)
+
+
+def test_types_and_recomputation_are_options(name, folders):
+    x = jax.random.normal(jax.random.key(0), (SIDE, SIDE, 3))
+
+    def gradient(**options):
+        prior = pj.load_prior(folders(name), **options)
+
+        @jax.jit
+        def pull(x):
+            eps, back = jax.vjp(lambda x: prior(x, 400.0), x)
+            return eps, back(jnp.ones_like(eps))[0]
+
+        return pull(x)
+
+    exact, again = gradient(), gradient(remat=True)
+    for a, b in zip(again, exact, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5 * np.abs(b).max())
+    coarse = gradient(dtype=jnp.bfloat16)
+    for a, b in zip(coarse, exact, strict=True):
+        assert a.dtype == jnp.float32
+        assert 1e-6 < golden.relative_error(a, b) < 0.1
+
+
+@pytest.mark.parametrize(
+    "name", sorted(SMALL.keys() - {"adm"})
+)  # test_training.py has ADM.
+def test_training_goes_on_from_a_network_that_predicts_eps(name, folders, tmp_path):
+    rng = np.random.default_rng(0)
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for i in range(4):
+        pixels = rng.integers(0, 256, (12, 12, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(photos / f"{i}.png")
+    config = TrainConfig(
+        init=str(folders(name)), steps=1, batch=4, crop=(SIDE,), sample_every=99
+    )
+    if SMALL[name][1]:
+        with pytest.raises(ValueError, match="trained by flow matching"):
+            train(photos, tmp_path / "run", config)
+        return
+    before = pj.load_prior(folders(name)).params
+    trained = pj.load_prior(train(photos, tmp_path / "run", config))
+    assert trained.network.config == network(name).config
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), trained.params, before)
+    assert max(jax.tree.leaves(moved)) > 0
+    # Networks for another number of channels are refused before photos are read.
+    grey = dataclasses.replace(network(name).config, in_channels=1, out_channels=1)
+    with pytest.raises(ValueError, match="3 channels"):
+        config.check_network(network(name).clone(config=grey))
