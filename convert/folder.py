@@ -108,7 +108,8 @@ def read_shards(
     if not isinstance(table, dict) or not table:
         raise Refused(f"its {index.name} has no weight_map")
     for name in table.values():
-        if not isinstance(name, str) or Path(name).name != name:
+        plain = isinstance(name, str) and name == Path(name).name
+        if not plain or name in ("", ".."):
             raise Refused(f"its {index.name} names {name!r:.80}, no file beside it")
     shards = sorted(set(table.values()))
     for name in shards:

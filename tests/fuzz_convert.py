@@ -72,6 +72,10 @@ def seeds() -> list[bytes]:
     """Valid files of every format."""
     single = {k: v for k, v in ARRAYS.items() if v.dtype == np.float32}
     state, storages = flat_state(single)
+    adam = {
+        "state": {0: state},
+        "param_groups": [{"betas": (0.9, 0.99), "foreach": None}],
+    }
     two = {
         "x": tensor("0", ARRAYS["a.weight"], 108),
         "y": tensor("1", ARRAYS["c.weight"], 128),
@@ -81,6 +85,8 @@ def seeds() -> list[bytes]:
         legacy(state, storages),
         zipped(state, storages),
         legacy(two, both),
+        legacy({"ema": state, "model": state, "optimizer": adam, "step": 3}, storages),
+        zipped({"state_dict": state, "optimizer": adam, "epoch": 1.5}, storages),
         zipped(two, both),
         safetensors(ARRAYS),
     ]
