@@ -182,7 +182,15 @@ def test_a_public_size_equals_that_of_azula(their_model):
     assert out < 2e-5 and gradient < 2e-5
 
 
-@pytest.mark.parametrize("name", PUBLIC)
+# The smallest and the largest of them are enough for each commit.
+QUICK = ("JiT-B/16", "JiT-H/32")
+SIZES = [
+    name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
+    for name in PUBLIC
+]
+
+
+@pytest.mark.parametrize("name", SIZES)
 def test_public_checkpoints_are_recognised_by_their_shapes(name):
     config = public(name)
     shapes = torch_shapes(config)
@@ -290,7 +298,7 @@ def test_another_size_is_refused():
         prior()(jnp.zeros((64, 64, 3)), 100)
 
 
-@pytest.mark.parametrize("remat", [False, True])
+@pytest.mark.parametrize("remat", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_restore_has_a_finite_gradient(remat):
     operator = pj.operators.super_resolution((32, 32, 3), 4)
     y = jnp.asarray(operator.apply(tiny()[1][0] / 4))
