@@ -1,14 +1,15 @@
 r"""One evaluation of each architecture at 256 x 256, here and in PyTorch, on CPUs.
 
-    pip install torch einops gdown pyyaml && pip install --no-deps azula
+    pip install torch diffusers einops gdown pyyaml && pip install --no-deps azula
     TORCHDYNAMO_DISABLE=1 python benchmarks/networks.py jit --rounds 15
     python benchmarks/networks.py adm --rounds 3
+    python benchmarks/networks.py ddpm --rounds 5
 
 Random weights, float32, one image: the output alone ("forward"), and with a
 vector-Jacobian product with respect to the image ("guided"), which is nearly all of a
 guided step. Both codes take turns in one process, after they have given the same
 figures. PyTorch's is plain, eager code: that of azula for JiT, whose blocks are not
-compiled then, and `torch_adm.py` for the ADM UNet.
+compiled then, `torch_adm.py` for the ADM UNet, and diffusers for the DDPM's.
 """
 
 import argparse
@@ -24,7 +25,7 @@ import torch
 
 import pigdm_jax as pj
 from pigdm_jax.devices.timing import step_flops
-from pigdm_jax.networks import ARCHITECTURES, Network
+from pigdm_jax.networks import ARCHITECTURES, DDPMConfig, DDPMUNet, Network
 
 SAME = 1e-4  # relative L2 distance of outputs and gradients
 SIDE = 256
@@ -36,6 +37,13 @@ ADM = pj.UNetConfig(
     attention_resolutions=(8, 16, 32),
     out_channels=6,
     num_head_channels=64,
+)
+# google/ddpm-celebahq-256.
+DDPM = DDPMConfig(
+    block_out_channels=(128, 128, 256, 256, 512, 512),
+    layers_per_block=2,
+    down_attention=(4,),
+    up_attention=(4,),
 )
 JIT_B16 = pj.PixelTransformerConfig(
     image_size=SIDE,
@@ -81,6 +89,31 @@ def adm() -> tuple[Network, Any, Callable]:
     params = random_params(model, network, "adm")
     model = model.to(memory_format=torch.channels_last)
     return network, params, model
+
+
+def ddpm() -> tuple[Network, Any, Callable]:
+    """The DDPM UNet of google/ddpm-celebahq-256: ours and diffusers'."""
+    from diffusers import UNet2DModel
+
+    levels = range(len(DDPM.block_out_channels))
+    down = ["AttnDownBlock2D" if i in DDPM.down_attention else "" for i in levels]
+    model = UNet2DModel(
+        block_out_channels=DDPM.block_out_channels,
+        layers_per_block=DDPM.layers_per_block,
+        down_block_types=[kind or "DownBlock2D" for kind in down],
+        up_block_types=[
+            "AttnUpBlock2D" if kind else "UpBlock2D" for kind in reversed(down)
+        ],
+        attention_head_dim=None,
+        downsample_padding=DDPM.downsample_padding,
+        flip_sin_to_cos=DDPM.flip_sin_to_cos,
+        freq_shift=DDPM.freq_shift,
+        norm_eps=DDPM.norm_eps,
+    )
+    network = DDPMUNet(DDPM)
+    params = random_params(model, network, "ddpm")
+    model = model.to(memory_format=torch.channels_last).eval()
+    return network, params, lambda x, t: model(x, t).sample
 
 
 def codes(make: Callable) -> tuple[dict[str, Callable], pj.Prior]:
@@ -148,13 +181,13 @@ def as_ours(*tensors: torch.Tensor) -> list[np.ndarray]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("network", choices=("adm", "jit"))
+    parser.add_argument("network", choices=("adm", "ddpm", "jit"))
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
     os.environ["TORCHDYNAMO_DISABLE"] = "1"
     torch.manual_seed(0)
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    runs, prior = codes({"adm": adm, "jit": jit}[args.network])
+    runs, prior = codes({"adm": adm, "ddpm": ddpm, "jit": jit}[args.network])
 
     for kind in ("forward", "guided"):
         pair = (runs[f"{code}, {kind}"]() for code in ("pigdm_jax", "PyTorch"))
