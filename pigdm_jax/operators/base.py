@@ -295,7 +295,7 @@ def check_operator(name: str, operator: Any) -> None:
         raise TypeError(f"{name} must be a pigdm_jax.Operator, got {given(operator)}")
 
 
-def check_measurement(operator: Operator, y: Measurement) -> None:
+def check_measurement(operator: Operator, y: Any) -> None:
     """Check the types and shapes of a measurement y, but not its values.
 
     Raises:
