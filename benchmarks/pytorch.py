@@ -48,7 +48,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 import golden
 import torch_adm
 
-from pigdm_jax.networks.adm.keys import to_params, torch_key
+from pigdm_jax.networks.adm.keys import to_params
+from pigdm_jax.networks.keys import torch_key
 
 FACTOR = 4
 # How far a pixel may be off after 20 steps, over the image's largest; rounding grows

@@ -14,7 +14,8 @@ from pigdm_convert import CheckpointError
 from pigdm_jax import UNetConfig, load_prior
 from pigdm_jax.networks import CheckpointFlags as Flags
 from pigdm_jax.networks import UNet, parameter_shapes
-from pigdm_jax.networks.adm.keys import to_params, torch_key
+from pigdm_jax.networks.adm.keys import to_params
+from pigdm_jax.networks.keys import torch_key
 from pigdm_jax.weights.conversion import convert
 from pigdm_jax.weights.metadata import read_metadata
 

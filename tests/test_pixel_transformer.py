@@ -15,11 +15,8 @@ from pigdm_convert import CheckpointError
 from pigdm_jax.networks import CheckpointFlags as Flags
 from pigdm_jax.networks import parameter_shapes
 from pigdm_jax.networks.blocks import best_attention
-from pigdm_jax.networks.pixel_transformer.keys import (
-    check_names,
-    to_params,
-    torch_key,
-)
+from pigdm_jax.networks.keys import torch_key
+from pigdm_jax.networks.pixel_transformer.keys import check_names, to_params
 from pigdm_jax.networks.pixel_transformer.positions import rotate, rotation
 from pigdm_jax.networks.pixel_transformer.recognition import recognise
 from pigdm_jax.weights.conversion import convert

@@ -1,7 +1,9 @@
 """Names and layouts of PyTorch's tensors, compared with and mapped to parameters."""
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import jax
@@ -23,6 +25,49 @@ class Place(NamedTuple):
 
     path: Path
     shape: tuple[int, ...]
+
+
+def torch_key(path: Path) -> str:
+    """PyTorch's name of a parameter whose layers are named as PyTorch's.
+
+    Numbers are joined to the name before them: `blocks_4` / `attn` / `qkv` / `kernel`
+    is `blocks.4.attn.qkv.weight`. A parameter of no layer has its own name.
+    """
+    *modules, leaf = path
+    if not modules:
+        return leaf
+    names = [re.sub(r"_(?=\d)", ".", module) for module in modules]
+    return ".".join([*names, "bias" if leaf == "bias" else "weight"])
+
+
+@contextmanager
+def inferring(network: str, shapes: Shapes) -> Iterator[None]:
+    """Turn what missing and odd tensors raise into CheckpointError.
+
+    Args:
+      network: what the tensors should be, with its article.
+      shapes: of the checkpoint's tensors.
+
+    Raises:
+      CheckpointError: in place of KeyError with the name of a missing tensor,
+        IndexError, or ValueError with the reason; or if a tensor has no elements.
+    """
+    empty = [key for key, shape in shapes.items() if 0 in shape]
+    if empty:
+        raise CheckpointError(f"tensors have no elements: {', '.join(empty)}")
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except KeyError as error:
+        reason = f"there is no {error.args[0]}, while there is {next(iter(shapes))}"
+    except IndexError:
+        reason = "a tensor has too few axes"
+    except ValueError as error:
+        reason = str(error)
+    else:
+        return
+    raise CheckpointError(f"the tensors are not those of {network} ({reason})")
 
 
 @functools.lru_cache(maxsize=8)

@@ -5,6 +5,7 @@ from typing import Any
 
 from pigdm_convert.reader import CheckpointError
 from pigdm_jax.networks.base import Shapes
+from pigdm_jax.networks.keys import inferring
 
 
 def infer(shapes: Shapes) -> dict[str, Any]:
@@ -13,21 +14,10 @@ def infer(shapes: Shapes) -> dict[str, Any]:
     Raises:
       CheckpointError: if they are not an ADM UNet's.
     """
-    empty = [key for key, shape in shapes.items() if 0 in shape]
-    if empty:
-        raise CheckpointError(f"tensors have no elements: {', '.join(empty)}")
-    try:
+    with inferring("an ADM UNet", shapes):
         decided = _infer(shapes)
-    except KeyError as error:
-        reason = f"there is no {error.args[0]}, while there is {next(iter(shapes))}"
-    except IndexError:
-        reason = "a tensor has too few axes"
-    except ValueError as error:
-        reason = str(error)
-    else:
-        _check_widths(decided)
-        return decided
-    raise CheckpointError(f"the tensors are not those of an ADM UNet ({reason})")
+    _check_widths(decided)
+    return decided
 
 
 def _infer(shapes: Shapes) -> dict[str, Any]:

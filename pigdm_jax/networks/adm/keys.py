@@ -1,6 +1,5 @@
 """Conversion of names from PyTorch to `pigdm_jax.networks.adm`."""
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,17 +10,6 @@ from pigdm_jax.networks.adm.unet import UNet
 from pigdm_jax.networks.base import Shapes
 
 
-def torch_key(path: keys.Path) -> str:
-    """PyTorch's name of a parameter.
-
-    Numbers are joined to the name before them: `input_blocks_4_1` / `qkv` / `kernel` is
-    `input_blocks.4.1.qkv.weight`.
-    """
-    *modules, leaf = path
-    names = [re.sub(r"_(?=\d)", ".", module) for module in modules]
-    return ".".join([*names, "bias" if leaf == "bias" else "weight"])
-
-
 def check_names(shapes: Shapes, network: UNet) -> None:
     """Compare the tensors of a checkpoint with those of a network.
 
@@ -29,9 +17,9 @@ def check_names(shapes: Shapes, network: UNet) -> None:
       CheckpointError: that names every tensor that is missing, superfluous or of
         another shape.
     """
-    keys.check_names(shapes, keys.places(network, torch_key))
+    keys.check_names(shapes, keys.places(network, keys.torch_key))
 
 
 def to_params(tensors: Iterable[tuple[str, np.ndarray]], network: UNet) -> Any:
     """The parameters of a network on the CPU, from arrays by PyTorch's names."""
-    return keys.to_params(tensors, keys.places(network, torch_key))
+    return keys.to_params(tensors, keys.places(network, keys.torch_key))

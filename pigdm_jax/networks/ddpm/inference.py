@@ -6,6 +6,7 @@ from typing import Any
 from pigdm_convert.reader import CheckpointError
 from pigdm_jax.networks.base import LONGEST, Shapes
 from pigdm_jax.networks.ddpm.keys import torch_names
+from pigdm_jax.networks.keys import inferring
 
 
 def infer(shapes: Shapes, layout: str) -> dict[str, Any]:
@@ -18,16 +19,8 @@ def infer(shapes: Shapes, layout: str) -> dict[str, Any]:
     Raises:
       CheckpointError: if they are not a DDPM UNet's.
     """
-    empty = [key for key, shape in shapes.items() if 0 in shape]
-    if empty:
-        raise CheckpointError(f"tensors have no elements: {', '.join(empty)}")
-    try:
+    with inferring("a DDPM UNet", shapes):
         return _infer(shapes, layout)
-    except KeyError as error:
-        reason = f"there is no {error.args[0]}"
-    except IndexError:
-        reason = "a tensor has too few axes"
-    raise CheckpointError(f"the tensors are not those of a DDPM UNet ({reason})")
 
 
 def _infer(shapes: Shapes, layout: str) -> dict[str, Any]:

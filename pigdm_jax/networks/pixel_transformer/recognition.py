@@ -8,6 +8,7 @@ from typing import Any
 from pigdm_convert.reader import CheckpointError
 from pigdm_jax.networks.adm.flags import CheckpointFlags
 from pigdm_jax.networks.base import Documents, Recognised, Shapes
+from pigdm_jax.networks.keys import inferring
 from pigdm_jax.networks.pixel_transformer.transformer import (
     PixelTransformer,
     PixelTransformerConfig,
@@ -73,17 +74,8 @@ def _infer(shapes: Shapes) -> dict[str, Any]:
     Raises:
       CheckpointError: if they are not a JiT's.
     """
-    try:
-        if any(0 in shape for shape in shapes.values()):
-            raise ValueError("tensors have no elements")
+    with inferring("a JiT", shapes):
         return _sizes(shapes)
-    except KeyError as error:
-        reason = f"there is no {error.args[0]}"
-    except IndexError:
-        reason = "a tensor has too few axes"
-    except ValueError as error:
-        reason = str(error)
-    raise CheckpointError(f"the tensors are not those of a JiT ({reason})")
 
 
 def _sizes(shapes: Shapes) -> dict[str, Any]:
