@@ -269,6 +269,22 @@ def test_public_checkpoints_are_recognised(form, name, side):
 
 
 @pytest.mark.parametrize(
+    ("change", "named"),
+    [({}, True), ({"norm_eps": 1e-5}, False), ({"sample_size": 64}, False)],
+)
+def test_a_network_of_another_configuration_is_no_public_one(change, named):
+    config = DDPMConfig((128, 256, 256, 256), 2, (1,), (1,))
+    document = DIFFUSERS | {
+        "sample_size": 32,
+        "block_out_channels": [128, 256, 256, 256],
+        "layers_per_block": 2,
+    }
+    documents = {"config": document | change}
+    found = recognise(shapes_of(config, "diffusers"), CheckpointFlags(), documents)
+    assert ("ddpm-cifar10-32" in found.names) == named
+
+
+@pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"_class_name": "UNet2DConditionModel"}, "_class_name"),

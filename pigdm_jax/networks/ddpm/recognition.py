@@ -15,50 +15,29 @@ FLAGS = ("image_size", "schedule")
 
 
 class Public(NamedTuple):
-    """Public checkpoints that have one form.
-
-    Attributes:
-      names: of the checkpoints.
-      image_size: side in pixels of their images.
-      settings: what tells them from others.
-    """
+    """Public checkpoints that have one configuration."""
 
     names: tuple[str, ...]
-    image_size: int
-    settings: dict[str, Any]
+    config: DDPMConfig
 
 
 DDPM_256 = Public(
     ("ddpm-celebahq-256", "ddpm-church-256", "ddpm-bedroom-256", "ddpm-cat-256"),
-    256,
-    {
-        "block_out_channels": (128, 128, 256, 256, 512, 512),
-        "layers_per_block": 2,
-        "down_attention": (4,),
-        "up_attention": (4,),
-    },
+    DDPMConfig((128, 128, 256, 256, 512, 512), 2, (4,), (4,), image_size=256),
 )
 DDPM_32 = Public(
     ("ddpm-cifar10-32",),
-    32,
-    {
-        "block_out_channels": (128, 256, 256, 256),
-        "layers_per_block": 2,
-        "down_attention": (1,),
-        "up_attention": (1,),
-    },
+    DDPMConfig((128, 256, 256, 256), 2, (1,), (1,), image_size=32),
 )
+FLOW: dict[str, Any] = {"downsample_padding": 1, "clean_at_one": True}
 # At 128 x 128 the fourth level, of 16 x 16 pixels, has attention; at 256 x 256 none.
-FLOW_FORM = {"block_out_channels": (32, 64, 128, 256), "layers_per_block": 6}
 FLOW_128 = Public(
     ("pnpflow-celeba-128",),
-    128,
-    FLOW_FORM | {"down_attention": (3,), "up_attention": (3,)},
+    DDPMConfig((32, 64, 128, 256), 6, (3,), (3,), image_size=128, **FLOW),
 )
 FLOW_256 = Public(
     ("pnpflow-afhq-cat-256",),
-    256,
-    FLOW_FORM | {"down_attention": (), "up_attention": ()},
+    DDPMConfig((32, 64, 128, 256), 6, (), (), image_size=256, **FLOW),
 )
 
 
@@ -91,13 +70,13 @@ def recognise(
         decided |= network_settings(documents["config"])
         _compare(decided, documents["config"])
     elif layout == "flow":
-        decided |= {"downsample_padding": 1, "clean_at_one": True}
+        decided |= FLOW
         assumptions.append("a flow whose t is 1 for a clean image, as in PnP-Flow")
     names: tuple[str, ...] = ()
     for public in (FLOW_128, FLOW_256) if layout == "flow" else (DDPM_256, DDPM_32):
-        if all(decided[key] == value for key, value in public.settings.items()):
-            names = public.names
-            decided.setdefault("image_size", public.image_size)
+        sized = {"image_size": public.config.image_size} | decided
+        if DDPMConfig(**sized) == public.config:
+            names, decided = public.names, sized
     if layout == "original" and not names:
         assumptions.append("32 groups, epsilon 1e-6 and one attention head")
     known = decided.get("image_size")
