@@ -137,7 +137,12 @@ def _closest(shapes: Shapes) -> Architecture:
 
 def _report(found: Recognised) -> list[str]:
     """The report's lines about the network."""
-    settings = dataclasses.asdict(found.network.config) | {"schedule": found.schedule}
+    schedule = found.schedule
+    if not isinstance(schedule, str):
+        schedule = f"of {len(schedule)} betas"
+    predicts = f"a flow's {found.predicts}" if found.flow else found.predicts
+    settings = dataclasses.asdict(found.network.config)
+    settings |= {"schedule": schedule, "predicts": predicts}
     lines = [
         "recognised by its tensors: " + " or ".join(found.names)
         if found.names
