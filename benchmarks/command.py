@@ -87,7 +87,7 @@ def stages(task: str, cache: str) -> None:
         keep_compiled(cache)
         prefetch(_program_name(PHOTO, flags))
     with stage("import the rest, while executables load"):
-        from pigdm_jax.metrics import METRICS
+        from pigdm_jax.metrics import default_metrics
         from pigdm_jax.pictures.report import report_on
         from pigdm_jax.pictures.results import restore_picture
 
@@ -106,7 +106,7 @@ def stages(task: str, cache: str) -> None:
         result = restore_picture(prior, case.problem, key, sampler, on_step)
     print(f"| of that from the first to the last step | {steps[-1] - steps[0]:.2f} | |")
     with stage("scores and figure"):
-        report_on(case, [result], METRICS)
+        report_on(case, [result], default_metrics())
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 # The public names. Each is imported on first use, by `lazy_loader`.
 
-from . import guidance, operators, samplers
+from . import guidance, metrics, operators, samplers
 from .core.compilation import compiler_options
 from .core.pytree import pytree_class, static_field
 from .devices.batches import restore_batch
@@ -64,6 +64,7 @@ __all__ = [
     "make_mesh",
     "measure",
     "measurement_residual",
+    "metrics",
     "mixture_prior",
     "network_prior",
     "operators",

@@ -17,7 +17,7 @@ from pigdm_jax.core.locks import locked
 from pigdm_jax.folder import plan
 from pigdm_jax.folder.job import run
 from pigdm_jax.folder.naming import name_outputs
-from pigdm_jax.metrics import METRICS
+from pigdm_jax.metrics import default_metrics
 from pigdm_jax.pictures.outputs import suffixes, with_suffix
 from pigdm_jax.pictures.report import report_on
 from pigdm_jax.pictures.results import restore_picture
@@ -270,7 +270,7 @@ def test_samples_are_those_of_a_picture_alone(folder, tmp_path):
         case, key = REQUEST.read(path)
         keys = [jax.random.fold_in(key, i) for i in range(3)]
         alone = [restore_picture(GREY, case.problem, k, REQUEST.sampler) for k in keys]
-        outputs = report_on(case, alone, METRICS).outputs
+        outputs = report_on(case, alone, default_metrics()).outputs
         assert [output.suffix for output in outputs] == suffixes(3)
         for output in outputs:
             file = with_suffix(tmp_path / "out" / path.name, output.suffix)

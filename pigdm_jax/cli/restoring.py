@@ -222,7 +222,7 @@ def _drawn(
 
     from pigdm_jax.cli.console import EvaluationsBar, console
     from pigdm_jax.cli.prior_bar import PriorBar
-    from pigdm_jax.metrics import METRICS
+    from pigdm_jax.metrics import default_metrics
     from pigdm_jax.pictures.formats import check_size
     from pigdm_jax.pictures.report import report_on
     from pigdm_jax.pictures.results import restore_picture
@@ -257,7 +257,7 @@ def _drawn(
     times = "1 network evaluation" if evaluations == 1 else f"{evaluations} evaluations"
     console.print(f"{times} in {seconds:.1f} s, with loading or compiling")
     noise_std: Any = case.problem.noise_std
-    return report_on(case, results, METRICS), float(noise_std or 0)
+    return report_on(case, results, default_metrics()), float(noise_std or 0)
 
 
 def _write(

@@ -1,6 +1,5 @@
 """The pictures of a folder, grouped by shape."""
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import NamedTuple
 
 from pigdm_jax.folder.naming import name_outputs
 from pigdm_jax.pictures.decoding import read_header
+from pigdm_jax.pictures.finding import find_pictures
 from pigdm_jax.pictures.formats import SUFFIXES
 from pigdm_jax.pictures.jpeg_files import read_jpeg_header
 
@@ -113,24 +113,7 @@ def list_folder(
 
 def _search(folder: Path, out: Path, recursive: bool) -> tuple[list[Path], str]:
     """The pictures of a folder, sorted, and what is left out, in a sentence."""
-    found: list[Path] = []
-    nested = others = hidden = 0
-    real = Path(os.path.realpath(out))  # `resolve` fails on links in a circle
-    for path in sorted(folder.rglob("*")):
-        if path.is_dir() or real in Path(os.path.realpath(path)).parents:
-            continue
-        inner = path.relative_to(folder).parts
-        if any(part.startswith(".") for part in inner):
-            hidden += 1
-        # What exists and is no file would be waited for.
-        elif path.suffix.lower() not in SUFFIXES or (
-            path.exists() and not path.is_file()
-        ):
-            others += 1
-        elif len(inner) > 1 and not recursive:
-            nested += 1
-        else:
-            found.append(path)
+    found, nested, others, hidden = find_pictures(folder, recursive=recursive, skip=out)
     kinds = {
         f"{nested} picture{'s' * (nested != 1)} in sub-folders (--recursive restores "
         "them)": nested,

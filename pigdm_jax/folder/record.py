@@ -10,7 +10,7 @@ from jaxtyping import Shaped
 
 from pigdm_jax.folder.listing import Entry
 from pigdm_jax.folder.load import Loaded
-from pigdm_jax.metrics import METRICS
+from pigdm_jax.metrics import default_metrics
 from pigdm_jax.pictures.opening import digest
 from pigdm_jax.pictures.outputs import with_suffix
 from pigdm_jax.pictures.report import outputs_of, scores_of
@@ -65,7 +65,7 @@ def record(
     if case.original is not None:
         reference = case.original[:height, :width]
         compared = {o.suffix: o.picture for o in outputs if o.is_restoration}
-        scores = scores_of(compared, reference, METRICS)
+        scores = scores_of(compared, reference, default_metrics())
         fields |= scores[""] if len(pictures) == 1 else {"scores": scores}
     if deviation is not None:
         fields["deviation"] = deviation._asdict()

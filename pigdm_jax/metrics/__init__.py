@@ -1,20 +1,8 @@
-"""How close a restoration is to the original.
+"""Metrics: how good restorations are.
 
-To add a metric, write it in a file here and name it in `METRICS`.
+To add one, write it in a file here and name it in `pigdm_jax.metrics.registry`.
 """
 
-from collections.abc import Callable
-from typing import Any
+import lazy_loader
 
-from pigdm_jax.core.lazy import LazyMapping
-from pigdm_jax.metrics.fidelity import psnr, ssim
-
-METRICS: LazyMapping[Callable[..., Any]] = LazyMapping(
-    {
-        "psnr": "pigdm_jax.metrics.fidelity:psnr",
-        "ssim": "pigdm_jax.metrics.fidelity:ssim",
-    }
-)
-"""Functions of (image, reference), images in [-1, 1], by name."""
-
-__all__ = ["METRICS", "psnr", "ssim"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from pigdm_jax.core.arrays import check_image
 from pigdm_jax.core.compilation import typed_jit
 from pigdm_jax.core.types import Image, Scalar
+from pigdm_jax.metrics.base import ImageMetric
 
 
 def psnr(image: Image, reference: Image) -> Scalar:
@@ -69,3 +70,7 @@ def _ssim(image: Image, reference: Image) -> Scalar:
 
 def _unit(image: Image) -> Image:
     return jnp.clip((jnp.asarray(image) + 1) / 2, 0, 1)
+
+
+PSNR = ImageMetric("psnr", "PSNR", "higher", unit="dB", digits=2, function=psnr)
+SSIM = ImageMetric("ssim", "SSIM", "higher", function=ssim)
