@@ -22,40 +22,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
+from configurations import ADM_256, DDPM_256, JIT_B16
 
 import pigdm_jax as pj
 from pigdm_jax.devices.timing import step_flops
-from pigdm_jax.networks import ARCHITECTURES, DDPMConfig, DDPMUNet, Network
+from pigdm_jax.networks import ARCHITECTURES, Network
 
 SAME = 1e-4  # relative L2 distance of outputs and gradients
 SIDE = 256
-# OpenAI's 256x256_diffusion_uncond.
-ADM = pj.UNetConfig(
-    model_channels=256,
-    channel_mult=(1, 1, 2, 2, 4, 4),
-    num_res_blocks=2,
-    attention_resolutions=(8, 16, 32),
-    out_channels=6,
-    num_head_channels=64,
-)
-# google/ddpm-celebahq-256.
-DDPM = DDPMConfig(
-    block_out_channels=(128, 128, 256, 256, 512, 512),
-    layers_per_block=2,
-    down_attention=(4,),
-    up_attention=(4,),
-)
-JIT_B16 = pj.PixelTransformerConfig(
-    image_size=SIDE,
-    patch_size=16,
-    hidden_size=768,
-    depth=12,
-    num_heads=12,
-    mlp_size=2048,
-    bottleneck_dim=128,
-    num_classes=1000,
-    in_context_start=4,
-)
 
 
 def random_params(model: torch.nn.Module, network: Network, name: str) -> Any:
@@ -85,7 +59,7 @@ def adm() -> tuple[Network, Any, Callable]:
     """The ADM UNet of 256x256_diffusion_uncond: ours and plain PyTorch's."""
     import torch_adm
 
-    network, model = pj.UNet(ADM), torch_adm.ADM(ADM)
+    network, model = pj.UNet(ADM_256), torch_adm.ADM(ADM_256)
     params = random_params(model, network, "adm")
     model = model.to(memory_format=torch.channels_last)
     return network, params, model
@@ -95,22 +69,22 @@ def ddpm() -> tuple[Network, Any, Callable]:
     """The DDPM UNet of google/ddpm-celebahq-256: ours and diffusers'."""
     from diffusers import UNet2DModel
 
-    levels = range(len(DDPM.block_out_channels))
-    down = ["AttnDownBlock2D" if i in DDPM.down_attention else "" for i in levels]
+    levels = range(len(DDPM_256.block_out_channels))
+    down = ["AttnDownBlock2D" if i in DDPM_256.down_attention else "" for i in levels]
     model = UNet2DModel(
-        block_out_channels=DDPM.block_out_channels,
-        layers_per_block=DDPM.layers_per_block,
+        block_out_channels=DDPM_256.block_out_channels,
+        layers_per_block=DDPM_256.layers_per_block,
         down_block_types=[kind or "DownBlock2D" for kind in down],
         up_block_types=[
             "AttnUpBlock2D" if kind else "UpBlock2D" for kind in reversed(down)
         ],
         attention_head_dim=None,
-        downsample_padding=DDPM.downsample_padding,
-        flip_sin_to_cos=DDPM.flip_sin_to_cos,
-        freq_shift=DDPM.freq_shift,
-        norm_eps=DDPM.norm_eps,
+        downsample_padding=DDPM_256.downsample_padding,
+        flip_sin_to_cos=DDPM_256.flip_sin_to_cos,
+        freq_shift=DDPM_256.freq_shift,
+        norm_eps=DDPM_256.norm_eps,
     )
-    network = DDPMUNet(DDPM)
+    network = pj.DDPMUNet(DDPM_256)
     params = random_params(model, network, "ddpm")
     model = model.to(memory_format=torch.channels_last).eval()
     return network, params, lambda x, t: model(x, t).sample

@@ -16,19 +16,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.sparse.linalg
+from configurations import ADM_256
 
-from pigdm_jax import Problem, UNet, UNetConfig, from_denoiser, restore
+from pigdm_jax import Problem, UNet, from_denoiser, restore
 from pigdm_jax import operators as ops
 from pigdm_jax.samplers import DDIM
 
-ADM_256 = UNetConfig(
-    model_channels=256,
-    channel_mult=(1, 1, 2, 2, 4, 4),
-    num_res_blocks=2,
-    attention_resolutions=(8, 16, 32),
-    out_channels=6,
-    num_head_channels=64,
-)
 KERNEL = np.array([[0.0, 0.3, 0.1], [0.2, 0.9, 0.0], [0.1, 0.0, 0.2]]) / 1.8
 
 OPERATORS = {

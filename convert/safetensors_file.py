@@ -5,6 +5,7 @@ from pathlib import Path
 
 import ml_dtypes
 import numpy as np
+import safetensors
 
 from pigdm_convert.state import Weights, choose
 from pigdm_convert.tensor import Refused, Tensor
@@ -21,15 +22,8 @@ def read_safetensors(path: Path) -> Weights:
     """The tensors of a .safetensors file, by name, as `state.choose` chooses them.
 
     Raises:
-      Refused: if the file is damaged or has tensors that are not floating-point, or the
-        library is not installed.
+      Refused: if the file is damaged or has tensors that are not floating-point.
     """
-    try:
-        import safetensors
-    except ImportError:
-        raise Refused(
-            "reading .safetensors needs `pip install 'pigdm-jax[convert]'`"
-        ) from None
     tensors = {}
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
@@ -59,8 +53,6 @@ def _reader(path: Path, name: str) -> Callable[[], np.ndarray]:
     """
 
     def read() -> np.ndarray:
-        import safetensors
-
         with safetensors.safe_open(path, framework="numpy") as file:
             return file.get_tensor(name)
 

@@ -8,6 +8,8 @@ from .devices.meshes import make_mesh, place_prior
 from .guidance import Guidance, Guided
 from .metrics.fidelity import psnr, ssim
 from .networks import (
+    DDPMConfig,
+    DDPMUNet,
     PixelTransformer,
     PixelTransformerConfig,
     UNet,
@@ -36,6 +38,8 @@ from .weights.names import shipped_priors
 from .weights.store import load_prior, save_prior
 
 __all__ = [
+    "DDPMConfig",
+    "DDPMUNet",
     "Guidance",
     "Guided",
     "Info",

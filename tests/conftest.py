@@ -61,3 +61,22 @@ def smooth_prior():
     line = 0.9 ** np.abs(np.subtract.outer(np.arange(8), np.arange(8)))
     covariance = 0.25 * np.kron(np.kron(line, line), 0.5 * np.eye(3) + 0.5)
     return gaussian_prior(jnp.zeros((8, 8, 3)), covariance)
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """A function that runs the command: (status, output)."""
+    from pigdm_jax.cli import main as cli
+
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["pigdm", *map(str, arguments)])
+        try:
+            cli.main()
+            status = 0
+        except SystemExit as end:
+            if isinstance(end.code, str):
+                return 1, end.code
+            status = end.code or 0
+        return status, "".join(capsys.readouterr())
+
+    return call

@@ -20,7 +20,6 @@ from test_convert import SMALL, torch_state
 from torch_files import flat_state, legacy
 
 from pigdm_jax import load_prior, shipped_priors
-from pigdm_jax.cli import main as cli
 from pigdm_jax.cli.flags import FolderFlags, RestoreFlags
 from pigdm_jax.networks import CheckpointFlags
 from pigdm_jax.networks.adm.recognition import known_checkpoints
@@ -524,24 +523,6 @@ def test_every_entry_of_the_catalogue_is_whole():
     assert {n for n, e in entries.items() if not e.downloadable} == {
         f"jit-{size}-{patch}" for size in "blh" for patch in (16, 32)
     }
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """A function that runs the command: (status, output)."""
-
-    def call(*arguments):
-        monkeypatch.setattr("sys.argv", ["pigdm", *map(str, arguments)])
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as end:
-            if isinstance(end.code, str):
-                return 1, end.code
-            status = end.code or 0
-        return status, "".join(capsys.readouterr())
-
-    return call
 
 
 def test_the_command_lists_gets_and_removes(run, add, server, checkpoint, weights):

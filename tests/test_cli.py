@@ -13,30 +13,16 @@ from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from PIL import Image
 from torch_files import flat_state, legacy
 
-from pigdm_jax.cli import main as cli
 from pigdm_jax.core.compilation import keep_compiled
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
+def run(run, tmp_path, monkeypatch):
     """A function that runs the command in an empty folder: (status, output)."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path.with_name("kept")))
     reset_cache()
-
-    def call(*arguments):
-        monkeypatch.setattr("sys.argv", ["pigdm", *map(str, arguments)])
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as end:
-            if isinstance(end.code, str):
-                return 1, end.code
-            status = end.code or 0
-        captured = capsys.readouterr()
-        return status, captured.out + captured.err
-
-    yield call
+    yield run
     keep_compiled("none")
     reset_cache()
 

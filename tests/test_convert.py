@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from torch_files import WRITERS, flat_state, legacy, zipped
 
 from pigdm_convert import CheckpointError
@@ -181,11 +182,10 @@ def test_wrong_numbers_are_answered(kind, small_file, small_state, tmp_path):
 
 
 def test_integers_are_no_weights(small_state, tmp_path):
-    numpy = pytest.importorskip("safetensors.numpy")
     file = tmp_path / "small.safetensors"
-    numpy.save_file(small_state, file)
+    save_file(small_state, file)
     convert(file, tmp_path / "prior", FLAGS)
-    numpy.save_file(small_state | {"out.2.bias": np.zeros(3, "i4")}, file)
+    save_file(small_state | {"out.2.bias": np.zeros(3, "i4")}, file)
     assert "out.2.bias is of type I32" in answered(file, tmp_path / "other")
 
 

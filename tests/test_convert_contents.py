@@ -5,6 +5,7 @@ import json
 import jax
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from torch_files import WRITERS, Call, Name, flat_state, zipped
 
 from pigdm_convert import CheckpointError, read_checkpoint
@@ -140,12 +141,11 @@ STEM = "diffusion_pytorch_model"
 @pytest.fixture
 def sharded(tmp_path):
     """A folder with one tensor in each of two shards."""
-    numpy = pytest.importorskip("safetensors.numpy")
     (tmp_path / "config.json").write_text('{"_class_name": "UNet2DModel"}')
     table = {}
     for i, (name, array) in enumerate(PLAIN.items()):
         table[name] = f"{STEM}-0000{i + 1}-of-00002.safetensors"
-        numpy.save_file({name: array}, tmp_path / table[name])
+        save_file({name: array}, tmp_path / table[name])
     index = {"metadata": {}, "weight_map": table}
     (tmp_path / f"{STEM}.safetensors.index.json").write_text(json.dumps(index))
     return tmp_path, index

@@ -1,6 +1,7 @@
 """The DDPM UNet and its flow sibling: every layout against its PyTorch network."""
 
 import json
+import shutil
 
 import golden
 import jax
@@ -143,17 +144,18 @@ def renamed(network, state, layout):
     return result
 
 
-@pytest.fixture
-def ho(diffusers, tmp_path):
-    """A network like the original, and its prior."""
+@pytest.fixture(scope="module")
+def ho(diffusers, tmp_path_factory):
+    """A network like the original, its folder, and its prior."""
+    folder = tmp_path_factory.mktemp("ho")
     model = randomised(diffusers.UNet2DModel(**HO))
-    model.save_pretrained(tmp_path / "model")
-    convert(tmp_path / "model", tmp_path / "first")
-    return model, load_prior(tmp_path / "first")
+    model.save_pretrained(folder / "model")
+    convert(folder / "model", folder / "prior")
+    return model, folder / "model", load_prior(folder / "prior")
 
 
 def test_the_original_layout_computes_the_same(ho, tmp_path):
-    model, prior = ho
+    model, _, prior = ho
     state = renamed(prior.network, model.state_dict(), "original")
     assert state["mid.attn_1.q.weight"].shape == (64, 64, 1, 1)
     torch.save(state, tmp_path / "ema.ckpt")
@@ -163,13 +165,12 @@ def test_the_original_layout_computes_the_same(ho, tmp_path):
 
 
 def test_old_attention_names_compute_the_same(ho, tmp_path):
-    model, prior = ho
+    model, original, prior = ho
     folder = tmp_path / "old"
     folder.mkdir()
     state = renamed(prior.network, model.state_dict(), "old diffusers")
     torch.save(state, folder / "diffusion_pytorch_model.bin")
-    config = (tmp_path / "model/config.json").read_text()
-    (folder / "config.json").write_text(config)
+    shutil.copy(original / "config.json", folder)
     betas = {"beta_schedule": "scaled_linear", "prediction_type": "v_prediction"}
     (folder / "scheduler_config.json").write_text(json.dumps(betas))
     convert(folder, tmp_path / "prior")
@@ -179,10 +180,11 @@ def test_old_attention_names_compute_the_same(ho, tmp_path):
 
 
 def test_the_schedule_is_that_of_diffusers(diffusers, ho, tmp_path):
+    folder = shutil.copytree(ho[1], tmp_path / "model")
     for kind in ("linear", "scaled_linear", "squaredcos_cap_v2"):
         scheduler = diffusers.DDPMScheduler(beta_schedule=kind)
-        scheduler.save_pretrained(tmp_path / "model")
-        convert(tmp_path / "model", tmp_path / kind)
+        scheduler.save_pretrained(folder)
+        convert(folder, tmp_path / kind)
         ours = load_prior(tmp_path / kind).schedule.alpha_bar
         np.testing.assert_allclose(ours, scheduler.alphas_cumprod.numpy(), rtol=2e-3)
 

@@ -55,12 +55,36 @@ def recognise(
       CheckpointError: if they are not a DDPM UNet's, contradict each other, or leave a
         setting open.
     """
-    given = _given(flags)
-    documents = documents or {}
+    given, documents = _given(flags), documents or {}
     layout = layout_of(shapes)
+    names, decided = _public(layout, _decided(shapes, layout, documents))
+    schedule, predicts = None, "v" if layout == "flow" else "eps"
+    if "scheduler" in documents:
+        schedule, predicts = noise_settings(documents["scheduler"])
+    found = {"image_size": decided.get("image_size"), "schedule": schedule}
+    known = {name: value for name, value in found.items() if value is not None} | given
+    config = DDPMConfig(**decided | {"image_size": known.get("image_size")})
+    _check(config)
+    return Recognised(
+        DDPMUNet(config),
+        known.get("schedule", "linear"),
+        names,
+        _assumptions(layout, names, known),
+        _overrides(given, found),
+        predicts,
+        layout == "flow",
+    )
+
+
+def _decided(shapes: Shapes, layout: str, documents: Documents) -> dict[str, Any]:
+    """The settings that tensors, their layout and diffusers' `config.json` decide.
+
+    Raises:
+      CheckpointError: if they contradict each other, or that document is missing.
+    """
     decided = infer(shapes, layout)
-    overrides: list[str] = []
-    assumptions: list[str] = []
+    if layout == "flow":
+        return decided | FLOW
     if layout in ("diffusers", "old diffusers"):
         if "config" not in documents:
             raise CheckpointError(
@@ -69,41 +93,50 @@ def recognise(
             )
         decided |= network_settings(documents["config"])
         _compare(decided, documents["config"])
-    elif layout == "flow":
-        decided |= FLOW
-        assumptions.append("a flow whose t is 1 for a clean image, as in PnP-Flow")
-    names: tuple[str, ...] = ()
+    return decided
+
+
+def _public(
+    layout: str, decided: dict[str, Any]
+) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """The public checkpoints that have these settings, and the settings with theirs."""
     for public in (FLOW_128, FLOW_256) if layout == "flow" else (DDPM_256, DDPM_32):
         sized = {"image_size": public.config.image_size} | decided
         if DDPMConfig(**sized) == public.config:
-            names, decided = public.names, sized
-    if layout == "original" and not names:
-        assumptions.append("32 groups, epsilon 1e-6 and one attention head")
-    known = decided.get("image_size")
-    if "image_size" in given:
-        decided["image_size"] = given["image_size"]
-        if known not in (None, given["image_size"]):
-            overrides.append(f"--image-size {given['image_size']} instead of {known}")
-    elif known is None:
-        assumptions.append("images of any size (--image-size)")
-    schedule: str | tuple[float, ...] = "linear"
-    predicts = "v" if layout == "flow" else "eps"
-    if "scheduler" in documents:
-        schedule, predicts = noise_settings(documents["scheduler"])
-        if given.get("schedule", schedule) != schedule:
-            overrides.append(f"--schedule {given['schedule']} instead of the file's")
-    elif "schedule" not in given and layout != "flow":
-        assumptions.append("the linear schedule (--schedule)")
-    config = DDPMConfig(**decided)
-    _check(config)
-    return Recognised(
-        DDPMUNet(config),
-        given.get("schedule", schedule),
-        names,
-        tuple(assumptions),
-        tuple(overrides),
-        predicts,
-        layout == "flow",
+            return public.names, sized
+    return (), decided
+
+
+def _assumptions(
+    layout: str, names: tuple[str, ...], known: dict[str, Any]
+) -> tuple[str, ...]:
+    """What is assumed, as phrases.
+
+    Args:
+      layout: of the tensors' names.
+      names: of the public checkpoints; none if unknown.
+      known: the image's size and the schedule, as far as they are.
+    """
+    phrases = {
+        "a flow whose t is 1 for a clean image, as in PnP-Flow": layout == "flow",
+        "32 groups, epsilon 1e-6 and one attention head": (
+            layout == "original" and not names
+        ),
+        "images of any size (--image-size)": "image_size" not in known,
+        "the linear schedule (--schedule)": (
+            "schedule" not in known and layout != "flow"
+        ),
+    }
+    return tuple(phrase for phrase, assumed in phrases.items() if assumed)
+
+
+def _overrides(given: dict[str, Any], found: dict[str, Any]) -> tuple[str, ...]:
+    """Flags that differ from what was found, as phrases."""
+    return tuple(
+        f"--{name.replace('_', '-')} {value} instead of "
+        + (str(found[name]) if name == "image_size" else "the file's")
+        for name, value in given.items()
+        if found[name] not in (None, value)
     )
 
 

@@ -54,7 +54,7 @@ class DDPMConfig:
         converts them.
 
     Examples:
-      >>> from pigdm_jax.networks import DDPMConfig, DDPMUNet
+      >>> from pigdm_jax import DDPMConfig, DDPMUNet
       >>> config = DDPMConfig((32, 64), 1, down_attention=(1,), up_attention=(1,))
       >>> DDPMUNet(config).multiple
       2
