@@ -1,13 +1,17 @@
 """Classifier-free guidance: its formula, its ends, and with the other wrappers."""
 
+import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 import pigdm_jax as pj
+from pigdm_jax.cli.flags import FolderFlags, RestoreFlags
+from pigdm_jax.networks import parameter_shapes
 
 SHAPE = (4, 4, 1)
 
@@ -41,6 +45,26 @@ def test_it_is_the_formula():
         null, own = (INNER.condition(label=i)(X, 500) for i in (3, 2))
         expected = null + scale * (own - null)
         np.testing.assert_allclose(guided(X, 500), expected, atol=1e-6)
+
+
+def test_beyond_the_interval_of_flow_times_the_scale_is_one():
+    """JiT's rule, with t = 1 - tau: `where(t > 0.1, scale, 1)`."""
+    prior = INNER.condition(label=2)
+    limited = pj.classifier_free(prior, 3.0, interval=(0.0, 0.9))
+    sigma = prior.schedule.sigma
+    (beyond,) = np.nonzero(1 - sigma / (1 + sigma) < 0.1)
+    for t, scale in ((beyond[0] - 1, 3.0), (beyond[0], 1.0), (5, 3.0), (999, 1.0)):
+        expected = pj.classifier_free(prior, scale)(X, t)
+        np.testing.assert_allclose(limited(X, t), expected, atol=1e-6)
+    ends = jnp.array([0.2, 0.9])
+    many = jax.vmap(lambda high: pj.classifier_free(prior, 3.0, interval=(0.0, high)))
+    assert many(ends).interval[1].shape == (2,)
+
+
+@pytest.mark.parametrize("interval", [0.5, (0.1,), (0.5, 0.5), (0.9, 0.1), (0, 1.5)])
+def test_intervals_that_are_none_are_refused(interval: Any):
+    with pytest.raises(ValueError, match="interval"):
+        pj.classifier_free(INNER, 2.0, interval=interval)
 
 
 def test_without_a_label_it_is_the_prior_without_one():
@@ -121,3 +145,56 @@ def test_both_labels_are_one_evaluation_of_the_prior():
 def test_others_are_refused_in_a_sentence(prior, scale, error, message):
     with pytest.raises(error, match=message):
         pj.classifier_free(prior, scale)
+
+
+CONFIG = {"num_heads": 2, "mlp_size": 8, "bottleneck_dim": 4, "num_classes": 3}
+
+
+@pytest.fixture
+def photo(tmp_path):
+    """A picture, beside the prior "prior", a network with labels and a null label."""
+    Image.new("RGB", (8, 8), "teal").save(tmp_path / "photo.png")
+    config = pj.PixelTransformerConfig(8, 4, 8, 1, **CONFIG, in_context_len=0)
+    network = pj.PixelTransformer(config)
+    params = jax.tree.map(
+        lambda leaf: np.full(leaf.shape, 0.1, "f4"), parameter_shapes(network)
+    )
+    how = {"predicts": "x0", "flow": True}
+    pj.save_prior(tmp_path / "prior", network, params, "linear", {}, **how)
+    return tmp_path / "photo.png"
+
+
+def test_a_flag_of_the_command_guides_and_is_recorded(photo, tmp_path):
+    flags = RestoreFlags("grayscale", prior=str(tmp_path / "prior"), label=1, cfg=2.5)
+    request = flags.request()
+    prior = request.prepare(photo).prior
+    assert prior.scale == 2.5 and prior.label == 1 and prior.null_label == 3
+    assert request.settings()["cfg"] == 2.5
+    job = FolderFlags().job(tmp_path, tmp_path / "out", request)
+    assert job.prior.scale == 2.5 and job.settings()["cfg"] == 2.5
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"label": None}, "give one by --label"),
+        ({"cfg": -1.0}, "--cfg must be from 0"),
+        ({"cfg": float("nan")}, "--cfg must be from 0"),
+    ],
+)
+def test_flags_without_effect_or_out_of_range_are_refused(changes, message):
+    flags = dataclasses.replace(RestoreFlags("grayscale", label=1, cfg=2.0), **changes)
+    with pytest.raises(ValueError, match=message):
+        flags.request()
+
+
+def test_a_prior_without_a_null_label_is_refused_by_name(tmp_path):
+    config = pj.UNetConfig(32, (1,), 1, (), num_classes=3)
+    network = pj.UNet(config)
+    params = jax.tree.map(
+        lambda leaf: np.zeros(leaf.shape, "f4"), parameter_shapes(network)
+    )
+    pj.save_prior(tmp_path / "prior", network, params, "linear", {})
+    flags = RestoreFlags("grayscale", prior=str(tmp_path / "prior"), label=1, cfg=2.0)
+    with pytest.raises(ValueError, match="prior was trained with labels alone"):
+        flags.request().load()

@@ -30,6 +30,9 @@ class RestoreFlags:
         hf:org/name for a UNet2DModel of diffusers at Hugging Face, or a folder that
         `pigdm convert` or `pigdm train` made.
       label: class index, for a prior with classes.
+      cfg: strength of classifier-free guidance, for a prior that was trained both with
+        and without labels (JiT): 1 follows the label as in training, more follows it
+        more closely, at twice the time. It needs --label.
       sampler: the sampler, as NAME or NAME:KEY=VALUE,...: "ddim:eta=0.5". The default
         needs few evaluations: fitted, coarse_to_fine for inpainting large pictures,
         relaxed for JPEG and other quantisation, or denoiser. The paper's algorithm is
@@ -55,6 +58,7 @@ class RestoreFlags:
     noise: float | Literal["auto"] | None = None
     prior: str = "photos-64"
     label: int | None = None
+    cfg: float | None = None
     sampler: str | None = None
     steps: int | None = None
     aim: Literal["detail", "fidelity"] | None = None
@@ -97,9 +101,11 @@ class RestoreFlags:
                 "--aim chooses among the default samplers; leave out --sampler and "
                 "--guidance, or --aim"
             )
-        fields = ("simulate", "steps", "aim", "prior", "label", "tile", "seed")
+        fields = ("simulate", "steps", "aim", "prior", "label", "cfg", "tile", "seed")
         values: dict[str, Any] = {name: getattr(self, name) for name in fields}
-        return Request(task, sampler=self._sampler(), **values)
+        request = Request(task, sampler=self._sampler(), **values)
+        request.check_cfg()
+        return request
 
     def _sampler(self) -> Any:
         from pigdm_jax.samplers import parse
@@ -154,10 +160,9 @@ class FolderFlags:
         """
         from pigdm_jax.cli.prior_bar import PriorBar
         from pigdm_jax.folder.plan import Job
-        from pigdm_jax.weights.store import load_prior
 
         with PriorBar(request.prior) as progress:
-            prior = load_prior(request.prior, label=request.label, progress=progress)
+            prior = request.load(progress)
         return Job(
             request,
             prior,

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from pigdm_jax.core.checks import check_number
 from pigdm_jax.core.compilation import typed_jit
 from pigdm_jax.core.types import AnyArray, PRNGKey
 from pigdm_jax.devices.memory import check_memory
@@ -22,6 +23,7 @@ from pigdm_jax.pictures.problems import (
 )
 from pigdm_jax.pictures.task import Task
 from pigdm_jax.priors.base import Prior
+from pigdm_jax.priors.classifier_free import LARGEST_SCALE, classifier_free
 from pigdm_jax.priors.tiling import TiledPrior, fit_prior
 from pigdm_jax.problem import Problem
 from pigdm_jax.samplers import Sampler, default
@@ -41,6 +43,7 @@ class Request:
       aim: of the default sampler; as `pigdm_jax.samplers.default` takes it.
       prior: its name or folder, as `load_prior` takes it.
       label: class index, for a prior with classes.
+      cfg: scale of `classifier_free`, for a prior with a null label; None for none.
       tile: restore in overlapping windows of this many pixels, as
         `pigdm_jax.priors.tiling.fit_prior` takes it.
       seed: with the digest of a picture's file it gives that picture's key.
@@ -53,6 +56,7 @@ class Request:
     aim: str | None = None
     prior: str = "photos-64"
     label: int | None = None
+    cfg: float | None = None
     tile: int | None = None
     seed: int = 0
 
@@ -76,6 +80,39 @@ class Request:
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         sampler = "default" if self.sampler is None else str(self.sampler)
         return fields | {"task": str(self.task), "sampler": sampler}
+
+    def check_cfg(self) -> None:
+        """Refuse a scale that is out of range or has no effect.
+
+        Raises:
+          ValueError: if it is one.
+        """
+        if self.cfg is None:
+            return
+        check_number("--cfg", self.cfg, 0, LARGEST_SCALE)
+        if self.label is None:
+            raise ValueError(
+                "--cfg follows a class label more closely; give one by --label"
+            )
+
+    def load(self, progress: Progress | None = None) -> Prior:
+        """The prior, with its label and its classifier-free guidance.
+
+        Args:
+          progress: as `load_prior` takes it.
+
+        Raises:
+          ValueError: if it cannot be loaded, or does not take the label or guidance.
+        """
+        prior = load_prior(self.prior, label=self.label, progress=progress)
+        if self.cfg is None:
+            return prior
+        if prior.null_label is None:
+            raise ValueError(
+                "--cfg needs a prior that was trained both with and without class "
+                f"labels; {self.prior} was trained with labels alone"
+            )
+        return classifier_free(prior, self.cfg)
 
     def sampler_for(self, prior: Prior, problem: Problem) -> Sampler:
         """The requested sampler, or the default one."""
@@ -188,7 +225,7 @@ class Request:
         """
         shown, degradation, noise_key, key = self._open(image)
         image_shape = degradation.operator.restored_shape
-        loaded = load_prior(self.prior, label=self.label, progress=progress)
+        loaded = self.load(progress)
         prior = fit_prior(loaded, image_shape, self.tile)
         check_memory(prior, image_shape)
         case = self.case(shown, degradation, noise_key, image)

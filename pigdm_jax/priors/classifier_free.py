@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Int
 
-from pigdm_jax.core.checks import check_number
+from pigdm_jax.core.checks import check_number, given
 from pigdm_jax.core.pytree import pytree_class
 from pigdm_jax.core.types import AnyArray, Image, ImageShape, Number
 from pigdm_jax.priors.base import Prior, Timestep, check_prior
-from pigdm_jax.priors.schedule import Schedule
+from pigdm_jax.priors.schedule import Schedule, alpha_bar_at
 
-LARGEST = 1e6  # of the scale, far above any that is useful
+LARGEST_SCALE = 1e6  # far above any that is useful
 
 
 @pytree_class
@@ -24,11 +24,13 @@ class ClassifierFreePrior(Prior):
       prior: the prior with labels.
       scale: the strength.
       label: class index as an array.
+      interval: (low, high) flow times between which the scale is in effect.
     """
 
     prior: Any
     scale: Any
     label: Any = None
+    interval: Any = (0.0, 1.0)
 
     @property
     def schedule(self) -> Schedule:  # type: ignore[override]
@@ -103,10 +105,16 @@ class ClassifierFreePrior(Prior):
 
         labels = jnp.stack([jnp.int32(self.null_label), jnp.asarray(self.label)])
         without, with_label = jax.vmap(evaluate)(labels)
-        return without + self.scale * (with_label - without)
+        a, s = jnp.sqrt(alpha_bar_at(self.schedule, t))
+        tau = s / (a + s)
+        low, high = self.interval
+        scale = jnp.where((low <= tau) & (tau <= high), self.scale, 1.0)
+        return without + scale * (with_label - without)
 
 
-def classifier_free(prior: Prior, scale: Number) -> ClassifierFreePrior:
+def classifier_free(
+    prior: Prior, scale: Number, *, interval: Any = (0.0, 1.0)
+) -> ClassifierFreePrior:
     """A prior whose predictions depend more strongly on its class label.
 
     Its noise is eps = eps_null + scale (eps_label - eps_null), where eps_null is the
@@ -119,12 +127,22 @@ def classifier_free(prior: Prior, scale: Number) -> ClassifierFreePrior:
         labels. Its label is set there or by `condition`.
       scale: at least 0, a leaf of the pytree: 1 is the prior itself, 0 the prior
         without a label, and more follows the label more closely.
+      interval: (low, high), leaves of the pytree: flow times tau between which the
+        scale is in effect; elsewhere it is 1. tau is the share of noise in
+        (1 - tau) x0 + tau eps, that is sigma_t / (1 + sigma_t) with sigma_t^2 =
+        (1 - alpha_bar) / alpha_bar. JiT samples with t = 1 - tau above 0.1,
+        `interval=(0, 0.9)`; for its networks of 512 pixels, trained with noise of twice
+        the deviation, this is (0, 18/19).
 
     Raises:
       TypeError: if `prior` is no prior.
-      ValueError: if it has no null label, or `scale` is negative or not finite.
+      ValueError: if it has no null label, `scale` is negative or not finite, or
+        `interval` is no pair of increasing numbers from 0 to 1.
 
-    Reference: Ho and Salimans 2022, "Classifier-free diffusion guidance".
+    Reference: Ho and Salimans 2022, "Classifier-free diffusion guidance";
+    Kynkäänniemi et al. 2024, "Applying guidance in a limited interval improves sample
+    and distribution quality in diffusion models"; Li and He 2025, "Back to basics: let
+    denoising generative models denoise" (JiT).
 
     Examples:
       >>> import jax, jax.numpy as jnp, pigdm_jax as pj
@@ -153,6 +171,23 @@ def classifier_free(prior: Prior, scale: Number) -> ClassifierFreePrior:
             "classifier-free guidance needs a prior with a null label, that is one "
             "trained both with and without class labels; this one has none"
         )
-    check_number("scale", scale, 0, LARGEST)
+    check_number("scale", scale, 0, LARGEST_SCALE)
     label = prior.null_label if prior.label is None else prior.label
-    return ClassifierFreePrior(prior, scale, jnp.asarray(label, jnp.int32))
+    label = jnp.asarray(label, jnp.int32)
+    return ClassifierFreePrior(prior, scale, label, _as_interval(interval))
+
+
+def _as_interval(interval: Any) -> tuple[Number, Number]:
+    """The two ends of an interval of flow times, which may be traced.
+
+    Raises:
+      ValueError: if they are not increasing numbers from 0 to 1.
+    """
+    if not isinstance(interval, tuple | list) or len(interval) != 2:
+        raise ValueError(f"interval must be a pair (low, high), got {given(interval)}")
+    low, high = interval
+    check_number("the low end of interval", low, 0, 1)
+    check_number("the high end of interval", high, 0, 1)
+    if all(isinstance(end, float | int) for end in interval) and low >= high:
+        raise ValueError(f"interval must be increasing, got {given(tuple(interval))}")
+    return low, high
