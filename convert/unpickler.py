@@ -141,6 +141,7 @@ _CONSTANTS: dict[str, Any] = {
 _LITERALS = {
     *("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"),
     *("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
+    *("BINSTRING", "SHORT_BINSTRING"),  # strings of Python 2
 }
 
 

@@ -1,5 +1,7 @@
 """Reading weight files: both of PyTorch's formats, and safetensors."""
 
+from io import BytesIO
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from torch_files import WRITERS, Build, Call, Name, Persistent, flat_state, tens
 
 from pigdm_convert import CheckpointError
 from pigdm_convert.reader import read_checkpoint
+from pigdm_convert.unpickler import unpickle
 
 RNG = np.random.default_rng(0)
 ARRAYS = {
@@ -57,6 +60,12 @@ def test_strides_are_followed(kind, tmp_path):
         "expanded": np.full(5, FLAT[7]),
     }
     assert_equal(read(path), expected)
+
+
+def test_strings_of_python_2_are_read():
+    """torchvision's VGG16 of 2017 and the weights of LPIPS have them."""
+    for pickled in (b"\x80\x02U\x03abc.", b"\x80\x02T\x03\0\0\0abc."):
+        assert unpickle(BytesIO(pickled)) == "abc"
 
 
 @pytest.mark.parametrize("kind", WRITERS)

@@ -5,8 +5,19 @@ from .base import (
     Metric,
     Summary,
 )
-from .evaluation import Evaluation, evaluate_folders
+from .evaluation import evaluate_folders, plan_evaluation
 from .fidelity import psnr, ssim
+from .frechet import (
+    FrechetDistance,
+    Gaussian,
+    frechet_distance,
+    read_statistics,
+    write_statistics,
+)
+from .kernel import KernelDistance, kernel_distance
+from .networks.base import FeatureNetwork
+from .networks.loading import load_network
+from .plan import Evaluation, Plan
 from .registry import DEFAULT, METRICS, default_metrics
 
 __all__ = [
@@ -15,11 +26,22 @@ __all__ = [
     "Accumulator",
     "DistributionMetric",
     "Evaluation",
+    "FeatureNetwork",
+    "FrechetDistance",
+    "Gaussian",
     "ImageMetric",
+    "KernelDistance",
     "Metric",
+    "Plan",
     "Summary",
     "default_metrics",
     "evaluate_folders",
+    "frechet_distance",
+    "kernel_distance",
+    "load_network",
+    "plan_evaluation",
     "psnr",
+    "read_statistics",
     "ssim",
+    "write_statistics",
 ]

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from pigdm_jax.core.types import AnyArray
 
-Input = Literal["image", "reference", "label"]
+Input = Literal["image", "reference", "label", "features"]
 
 
 class Summary(NamedTuple):
@@ -34,7 +34,8 @@ class Metric:
       better: whether "higher" or "lower" values are better.
       unit: of its values; "" for none.
       digits: after the decimal point, in tables.
-      network: one of `NETWORKS` whose weights it needs; None if it needs none.
+      network: the name of the network that it needs, or a `FeatureNetwork` of your own;
+        None if it needs none.
     """
 
     name: str
@@ -43,7 +44,7 @@ class Metric:
     _: dataclasses.KW_ONLY
     unit: str = ""
     digits: int = 3
-    network: str | None = None
+    network: Any = None
 
     @property
     def needs_reference(self) -> bool:
@@ -68,10 +69,13 @@ class ImageMetric(Metric):
     It is called as `function` is: `metric(image, reference)`.
 
     Attributes:
-      function: of one image: its inputs to a scalar, by JAX. With a network it takes
-        the network first.
+      function: of one image: its inputs to a scalar, by JAX. A metric with a network,
+        but without "features" among its inputs, takes the network first.
       inputs: what `function` takes: "image" and "reference", (height, width, 3) in
-        [-1, 1], and "label", the class as an int32 scalar.
+        [-1, 1]; "label", the class as an int32 scalar; "features" of the image by the
+        network.
+      smallest: side of an image in pixels, at least.
+      classes: the number of labels, if there is a limit.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -85,6 +89,8 @@ class ImageMetric(Metric):
     _: dataclasses.KW_ONLY
     function: Callable[..., Any]
     inputs: tuple[Input, ...] = ("image", "reference")
+    smallest: int = 1
+    classes: int | None = None
 
     @property
     def needs_reference(self) -> bool:
@@ -110,7 +116,13 @@ class DistributionMetric(Metric, abc.ABC):
 
     Images are read once, whatever the number of metrics, and only what `accumulator`
     keeps stays in memory. Features are those of `network`.
+
+    Attributes:
+      features: number of features, if that is known.
     """
+
+    _: dataclasses.KW_ONLY
+    features: int | None = None
 
     @property
     def needs_reference(self) -> bool:
@@ -123,10 +135,17 @@ class DistributionMetric(Metric, abc.ABC):
 
     @abc.abstractmethod
     def compare(self, restored: Any, reference: Any) -> Summary:
-        """The value of two accumulators that have seen all images."""
+        """The value of two accumulators that have seen all images.
 
-    def remark(self, restored: int, reference: int) -> str | None:
+        For statistics that were read, reference is a `Gaussian`.
+        """
+
+    def remark(self, restored: int, reference: int | None) -> str | None:
         """What is to be said of two numbers of images, before anything is computed.
+
+        Args:
+          restored: number of restored images.
+          reference: number of reference images; None if their statistics are read.
 
         Raises:
           ValueError: if there are too few.

@@ -1,88 +1,18 @@
 """Evaluation of a folder of restored pictures."""
 
-import dataclasses
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
-
 from pigdm_jax.core.checks import check_count, given
-from pigdm_jax.core.compilation import tuned_jit
-from pigdm_jax.metrics.base import DistributionMetric, ImageMetric, Metric, Summary
-from pigdm_jax.metrics.pairing import Row, list_rows, pair, with_labels
+from pigdm_jax.core.paths import check_name_fits, check_path
+from pigdm_jax.metrics.base import DistributionMetric, ImageMetric, Metric
+from pigdm_jax.metrics.frechet import FrechetDistance, Gaussian, read_statistics
+from pigdm_jax.metrics.pairing import Row, check_sizes, list_rows, pair, with_labels
+from pigdm_jax.metrics.plan import Evaluation, Obtaining, Plan, Progress
 from pigdm_jax.metrics.registry import DEFAULT, METRICS
-from pigdm_jax.metrics.streaming import Batch, batches
 
-Progress = Callable[[int, int], None]
-"""Called with the number of pictures that are done, and of all pictures."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """The values of metrics for a set of pictures.
-
-    Attributes:
-      metrics: those that were computed, by name.
-      per_image: values of metrics of one image, by the metric's and the picture's name.
-      summary: the mean over pictures, or the value of a metric of distributions, with
-        its standard error, by the metric's name.
-      count: number of pictures.
-      remarks: what a reader of the values should know.
-    """
-
-    metrics: Mapping[str, Metric]
-    per_image: Mapping[str, Mapping[str, float]]
-    summary: Mapping[str, Summary]
-    count: int
-    remarks: tuple[str, ...] = ()
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """A checked evaluation.
-
-    Attributes:
-      metrics: what to compute.
-      rows: the restored pictures.
-      references: pictures whose features metrics of distributions compare with.
-      batch: pictures evaluated at once.
-      remarks: what a reader of the values should know.
-    """
-
-    metrics: tuple[Metric, ...]
-    rows: list[Row]
-    references: list[Row]
-    batch: int
-    remarks: tuple[str, ...]
-
-    def run(self, progress: Progress | None = None) -> Evaluation:
-        """Compute the values.
-
-        Args:
-          progress: called with the number of pictures that are done, and of all.
-
-        Raises:
-          ValueError: if a picture cannot be read.
-        """
-        done, total = 0, len(self.rows) + len(self.references)
-        report: Progress = progress or (lambda done, total: None)
-        images = tuple(m for m in self.metrics if isinstance(m, ImageMetric))
-        values: dict[str, dict[str, float]] = {m.name: {} for m in images}
-        report(done, total)
-        for batch in batches(self.rows, self.batch, _inputs(images)):
-            for name, column in _score(images, batch).items():
-                values[name] |= zip(batch.names, column, strict=True)
-            report(done := done + len(batch.names), total)
-        order = [row.name for row in self.rows]
-        per_image = {
-            name: {key: column[key] for key in order} for name, column in values.items()
-        }
-        summary = {name: _mean(list(v.values())) for name, v in per_image.items()}
-        metrics = {m.name: m for m in self.metrics}
-        return Evaluation(metrics, per_image, summary, len(self.rows), self.remarks)
+STATISTICS = ".npz"
 
 
 def evaluate_folders(
@@ -93,21 +23,31 @@ def evaluate_folders(
     labels: Mapping[str, int] | None = None,
     batch: int = 8,
     partial: bool = False,
+    save_statistics: str | Path | None = None,
     progress: Progress | None = None,
+    obtaining: Obtaining | None = None,
 ) -> Evaluation:
     """Evaluate restored pictures, in a folder and the folders in it.
 
-    Pictures are read as they are needed, so their number is not limited by memory. They
-    are compared with the pictures of the same names, without suffix.
+    Pictures are read as they are needed, so their number is not limited by memory, and
+    batches are distributed over the devices of this process. Metrics of one image
+    compare pictures of the same names, without suffix; those of distributions compare
+    all pictures of both folders.
 
     Args:
       restored: the folder of restored pictures.
-      reference: the folder of clean pictures; not needed if no metric compares.
+      reference: the folder of clean pictures, or, for the Fréchet distance alone, the
+        .npz file of their statistics; not needed if no metric compares.
       metrics: names of `METRICS`, or metrics of your own.
-      labels: the class of each picture, by its name, for metrics of a classifier.
+      labels: the class of each picture, by its name with or without suffix, for
+        metrics of a classifier.
       batch: pictures evaluated at once.
       partial: whether there may be references without a restored picture.
+      save_statistics: an .npz file to which the statistics of the reference pictures
+        for the Fréchet distance are written, in the format of pytorch-fid.
       progress: called with the number of pictures that are done, and of all.
+      obtaining: called while the weights of a network are downloaded, as
+        `load_prior` calls its `progress`.
 
     Raises:
       ValueError: before anything is computed, if a metric is unknown or lacks what it
@@ -129,9 +69,15 @@ def evaluate_folders(
       '20.17 dB'
     """
     plan = plan_evaluation(
-        restored, reference, metrics, labels=labels, batch=batch, partial=partial
+        restored,
+        reference,
+        metrics,
+        labels=labels,
+        batch=batch,
+        partial=partial,
+        save_statistics=save_statistics,
     )
-    return plan.run(progress)
+    return plan.run(progress, obtaining)
 
 
 def plan_evaluation(
@@ -142,6 +88,7 @@ def plan_evaluation(
     labels: Mapping[str, int] | None = None,
     batch: int = 8,
     partial: bool = False,
+    save_statistics: str | Path | None = None,
 ) -> Plan:
     """Check an evaluation; the arguments are those of `evaluate_folders`.
 
@@ -150,24 +97,32 @@ def plan_evaluation(
     """
     check_count("batch", batch)
     chosen = choose_metrics(metrics)
-    _check_needs(chosen, reference, labels)
-    compares = any(metric.needs_reference for metric in chosen)
-    rows, references = list_rows(restored, reference), []
-    if reference is not None and compares:
-        references = list_rows(reference, restored)
     images = [metric for metric in chosen if isinstance(metric, ImageMetric)]
-    inputs = _inputs(images)
-    if "reference" in inputs:
+    distances = [metric for metric in chosen if isinstance(metric, DistributionMetric)]
+    statistics = _statistics(reference, images)
+    _check_needs(chosen, reference, labels)
+    folder = None if statistics else reference
+    rows, references = list_rows(restored, folder), list[Row]()
+    if folder is not None and any(metric.needs_reference for metric in chosen):
+        references = list_rows(folder, restored)
+    for metric in images:
+        check_sizes(rows, metric)
+    if any("reference" in metric.inputs for metric in images):
         rows = pair(rows, references, partial=partial)
-    if "label" in inputs:
-        rows = with_labels(rows, labels or {})
-    remarks = []
-    if distances := [m for m in chosen if isinstance(m, DistributionMetric)]:
-        said = [m.remark(len(rows), len(references)) for m in distances]
-        remarks = [remark for remark in said if remark is not None]
-    else:
-        references = []
-    return Plan(chosen, rows, references, batch, tuple(remarks))
+    if any("label" in metric.inputs for metric in images):
+        limits = [metric.classes for metric in images if metric.classes is not None]
+        rows = with_labels(rows, labels or {}, min(limits, default=None))
+    count = None if statistics else len(references)
+    said = [metric.remark(len(rows), count) for metric in distances]
+    return Plan(
+        chosen,
+        rows,
+        references if distances else [],
+        batch,
+        statistics,
+        _output(save_statistics, distances, references),
+        tuple(remark for remark in said if remark is not None),
+    )
 
 
 def choose_metrics(metrics: Any) -> tuple[Metric, ...]:
@@ -198,6 +153,28 @@ def choose_metrics(metrics: Any) -> tuple[Metric, ...]:
     return tuple(chosen)
 
 
+def _statistics(
+    reference: str | Path | None, images: Sequence[ImageMetric]
+) -> Gaussian | None:
+    """The statistics in a file that is given as reference; None for a folder.
+
+    Raises:
+      ValueError: if a metric needs pictures, or the file holds no statistics.
+    """
+    if reference is None:
+        return None
+    check_path(reference)
+    if Path(reference).suffix.lower() != STATISTICS:
+        return None
+    for metric in images:
+        if "reference" in metric.inputs:
+            raise ValueError(
+                f"{metric.name} needs a folder of reference pictures, and {reference} "
+                "holds statistics of them"
+            )
+    return read_statistics(Path(reference))
+
+
 def _check_needs(metrics: Sequence[Metric], reference: Any, labels: Any) -> None:
     """Refuse metrics that lack their references or labels.
 
@@ -212,38 +189,28 @@ def _check_needs(metrics: Sequence[Metric], reference: Any, labels: Any) -> None
             raise ValueError(f"{metric.name} needs the labels of the pictures")
 
 
-def _inputs(metrics: Sequence[ImageMetric]) -> set[str]:
-    return {name for metric in metrics for name in metric.inputs}
+def _output(
+    path: str | Path | None,
+    distances: Sequence[DistributionMetric],
+    references: Sequence[Row],
+) -> Path | None:
+    """The file to write statistics to.
 
-
-def _score(
-    metrics: tuple[ImageMetric, ...], batch: Batch
-) -> Mapping[str, Sequence[float]]:
-    """The value of each metric for the pictures of a batch."""
-    if not metrics:
-        return {}
-    values = jax.device_get(_values(batch.columns, metrics=metrics))
-    count = len(batch.names)
-    return {name: np.asarray(v, float)[:count].tolist() for name, v in values.items()}
-
-
-def _values_of(
-    columns: Mapping[str, Any], *, metrics: tuple[ImageMetric, ...]
-) -> dict[str, Any]:
-    return {
-        metric.name: jax.vmap(metric.function)(
-            *(columns[name] for name in metric.inputs)
+    Raises:
+      ValueError: if there are none, or it cannot be written.
+    """
+    if path is None:
+        return None
+    check_path(path)
+    path = Path(path)
+    if not (references and any(isinstance(m, FrechetDistance) for m in distances)):
+        raise ValueError(
+            "statistics are saved of a folder of reference pictures, by the metric fid"
         )
-        for metric in metrics
-    }
-
-
-_values = tuned_jit(_values_of, static_argnames="metrics")
-
-
-def _mean(values: Sequence[float]) -> Summary:
-    """The mean with its standard error; infinite values have a mean but no error."""
-    mean = sum(values) / len(values)
-    if len(values) < 2 or not math.isfinite(mean):
-        return Summary(mean)
-    return Summary(mean, float(np.std(values, ddof=1)) / math.sqrt(len(values)))
+    if path.suffix.lower() != STATISTICS or not path.absolute().parent.is_dir():
+        raise ValueError(
+            f"statistics are saved in a {STATISTICS} file in a folder that exists, got "
+            f"{path}"
+        )
+    check_name_fits(path.with_name(f".{path.stem}.{2**22}.tmp.npz"))
+    return path

@@ -73,4 +73,4 @@ def _unit(image: Image) -> Image:
 
 
 PSNR = ImageMetric("psnr", "PSNR", "higher", unit="dB", digits=2, function=psnr)
-SSIM = ImageMetric("ssim", "SSIM", "higher", function=ssim)
+SSIM = ImageMetric("ssim", "SSIM", "higher", smallest=11, function=ssim)

@@ -1,5 +1,6 @@
 """Restored pictures, and the references and labels that belong to them."""
 
+import math
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ from typing import NamedTuple
 
 from pigdm_jax.core.checks import check_count
 from pigdm_jax.core.paths import check_readable
+from pigdm_jax.metrics.base import ImageMetric
 from pigdm_jax.pictures.decoding import read_header
 from pigdm_jax.pictures.finding import find_pictures
 from pigdm_jax.pictures.formats import SUFFIXES
@@ -109,22 +111,41 @@ def pair(
     return [row._replace(reference=theirs[key].path) for key, row in ours.items()]
 
 
-def with_labels(rows: Sequence[Row], labels: Mapping[str, int]) -> list[Row]:
+def check_sizes(rows: Sequence[Row], metric: ImageMetric) -> None:
+    """Refuse pictures that are too small for a metric.
+
+    Raises:
+      ValueError: if one is.
+    """
+    for row in rows:
+        if min(row.size) < metric.smallest:
+            raise ValueError(
+                f"{metric.name} needs sides of {metric.smallest} pixels or more, and "
+                f"{row.name} has {_pixels(row.size)} pixels"
+            )
+
+
+def with_labels(
+    rows: Sequence[Row], labels: Mapping[str, int], classes: int | None = None
+) -> list[Row]:
     """The pictures with their classes.
 
     Args:
       rows: of the pictures.
       labels: classes by the names of the pictures, with or without suffix.
+      classes: their number, if there is a limit.
 
     Raises:
-      ValueError: if a picture has none, or it is no whole number from 0 on.
+      ValueError: if a picture has none, or it is no whole number from 0 on
+        that a class has.
     """
     found = []
     for row, key in zip(rows, _keys(rows), strict=True):
         label = labels.get(row.name, labels.get(key))
         if label is None:
             raise ValueError(f"there is no label for {row.name}")
-        check_count(f"the label of {row.name}", label, 0)
+        last = math.inf if classes is None else classes - 1
+        check_count(f"the label of {row.name}", label, 0, last)
         found.append(row._replace(label=label))
     return found
 

@@ -12,6 +12,12 @@ METRICS: LazyMapping["pigdm_jax.metrics.base.Metric"] = LazyMapping(
     {
         "psnr": "pigdm_jax.metrics.fidelity:PSNR",
         "ssim": "pigdm_jax.metrics.fidelity:SSIM",
+        "lpips": "pigdm_jax.metrics.perceptual:LPIPS_ALEX",
+        "lpips_vgg": "pigdm_jax.metrics.perceptual:LPIPS_VGG",
+        "fid": "pigdm_jax.metrics.frechet:FID",
+        "kid": "pigdm_jax.metrics.kernel:KID",
+        "accuracy": "pigdm_jax.metrics.classification:ACCURACY",
+        "top5": "pigdm_jax.metrics.classification:TOP5",
     }
 )
 """By their names; each is imported when it is looked up."""

@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
+from pigdm_jax.devices.meshes import BATCH
 from pigdm_jax.metrics.pairing import READERS, Row
 from pigdm_jax.pictures.reading import read_image
 
@@ -29,6 +30,25 @@ class Batch(NamedTuple):
     columns: Mapping[str, Array]
 
 
+class Shardings(NamedTuple):
+    """Where arrays lie on the devices of this process.
+
+    Attributes:
+      batched: a part of the first axis on each device.
+      copied: the whole array on each.
+    """
+
+    batched: NamedSharding
+    copied: NamedSharding
+
+
+def shardings() -> Shardings:
+    """Where batches and networks lie."""
+    mesh = Mesh(np.array(jax.local_devices()), BATCH)
+    batched = NamedSharding(mesh, PartitionSpec(BATCH))
+    return Shardings(batched, NamedSharding(mesh, PartitionSpec()))
+
+
 def batches(
     rows: Sequence[Row], size: int, columns: Collection[str]
 ) -> Iterator[Batch]:
@@ -42,14 +62,13 @@ def batches(
     Raises:
       ValueError: if a picture cannot be read, or its size has changed.
     """
-    devices = np.array(jax.local_devices())
-    sharding = NamedSharding(Mesh(devices, "batch"), PartitionSpec("batch"))
+    sharding = shardings().batched
     groups: dict[tuple[int, int], list[Row]] = {}
     for row in rows:
         groups.setdefault(row.size, []).append(row)
     for group in groups.values():
         full = min(size, len(group))
-        full += -full % len(devices)
+        full += -full % len(sharding.device_set)
         chunks = [group[i : i + size] for i in range(0, len(group), size)]
         for chunk, read in _read_ahead(chunks, columns):
             filled = read + read[-1:] * (full - len(read))

@@ -3,6 +3,7 @@
 priors/NAME/          the converted prior
 sources/NAME.json     size and SHA-256 of the files it was made from
 downloads/NAME/       those files, while they are needed or if they are kept
+metrics/NAME/         the files of a metric's network, which are not converted
 """
 
 import json
@@ -59,7 +60,7 @@ def places(entry: Entry) -> Places:
     return Places(
         root / "priors" / slug,
         root / "sources" / f"{slug}.json",
-        root / "downloads" / slug,
+        root / ("downloads" if entry.kind == "prior" else "metrics") / slug,
         root / "locks" / slug,
     )
 

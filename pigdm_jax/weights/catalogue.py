@@ -59,7 +59,8 @@ class Entry:
       licence: of the weights, as far as their authors state it.
       home: the page of their authors.
       files: all that is needed; several files are in one folder.
-      kind: what the weights are converted to.
+      kind: "prior", which is converted to one, or "metric", the network of a metric,
+        whose files are read as they are.
       trained_size: side in pixels of the training images; None if unknown.
       checkpoint: the public checkpoint as which its tensors must be recognised.
       flags: settings for the conversion that the tensors do not determine, as

@@ -74,6 +74,32 @@ def obtain(
     return found.prior
 
 
+def obtain_files(entry: Entry, progress: Progress | None = None) -> list[Path]:
+    """The files of an entry of a metric, which are downloaded on first use.
+
+    They are kept as they are, and compared with their digests each time.
+
+    Args:
+      entry: of the catalogue.
+      progress: called with what is being done, and the bytes that are done and to be
+        done.
+
+    Raises:
+      ValueError: if they cannot be downloaded, or there is no place for them.
+    """
+    folder = places(entry).downloads
+    report: Progress = progress or (lambda what, done, total: None)
+    with _working_on(entry, report):
+        remove_leftovers(entry)
+        check_space(folder, entry.size or 0, entry.name, ELSEWHERE)
+        folder.mkdir(parents=True, exist_ok=True)
+        before = read_sources(entry)
+        hint = f"or put the file that you have into {folder}"
+        sources = _download(entry, folder, before, report, hint)
+        write_sources(entry, before | sources)
+    return [folder / name for name in sources]
+
+
 def remove(entry: Entry) -> int:
     """Remove an entry's prior and downloads, and return the bytes that were freed.
 
@@ -134,7 +160,8 @@ def _make(entry: Entry, given: Path | None, keep: bool, report: Progress) -> Non
     else:
         found.downloads.mkdir(parents=True, exist_ok=True)
         try:
-            sources = _download(entry, found.downloads, before, report)
+            hint = f"`pigdm prior get {entry.name} --from FILE` takes a file that you"
+            sources = _download(entry, found.downloads, before, report, f"{hint} have")
             (name, source), *others = sources.items()
             file = found.downloads if others else found.downloads / name
             _convert(entry, file, source.origin, report)
@@ -145,9 +172,15 @@ def _make(entry: Entry, given: Path | None, keep: bool, report: Progress) -> Non
 
 
 def _download(
-    entry: Entry, folder: Path, before: dict[str, Source], report: Progress
+    entry: Entry,
+    folder: Path,
+    before: dict[str, Source],
+    report: Progress,
+    hint: str,
 ) -> dict[str, Source]:
     """Download an entry's files, unless they were kept; return their record.
+
+    The hint says what can be done if one cannot be downloaded.
 
     Raises:
       ValueError: if one cannot be downloaded.
@@ -164,8 +197,7 @@ def _download(
             if file.optional and error.absent:
                 continue
             raise ValueError(
-                f"{entry.name} cannot be downloaded: {error}; `pigdm prior get "
-                f"{entry.name} --from FILE` takes a file that you have"
+                f"{entry.name} cannot be downloaded: {error}; {hint}"
             ) from None
         sources[new.path.name] = Source(new.size, new.sha256, new.address)
     return sources

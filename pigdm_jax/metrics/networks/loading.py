@@ -1,0 +1,43 @@
+"""Networks of metrics from their public weights."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pigdm_convert.reader import CheckpointError, read_checkpoint
+from pigdm_convert.tensor import Refused
+from pigdm_jax.metrics.networks.base import Tensors
+from pigdm_jax.metrics.networks.registry import NETWORKS
+from pigdm_jax.weights.catalogue import find_entry
+from pigdm_jax.weights.downloads import Progress
+from pigdm_jax.weights.obtaining import obtain_files
+
+
+def load_network(name: str, progress: Progress | None = None) -> Callable[..., Any]:
+    """A network of `NETWORKS`, whose weights are downloaded on first use.
+
+    Args:
+      name: the name.
+      progress: called with what is being done, and the bytes that are done and to be
+        done.
+
+    Raises:
+      ValueError: if its weights cannot be obtained, or are not those of the network.
+    """
+    source = NETWORKS[name]
+    entry = find_entry(source.entry)
+    assert entry is not None  # the catalogue is the package's
+    paths = obtain_files(entry, progress)
+    try:
+        return source.build([_read(path) for path in paths])
+    except (CheckpointError, Refused, ValueError) as error:
+        raise ValueError(
+            f"the weights of {entry.name} cannot be used: {error}"
+        ) from None
+
+
+def _read(path: Path) -> Tensors:
+    tensors = read_checkpoint(path).tensors.items()
+    return {key: np.asarray(tensor.read()) for key, tensor in tensors}
