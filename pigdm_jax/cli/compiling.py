@@ -1,6 +1,5 @@
 """`pigdm compile`: compile ahead of a restoration."""
 
-import dataclasses
 import time
 from pathlib import Path
 from typing import Annotated
@@ -66,18 +65,8 @@ def _compile_folder(
 
 def _compile_picture(image: Path, flags: RestoreFlags) -> None:
     from pigdm_jax.cli.prior_bar import PriorBar
-    from pigdm_jax.pictures.results import restore_picture
-    from pigdm_jax.samplers import Spaced
 
     request = flags.request()
     with PriorBar(request.prior) as progress:
         prepared = request.prepare(image, progress)
-    problem, kept = prepared.case.problem, prepared.case.kept
-    sampler = request.sampler_for(prepared.prior, problem)
-    if isinstance(sampler, Spaced):
-        # A program is one step, so it serves any number of steps.
-        sampler = dataclasses.replace(sampler, steps=1)  # type: ignore[type-var]
-    (key,) = prepared.sample_keys(1)
-    restore_picture(
-        prepared.prior, problem, key, sampler, lambda step, info: None, kept
-    )
+    prepared.precompile(request.sampler_for(prepared.prior, prepared.case.problem))

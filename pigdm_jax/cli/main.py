@@ -19,11 +19,13 @@ from pigdm_jax.cli.failures import failures_answered
 from pigdm_jax.cli.listing import info
 from pigdm_jax.cli.priors import prior
 from pigdm_jax.cli.restoring import restore
+from pigdm_jax.cli.serving import app
 from pigdm_jax.cli.timing import bench
 from pigdm_jax.cli.training import train
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "restore": restore,
+    "app": app,
     "compile": compile_ahead,
     "degrade": degrade,
     "info": info,

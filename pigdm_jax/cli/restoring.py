@@ -224,20 +224,15 @@ def _drawn(
     from pigdm_jax.cli.prior_bar import PriorBar
     from pigdm_jax.metrics import default_metrics
     from pigdm_jax.pictures.formats import check_size
+    from pigdm_jax.pictures.prepared import check_samples
     from pigdm_jax.pictures.report import report_on
-    from pigdm_jax.pictures.results import restore_picture
     from pigdm_jax.pictures.writing import remarks_on
-    from pigdm_jax.samplers import Denoiser
 
     with PriorBar(request.prior) as progress:
         prepared = request.prepare(image, progress)
-    case, prior = prepared.case, prepared.prior
-    sampler = request.sampler_for(prior, case.problem)
-    if drawing.samples > 1 and isinstance(sampler, Denoiser):
-        raise ValueError(
-            "the denoiser has one result, the mean of all images, so --samples has no "
-            "effect; add --aim detail to draw samples"
-        )
+    case = prepared.case
+    sampler = request.sampler_for(prepared.prior, case.problem)
+    check_samples(sampler, drawing.samples)
     height, width, _ = case.problem.operator.image_shape
     check_size(drawing.out, height, width)
     console.print(
@@ -246,13 +241,9 @@ def _drawn(
     )
     for remark in (*case.remarks, *remarks_on(drawing.out, case.kept)):
         console.print(f"note: {remark}")
-    results, began = [], time.perf_counter()
-    evaluations = drawing.samples * sampler.evaluations
+    began, evaluations = time.perf_counter(), drawing.samples * sampler.evaluations
     with EvaluationsBar(evaluations) as on_step:
-        for key in prepared.sample_keys(drawing.samples):
-            results.append(
-                restore_picture(prior, case.problem, key, sampler, on_step, case.kept)
-            )
+        results = prepared.draw(sampler, drawing.samples, on_step)
     seconds = time.perf_counter() - began
     times = "1 network evaluation" if evaluations == 1 else f"{evaluations} evaluations"
     console.print(f"{times} in {seconds:.1f} s, with loading or compiling")

@@ -2,7 +2,6 @@
 
 import dataclasses
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -15,6 +14,7 @@ from pigdm_jax.pictures.cases import Case, Degradation
 from pigdm_jax.pictures.decoding import Decoded, decode
 from pigdm_jax.pictures.kept import Shown, show
 from pigdm_jax.pictures.opening import digest
+from pigdm_jax.pictures.prepared import Prepared
 from pigdm_jax.pictures.problems import (
     degradation_of_file,
     degradation_to_simulate,
@@ -212,7 +212,7 @@ class Request:
         degradation = self.degradation(decoded.size, image, grey=decoded.grey)
         return self.show(decoded, degradation), degradation, noise_key, key
 
-    def prepare(self, image: Path, progress: Progress | None = None) -> "Prepared":
+    def prepare(self, image: Path, progress: Progress | None = None) -> Prepared:
         """Read a picture and the prior that restores it; check the memory they need.
 
         Args:
@@ -247,29 +247,6 @@ class Request:
     def keys(self, digest: str) -> tuple[PRNGKey, PRNGKey]:
         """The keys of a picture: of its simulated noise, and of the sampler."""
         return _two_keys(np.uint32(self.seed % 2**32), np.uint32(int(digest[:8], 16)))
-
-
-class Prepared(NamedTuple):
-    """A picture ready to be restored.
-
-    Attributes:
-      case: its problem.
-      prior: the diffusion model, tiled if need be.
-      key: of the picture.
-    """
-
-    case: Case
-    prior: Prior
-    key: PRNGKey
-
-    def sample_keys(self, count: int) -> list[PRNGKey]:
-        """The keys of the first `count` samples."""
-        return [_sample_key(self.key, np.uint32(i)) for i in range(count)]
-
-
-@typed_jit
-def _sample_key(key: PRNGKey, index: AnyArray) -> PRNGKey:
-    return jax.random.fold_in(key, index)
 
 
 @typed_jit

@@ -1,0 +1,116 @@
+"""What happens when something on the page is used: which function is called."""
+
+from typing import Any
+
+import gradio as gr
+
+from pigdm_jax.app.desk import Desk, Updates
+
+# On a phone the progress is below what is seen.
+SCROLL = """() => document.querySelector("#status").scrollIntoView(
+  {behavior: "smooth", block: "nearest"})"""
+
+
+def wire(desk: Desk) -> None:
+    """Connect the components with the functions, within a `gr.Blocks`."""
+    parts = desk.parts
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    photo_outputs = [
+        parts.photo,
+        parts.editor,
+        parts.about,
+        parts.restore,
+        *(r.fields["jpeg", name] for r in parts.rows for name in ("header", "quality")),
+    ]
+    kinds = [row.kind for row in parts.rows]
+    shown_by = [
+        parts.simulate,
+        *(c for row in parts.rows for c in (row.kind, *row.fields.values())),
+    ]
+    visible = [
+        parts.mask_group,
+        parts.photo,
+        *(group for row in parts.rows for group in row.groups.values()),
+        *(
+            row.fields[key]
+            for row in parts.rows
+            for key in (
+                ("holes", "where"),
+                ("noisy", "estimated"),
+                ("noisy", "level"),
+                ("jpeg", "header"),
+                ("jpeg", "quality"),
+            )
+        ),
+    ]
+    choose = {"fn": desk.choose, "inputs": shown_by, "outputs": visible} | quiet
+    plan = {"fn": desk.plan, "inputs": parts.settings, "outputs": parts.plan} | quiet
+    plan |= {"concurrency_id": "plan", "trigger_mode": "always_last"}
+
+    gr.on(
+        [parts.file.upload, parts.file.clear],
+        desk.take_photo,
+        parts.file,
+        photo_outputs,
+        **quiet,
+    ).then(**choose).then(**plan)
+    for i, button in enumerate(parts.examples):
+
+        def take(request: gr.Request, number: int = i) -> Updates:
+            return desk.take_example(number, request)
+
+        fields = [f for row in parts.rows for f in row.fields.values()]
+        outputs = [*photo_outputs, parts.simulate, *kinds, *fields, parts.mask_file]
+        button.click(take, None, list(dict.fromkeys(outputs)), **quiet).then(
+            **choose
+        ).then(**plan)
+    gr.on(
+        [parts.mask_file.upload, parts.mask_file.clear],
+        desk.take_mask,
+        parts.mask_file,
+        parts.plan,
+        **quiet,
+    )
+    switches = [
+        row.fields[key]
+        for row in parts.rows
+        for key in (("noisy", "estimated"), ("jpeg", "header"), ("holes", "where"))
+    ]
+    gr.on(
+        [c.change for c in (parts.simulate, *kinds, *switches)],
+        **choose,
+    )
+    parts.rows[0].kind.input(
+        desk.suggest,
+        [parts.rows[0].kind, parts.sampler, parts.steps],
+        [parts.sampler, parts.steps],
+        **quiet,
+    )
+    gr.on([c.change for c in parts.settings], **plan)
+    outputs = [
+        *(parts.status, parts.restore, parts.stop, parts.results, parts.slider),
+        *(parts.summary, parts.figure, parts.samples_group, parts.gallery),
+        *(parts.curves, parts.command, parts.code, parts.result_file, parts.files),
+    ]
+    parts.restore.click(desk.wait, None, outputs[:4], queue=False, js=SCROLL, **quiet)
+    running = parts.restore.click(
+        desk.restore,
+        [parts.editor, *parts.settings],
+        outputs,
+        concurrency_limit=1,
+        concurrency_id="device",
+        trigger_mode="once",
+        show_progress="minimal",
+        show_progress_on=parts.status,
+        api_visibility="private",
+    )
+    parts.stop.click(
+        desk.stop, None, outputs[:3], cancels=[running], queue=False, **quiet
+    )
+    parts.download.click(
+        desk.download,
+        parts.download_name,
+        [parts.download_note, parts.prior],
+        concurrency_limit=1,
+        **quiet,
+    )
