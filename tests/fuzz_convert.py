@@ -76,6 +76,8 @@ def seeds() -> list[bytes]:
         "state": {0: state},
         "param_groups": [{"betas": (0.9, 0.99), "foreach": None}],
     }
+    # As JiT's training saves its options: `Namespace.__new__`, then its attributes.
+    options = Raw(b"cargparse\nNamespace\n)\x81}X\x02\0\0\0lrG?\xf0\0\0\0\0\0\0sb")
     two = {
         "x": tensor("0", ARRAYS["a.weight"], 108),
         "y": tensor("1", ARRAYS["c.weight"], 128),
@@ -87,6 +89,7 @@ def seeds() -> list[bytes]:
         legacy(two, both),
         legacy({"ema": state, "model": state, "optimizer": adam, "step": 3}, storages),
         zipped({"state_dict": state, "optimizer": adam, "epoch": 1.5}, storages),
+        zipped({"model_ema1": state, "model": state, "args": options}, storages),
         zipped(two, both),
         safetensors(ARRAYS),
     ]

@@ -172,7 +172,11 @@ def test_types_and_recomputation_are_options(name, folders):
 @pytest.mark.parametrize(
     "name", sorted(SMALL.keys() - {"adm"})
 )  # test_training.py has ADM.
-def test_training_goes_on_from_a_network_that_predicts_eps(name, folders, tmp_path):
+def test_training_goes_on_from_a_network_that_predicts_eps(
+    name, folders, tmp_path, monkeypatch
+):
+    # test_training.py has the samples of a run, whose program takes as long to compile.
+    monkeypatch.setattr("pigdm_jax.training.phases.write_samples", lambda *args: None)
     rng = np.random.default_rng(0)
     photos = tmp_path / "photos"
     photos.mkdir()

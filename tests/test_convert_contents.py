@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from torch_files import WRITERS, Call, Name, flat_state, zipped
+from torch_files import WRITERS, Raw, flat_state, zipped
 
 from pigdm_convert import CheckpointError, read_checkpoint
 from pigdm_jax.networks import (
@@ -122,17 +122,29 @@ def test_what_holds_no_weights_is_refused(state, words, tmp_path):
         read_checkpoint(written(tmp_path / "weights.pt", state))
 
 
-def test_options_of_a_run_are_ignored_and_nothing_else_is_called(tmp_path):
+ATTRIBUTES = {
+    "a number": b"X\x02\0\0\0lrG?\xf0\0\0\0\0\0\0s",
+    "a path": b"X\x03\0\0\0outcpathlib\nPosixPath\n)Rs",
+}
+
+
+@pytest.mark.parametrize("way", ["REDUCE", "NEWOBJ"])
+@pytest.mark.parametrize("name", ["argparse\nNamespace", "numpy\nfloat64"])
+@pytest.mark.parametrize("attributes", ["none", *ATTRIBUTES])
+def test_options_of_a_run_are_ignored_and_nothing_else_is_called(
+    way, name, attributes, tmp_path
+):
+    call = {"REDUCE": b"R", "NEWOBJ": b"\x81"}[way]
+    set_state = b"}" + ATTRIBUTES[attributes] + b"b" if attributes != "none" else b""
+    options = Raw(b"c" + name.encode() + b"\n)" + call + set_state)
     states, storages = flat_state(PLAIN)
-    for module, name in (("argparse", "Namespace"), ("numpy", "float64")):
-        options = Call(Name(module, name), ())
-        state = {"model": states, "args": options}
-        (tmp_path / "weights.pt").write_bytes(zipped(state, storages))
-        if module == "argparse":
-            assert set(read_checkpoint(tmp_path / "weights.pt").tensors) == set(PLAIN)
-        else:
-            with pytest.raises(CheckpointError, match="nothing was run"):
-                read_checkpoint(tmp_path / "weights.pt")
+    state = {"model": states, "args": options}
+    (tmp_path / "weights.pt").write_bytes(zipped(state, storages))
+    if name.startswith("argparse") and attributes != "a path":
+        assert set(read_checkpoint(tmp_path / "weights.pt").tensors) == set(PLAIN)
+    else:
+        with pytest.raises(CheckpointError, match="nothing was run"):
+            read_checkpoint(tmp_path / "weights.pt")
 
 
 STEM = "diffusion_pytorch_model"

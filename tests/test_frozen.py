@@ -22,6 +22,20 @@ CASES = sorted({name.rsplit("|", 1)[0] for name in FROZEN.files if "|" in name})
 ROUNDING = dict(zip(FROZEN["names"], FROZEN["rounding"], strict=True))
 
 
+def tolerance(name):
+    """Of the largest difference.
+
+    `rounding` is what one change of the last bits did. The weakest singular values of
+    the motion blur are 0.0014; their squares, 2e-6, are about the tolerance of the
+    undamped conjugate gradients, 1e-6, which resolve these directions in some runs and
+    in others stop an iteration before. Most samplers' `rounding` has caught that. It
+    happens to all, so none is held to less than twice the median of its case.
+    """
+    case = name.rsplit("|", 1)[0]
+    case_rounding = [v for k, v in ROUNDING.items() if k.startswith(f"{case}|")]
+    return max(1e-5, 5 * ROUNDING[name], 2 * np.median(case_rounding))
+
+
 # Every fourth sampler of two measurements is enough for each commit.
 QUICK = ("inpaint:random,0.5,3|0.0", "gaussian_blur:1.0|0.1")
 SLOW = [pytest.param(case, 1, marks=pytest.mark.slow) for case in CASES]
@@ -41,5 +55,5 @@ def test_restorations_are_as_they_were(case, every):
         sampler = samplers.parse(name.rsplit("|", 1)[1])
         image = restore(prior, problem, jax.random.key(11), sampler)
         off = np.abs(image - FROZEN[name]).max() / max(1, np.abs(FROZEN[name]).max())
-        assert off < max(1e-5, 5 * ROUNDING[name]), (name, off)
+        assert off < tolerance(name), (name, off)
     jax.clear_caches()

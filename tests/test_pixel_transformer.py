@@ -15,7 +15,7 @@ from pigdm_convert import CheckpointError
 from pigdm_jax.networks import CheckpointFlags as Flags
 from pigdm_jax.networks import parameter_shapes
 from pigdm_jax.networks.blocks import best_attention
-from pigdm_jax.networks.keys import torch_key
+from pigdm_jax.networks.keys import places, torch_key
 from pigdm_jax.networks.pixel_transformer.keys import check_names, to_params
 from pigdm_jax.networks.pixel_transformer.positions import rotate, rotation
 from pigdm_jax.networks.pixel_transformer.recognition import recognise
@@ -64,15 +64,14 @@ def public(name):
 def torch_shapes(config):
     """The shapes of a checkpoint's tensors, from the parameters'."""
     shapes = {}
-    params = parameter_shapes(pj.PixelTransformer(config))
-    for path, leaf in jax.tree.leaves_with_path(params):
-        names = tuple(entry.key for entry in path)
-        shape = leaf.shape
-        if names[-1] == "kernel":
+    # `check_names` asks for the same, which is kept: tracing JiT-H takes seconds.
+    for key, place in places(pj.PixelTransformer(config), torch_key).items():
+        shape = place.shape
+        if place.path[-1] == "kernel":
             shape = (*shape[:-3:-1], *shape[:-2])
-        if "proj2" in names and names[-1] == "kernel":
+        if "proj2" in place.path and place.path[-1] == "kernel":
             shape = (*shape, 1, 1)
-        shapes[torch_key(names)] = shape
+        shapes[key] = shape
     return shapes
 
 
@@ -96,15 +95,30 @@ def tiny():
     return random_params(TINY), x, jnp.array([0.2, 0.9]), jnp.array([3, 10])
 
 
+@functools.cache
+def applied(config, **options):
+    return jax.jit(pj.PixelTransformer(config, **options).apply)
+
+
 def output(x, tau, label, config=TINY, **options):
+    return applied(config, **options)({"params": tiny()[0]}, x, tau, label)
+
+
+def prior_of(config, params, label=None, **options):
     net = pj.PixelTransformer(config, **options)
-    return jax.jit(net.apply)({"params": tiny()[0]}, x, tau, label)
+    return pj.network_prior(net, params, "linear", label, predicts="x0", flow=True)
 
 
 @functools.cache
 def prior(label=None, **options):
-    net = pj.PixelTransformer(TINY, **options)
-    return pj.network_prior(net, tiny()[0], "linear", label, predicts="x0", flow=True)
+    return prior_of(TINY, tiny()[0], label, **options)
+
+
+@functools.cache
+def shallow(label, **options):
+    """A prior of two blocks, which compiles sooner."""
+    config = dataclasses.replace(TINY, depth=2)
+    return prior_of(config, random_params(config), label, **options)
 
 
 def parity(config, make, seed=0):
@@ -303,7 +317,7 @@ def test_restore_has_a_finite_gradient(remat):
     def size(y):
         problem = pj.Problem(operator, y, 0.1)
         sampler = pj.samplers.DDIM(steps=2)
-        image = pj.restore(prior(3, remat=remat), problem, jax.random.key(0), sampler)
+        image = pj.restore(shallow(3, remat=remat), problem, jax.random.key(0), sampler)
         return jnp.sum(image**2)
 
     gradient = jax.jit(jax.grad(size))(y)
@@ -316,16 +330,17 @@ def test_a_saved_prior_needs_no_label(tmp_path):
     x = tiny()[1][0]
     loaded = pj.load_prior(tmp_path / "p")
     assert loaded.image_shape == (32, 32, 3)
-    np.testing.assert_array_equal(loaded(x, 300), prior()(x, 300))
+    evaluate = jax.jit(lambda prior, x: prior(x, 300))
+    np.testing.assert_array_equal(evaluate(loaded, x), evaluate(prior(), x))
     labelled = pj.load_prior(tmp_path / "p", label=3)
-    np.testing.assert_array_equal(labelled(x, 300), prior(3)(x, 300))
+    np.testing.assert_array_equal(evaluate(labelled, x), evaluate(prior(3), x))
 
 
 def test_windows_of_its_size_cover_larger_images():
     problem = pj.measure(
         pj.operators.super_resolution((48, 40, 3), 4), jnp.zeros((48, 40, 3))
     )
-    large = pj.tiled(prior(3), 32, 8)
+    large = pj.tiled(shallow(3), 32, 8)
     sampler = pj.samplers.DDNM(steps=2)
     image = pj.restore(large, problem, jax.random.key(0), sampler)
     assert image.shape == (48, 40, 3) and np.isfinite(image).all()

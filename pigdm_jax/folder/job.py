@@ -1,6 +1,7 @@
 """Restoring a folder: read, compute and write at the same time, and lose nothing."""
 
 import time
+from contextlib import closing
 from typing import NamedTuple
 
 import jax
@@ -52,13 +53,10 @@ def run(job: Job) -> Summary:
         journal = Journal(job.out, process)
         finished = find_finished(job, listing, mine, journal, settings)
         check_space(job, listing)
-        journal.open(processes)
-        writer = Writer(job, journal, settings)
-        try:
-            _restore_all(job, mine, finished, writer, clock)
-        finally:
-            writer.close()
-            journal.close()
+        with closing(journal):
+            journal.open(processes)
+            with closing(Writer(job, journal, settings)) as writer:
+                _restore_all(job, mine, finished, writer, clock)
     return Summary(
         writer.written,
         len(finished),

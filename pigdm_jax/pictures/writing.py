@@ -163,6 +163,7 @@ def _temporary(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.replace(place, path)
     except (OSError, ValueError) as error:
-        raise ValueError(f"cannot write {path}: {error}") from None
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"cannot write {path}: {reason}") from None
     finally:
         place.unlink(missing_ok=True)
