@@ -76,6 +76,18 @@ class PicturesBar(_Bar):
         self.bar.update(self.task, completed=done, total=count, description="restoring")
 
 
+class EvaluatedBar(_Bar):
+    """Pictures of an evaluation."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+
+    def move(self, done: int, total: int) -> None:
+        """Show the number of pictures that are done."""
+        what = "evaluating" if done else "compiling"
+        self.bar.update(self.task, completed=done, total=total, description=what)
+
+
 class TrainingBar(_Bar):
     """Steps of a training run."""
 

@@ -15,6 +15,7 @@ from pigdm_jax.cli.arguments import check_arguments
 from pigdm_jax.cli.compiling import compile_ahead
 from pigdm_jax.cli.converting import convert
 from pigdm_jax.cli.degrading import degrade
+from pigdm_jax.cli.evaluating import evaluate
 from pigdm_jax.cli.failures import failures_answered
 from pigdm_jax.cli.listing import info
 from pigdm_jax.cli.priors import prior
@@ -28,6 +29,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "app": app,
     "compile": compile_ahead,
     "degrade": degrade,
+    "evaluate": evaluate,
     "info": info,
     "bench": bench,
     "convert": convert,

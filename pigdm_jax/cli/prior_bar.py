@@ -12,9 +12,12 @@ class PriorBar:
     """What a prior is and how far it is; nothing if there is nothing to be done.
 
     As a context manager it returns the function to pass as `progress`.
+
+    Args:
+      name: of the prior; None for other weights, which are not described.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str | None = None) -> None:
         self._name = name
         self._what: str | None = None
         self._bar = Progress(
@@ -36,7 +39,7 @@ class PriorBar:
 
     def _move(self, what: str, done: int, total: int | None) -> None:
         if self._what is None:
-            entry = find_entry(self._name)
+            entry = None if self._name is None else find_entry(self._name)
             if entry is not None:
                 console.print(_described(entry))
             self._bar.start()

@@ -6,12 +6,13 @@ written whole under another name and renamed; none is ever changed.
 """
 
 import json
-import math
 import os
 import re
 import shutil
 from pathlib import Path
 from typing import Any
+
+from pigdm_jax.core.files import strict_json
 
 FOLDER = "manifest"
 FORMAT = 1
@@ -76,7 +77,8 @@ class Journal:
         temporary = self.unfinished / path.name
         try:
             with open(temporary, "w", encoding="ascii") as file:
-                file.write(json.dumps(_strict(saved), indent=1, allow_nan=False) + "\n")
+                text = json.dumps(strict_json(saved), indent=1, allow_nan=False)
+                file.write(f"{text}\n")
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
@@ -119,21 +121,6 @@ class Journal:
     def close(self) -> None:
         """Remove this process's temporary folder."""
         shutil.rmtree(self.unfinished, ignore_errors=True)
-
-
-def _strict(value: Any) -> Any:
-    """A value whose infinite numbers, which JSON lacks, are text: "Infinity".
-
-    An image that equals its reference has an infinite PSNR.
-    """
-    match value:
-        case dict():
-            return {key: _strict(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_strict(item) for item in value]
-        case float() if not math.isfinite(value):
-            return str(value).replace("inf", "Infinity")
-    return value
 
 
 def _numbered(file: Path) -> tuple[int, int, Path]:

@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -51,15 +52,20 @@ class Metric:
         """Whether it compares with reference images."""
         raise NotImplementedError
 
-    def text(self, value: float) -> str:
-        """A value as text, with its unit.
+    def text(self, value: float, error: float | None = None) -> str:
+        """A value as text, with its standard error, if it has one, and its unit.
 
         Examples:
           >>> from pigdm_jax.metrics import METRICS
-          >>> METRICS["psnr"].text(30)
-          '30.00 dB'
+          >>> METRICS["psnr"].text(30), METRICS["psnr"].text(30, 0.25)
+          ('30.00 dB', '30.00 ± 0.25 dB')
         """
-        return f"{value:.{self.digits}f}{self.unit and f' {self.unit}'}"
+        if math.isinf(value):
+            return "∞" if value > 0 else "-∞"
+        number = f"{value:.{self.digits}f}"
+        if error is not None:
+            number += f" ± {error:.{self.digits}f}"
+        return f"{number}{self.unit and f' {self.unit}'}"
 
 
 @dataclasses.dataclass(frozen=True)

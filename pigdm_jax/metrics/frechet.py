@@ -1,6 +1,6 @@
 """The Fréchet Inception Distance, and the statistics that it compares."""
 
-import os
+import io
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from pigdm_jax.core.checks import given
+from pigdm_jax.core.files import write_whole
 from pigdm_jax.core.paths import check_readable
 from pigdm_jax.core.types import AnyArray
 from pigdm_jax.metrics.base import Accumulator, DistributionMetric, Summary
@@ -107,15 +108,10 @@ def write_statistics(path: Path, statistics: Gaussian) -> None:
     Raises:
       ValueError: if it cannot be written.
     """
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.npz")
-    try:
-        mean, covariance = statistics
-        np.savez_compressed(temporary, mu=mean, sigma=covariance)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise ValueError(f"cannot write {path}: {error.strerror}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    mean, covariance = statistics
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, mu=mean, sigma=covariance)
+    write_whole(path, buffer.getvalue())
 
 
 def read_statistics(path: Path) -> Gaussian:
