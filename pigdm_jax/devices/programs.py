@@ -1,6 +1,6 @@
 """The program of a batch: what all images share, and what each has of its own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -65,11 +65,13 @@ class BatchProgram(NamedTuple):
         ys: PyTree,
         keys: AnyArray,
         noise_stds: AnyArray | None = None,
+        conditions: Mapping[str, AnyArray] | None = None,
     ) -> Any:
         """Start it on as many measurements, keys and, unless shared, the rest."""
         mapped = Problem(operators, ys, noise_stds)
         mapped = jax.tree.map(
-            lambda leaf: put(leaf, self.sharding), (mapped, keys, {}, None)
+            lambda leaf: put(leaf, self.sharding),
+            (mapped, keys, dict(conditions or {}), None),
         )
         arguments = self.prior, self.shared, mapped, as_float32(self.sampler)
         return self.compiled(jax.tree.leaves(arguments))
@@ -84,6 +86,7 @@ def compile_batch(
     mesh: Mesh,
     own_operators: bool = False,
     own_noise: bool = False,
+    conditions: Mapping[str, AnyArray] | None = None,
     finish: Finish = image_alone,
 ) -> BatchProgram:
     """What `restore_batch` runs, compiled for images that are yet to come.
@@ -96,17 +99,19 @@ def compile_batch(
       mesh: images are spread over its first axis.
       own_operators: whether each image brings its own operator.
       own_noise: whether each image brings its own noise level.
+      conditions: like what each image brings for `prior.condition`, by name.
       finish: what to make of each image.
 
     Raises:
       ValueError: as `restore`.
     """
     sampler = check_request(prior, problem, sampler)
+    conditions = dict(conditions or {})
     mesh, axis = auto_mesh(mesh, None)
     sharding = NamedSharding(mesh, PartitionSpec(axis))
     count += -count % mesh.shape[axis]
     shared, own = apart(problem, not own_operators, not own_noise)
-    one = jax.eval_shape(lambda: (own, jax.random.key(0), {}, None))
+    one = jax.eval_shape(lambda: (own, jax.random.key(0), conditions, None))
     mapped = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(
             (count, *leaf.shape), leaf.dtype, sharding=sharding

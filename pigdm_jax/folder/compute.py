@@ -13,7 +13,12 @@ from pigdm_jax.devices.memory import Fit, check_memory, device_memory, largest_b
 from pigdm_jax.devices.meshes import make_mesh
 from pigdm_jax.devices.programs import BatchProgram, blank_problem, compile_batch
 from pigdm_jax.folder.listing import Entry, Shape
-from pigdm_jax.folder.load import load_picture, sample_keys, stack
+from pigdm_jax.folder.load import (
+    conditions_of,
+    load_picture,
+    sample_keys,
+    stack,
+)
 from pigdm_jax.folder.plan import READERS, Job
 from pigdm_jax.folder.write import Writer
 from pigdm_jax.pictures.cases import Degradation
@@ -89,6 +94,7 @@ def _fitted(
             mesh=mesh,
             own_operators=job.request.own_operators,
             own_noise=degradation.estimates_noise,
+            conditions=None if job.labels is None else {"label": np.int32(0)},
             finish=finish,
         )
 
@@ -141,12 +147,12 @@ def restore_group(
         if not rows:
             continue
         spare = next(iter(rows.values()))
-        operators, ys, keys, noise_stds = stack(
-            job, [rows.get(i, spare) for i in range(size)]
-        )
+        filled = [rows.get(i, spare) for i in range(size)]
+        operators, ys, keys, noise_stds = stack(job, filled)
+        conditions = conditions_of(job, filled)
         started = time.perf_counter()
         samples = [
-            group.program(operators, ys, sample_keys(keys, i), noise_stds)
+            group.program(operators, ys, sample_keys(keys, i), noise_stds, conditions)
             for i in range(job.samples)
         ]
         seconds = writer.time(samples, started)

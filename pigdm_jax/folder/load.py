@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from pigdm_jax.core.types import PRNGKey
 from pigdm_jax.devices.batches import form
@@ -129,6 +129,16 @@ def stack(
         noise_stds = np.array([problem.noise_std for problem in problems], np.float32)
     keys = jnp.stack([row.key for row in rows if row.key is not None])
     return operators, ys, keys, noise_stds
+
+
+def conditions_of(
+    job: Job, rows: list[Loaded]
+) -> dict[str, Int[np.ndarray, " b"]] | None:
+    """What `prior.condition` takes for each picture of a batch; None for nothing."""
+    labels = [job.label(row.entry) for row in rows]
+    if job.labels is None:
+        return None
+    return {"label": np.array(labels, np.int32)}
 
 
 def sample_keys(keys: Array, index: int) -> Array:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ class Job:
       samples: restorations of each picture; several have a mean and a deviation.
       overwrite: replace files that exist and that this job did not write, and restore
         pictures again that were restored with other settings.
+      labels: the class of each picture, by its name; None for the prior's own label.
       remark: called with remarks for the user.
       progress: called with this process's numbers of finished and of all pictures.
     """
@@ -52,6 +53,7 @@ class Job:
     recursive: bool = False
     samples: int = 1
     overwrite: bool = False
+    labels: Mapping[str, int] | None = None
     remark: Callable[[str], None] = print
     progress: Callable[[int, int], None] = lambda done, count: None
 
@@ -59,6 +61,10 @@ class Job:
         """Paths of a picture's restorations, relative to the output folder."""
         output = Path(entry.output)
         return [with_suffix(output, x).as_posix() for x in suffixes(self.samples)]
+
+    def label(self, entry: Entry) -> int | None:
+        """The class of a picture; None for the prior's own label."""
+        return None if self.labels is None else self.labels[entry.name]
 
     def settings(self) -> dict[str, Any]:
         """What decides the pixels of all pictures, as plain values for the journal."""

@@ -47,6 +47,8 @@ def find_finished(
         line = journal.pictures.get(entry.name)
         if line is None or line["error"] is not None:
             return False
+        if line.get("label") != job.label(entry):
+            return False
         if _differences(line["settings"], settings):
             return False
         outputs = {path: written.get(path) for path in job.outputs(entry)}

@@ -95,6 +95,8 @@ class Writer:
                 "off": float(own[0].mismatch),
                 "seconds": duration / len(rows),
             }
+            if (label := self.job.label(row.entry)) is not None:
+                fields["label"] = label
             place = self.journal.unfinished / f"{i}.png"
             pixels = [sample.pixels for sample in own]
             batch.append(partial(record, row, pixels, place, fields))
