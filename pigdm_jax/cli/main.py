@@ -19,6 +19,7 @@ from pigdm_jax.cli.evaluating import evaluate
 from pigdm_jax.cli.failures import failures_answered
 from pigdm_jax.cli.listing import info
 from pigdm_jax.cli.priors import prior
+from pigdm_jax.cli.reproducing import reproduce
 from pigdm_jax.cli.restoring import restore
 from pigdm_jax.cli.serving import app
 from pigdm_jax.cli.timing import bench
@@ -34,6 +35,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "bench": bench,
     "convert": convert,
     "prior": prior,
+    "reproduce": reproduce,
     "train": train,
 }
 

@@ -84,6 +84,7 @@ def _fitted(
     """The program for as many pictures as are wanted, or as fit."""
     mesh = make_mesh(devices=devices)
     problem = blank_problem(degradation.operator, degradation.level)
+    conditions = None if job.labels is None else {"label": np.zeros((), np.int32)}
 
     def compile_for(prior: Prior, count: int) -> BatchProgram:
         return compile_batch(
@@ -94,7 +95,7 @@ def _fitted(
             mesh=mesh,
             own_operators=job.request.own_operators,
             own_noise=degradation.estimates_noise,
-            conditions=None if job.labels is None else {"label": np.int32(0)},
+            conditions=conditions,
             finish=finish,
         )
 

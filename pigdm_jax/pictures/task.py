@@ -4,6 +4,8 @@ Parsing imports only the operators that the text names, and checking names none.
 """
 
 import dataclasses
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pigdm_jax.core.lazy import LazyMapping
@@ -165,11 +167,24 @@ class Task:
 
     def of(self, stem: str) -> "Task":
         """The task of one picture: `stem`, its name without suffix, replaces {stem}."""
+        return self._with_files(lambda name: name.replace(STEM, stem))
+
+    def within(self, folder: Path) -> "Task":
+        """The task with the files that it names in a folder, unless they are absolute.
+
+        Examples:
+          >>> str(Task.parse("blur:kernel.png").within(Path("/tables")))
+          'blur:/tables/kernel.png'
+        """
+        return self._with_files(lambda name: str(folder / name))
+
+    def _with_files(self, change: Callable[[str], str]) -> "Task":
+        """The task with other names of files."""
         stages = tuple(
             dataclasses.replace(
                 stage,
                 values=tuple(
-                    (key, _filled(stage, key, value, stem))
+                    (key, _changed(stage, key, value, change))
                     for key, value in stage.values
                 ),
             )
@@ -234,9 +249,7 @@ class Task:
         return " | ".join(parts)
 
 
-def _filled(stage: Stage, key: str, value: Any, stem: str) -> Any:
-    """A parameter's value with the picture's name in the place of STEM."""
+def _changed(stage: Stage, key: str, value: Any, change: Callable[[str], str]) -> Any:
+    """A parameter's value; another if it is the name of a file."""
     parameters = {parameter.name: parameter for parameter in stage.named.parameters}
-    if parameters[key].names_file(value):
-        return value.replace(STEM, stem)
-    return value
+    return change(value) if parameters[key].names_file(value) else value

@@ -1,0 +1,1 @@
+"""Tables of papers: their settings and figures in files, run with any prior."""

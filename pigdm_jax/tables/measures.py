@@ -1,0 +1,208 @@
+"""Metrics of a row: those that can be computed here, and their values in a file."""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pigdm_jax.core.text import printable
+from pigdm_jax.folder.journal import Journal
+from pigdm_jax.metrics import METRICS, DistributionMetric, Summary, evaluate_folders
+
+FORMAT = 1
+
+
+class Measures(NamedTuple):
+    """Metrics to compute.
+
+    Attributes:
+      names: their names.
+      missing: why others, which the table has, are not computed, by name.
+    """
+
+    names: tuple[str, ...]
+    missing: Mapping[str, str]
+
+
+class Scores(NamedTuple):
+    """The values of a row.
+
+    Attributes:
+      outputs: a digest of the restorations that were evaluated.
+      images: their number.
+      summary: values over all images, by metric.
+      per_image: values of each image, by metric and the image's name.
+      remarks: what a reader of the values should know.
+    """
+
+    outputs: str
+    images: int
+    summary: dict[str, Summary]
+    per_image: dict[str, dict[str, float]]
+    remarks: tuple[str, ...] = ()
+
+
+def choose_measures(
+    names: Sequence[str], count: int, *, has_labels: bool, required: bool
+) -> Measures:
+    """The metrics among those of a row that can be computed.
+
+    Args:
+      names: of the metrics.
+      count: number of images.
+      has_labels: whether their classes are known.
+      required: whether one that cannot be computed is an error.
+
+    Raises:
+      ValueError: if one cannot be computed and is required.
+    """
+    missing = {name: _missing(name, count, has_labels) for name in names}
+    for name, reason in missing.items():
+        if required and reason:
+            raise ValueError(f"{name} cannot be computed: {reason}")
+    computed = tuple(name for name, reason in missing.items() if not reason)
+    return Measures(computed, {name: r for name, r in missing.items() if r})
+
+
+def _missing(name: str, count: int, has_labels: bool) -> str:
+    """Why a metric cannot be computed; "" if it can."""
+    if name not in METRICS:
+        return f"there is no such metric; there are {', '.join(METRICS)}"
+    metric = METRICS[name]
+    if "label" in getattr(metric, "inputs", ()) and not has_labels:
+        return "it needs the class of each image, from synset folders or --labels"
+    if isinstance(metric, DistributionMetric):
+        try:
+            metric.remark(count, count)
+        except ValueError as error:
+            return str(error)
+    return ""
+
+
+def outputs_digest(restored: Path) -> str:
+    """A digest of a row's restorations, by its journal."""
+    pictures = Journal(restored).pictures
+    outputs = sorted((name, line.get("outputs")) for name, line in pictures.items())
+    return hashlib.sha256(json.dumps(outputs).encode()).hexdigest()
+
+
+def compute_scores(
+    names: Sequence[str],
+    restored: Path,
+    originals: Path,
+    file: Path,
+    *,
+    labels: Mapping[str, int] | None = None,
+    batch: int = 8,
+    progress: Callable[[int, int], None] | None = None,
+) -> Scores:
+    """Compute the metrics that a row's file does not have yet, and write them to it.
+
+    Args:
+      names: of the metrics.
+      restored: the row's restorations.
+      originals: the clean images.
+      file: of the values.
+      labels: the class of each image, by name.
+      batch: images evaluated at once.
+      progress: as `evaluate_folders` takes it.
+
+    Raises:
+      ValueError: if an image cannot be evaluated, or the file cannot be written.
+    """
+    outputs = outputs_digest(restored)
+    known = read_scores(file)
+    if known is None or known.outputs != outputs:
+        known = Scores(outputs, len(Journal(restored).pictures), {}, {})
+    wanted = [name for name in names if name not in known.summary]
+    if not wanted:
+        return known
+    found = evaluate_folders(
+        restored, originals, wanted, labels=labels, batch=batch, progress=progress
+    )
+    per_image = {name: dict(values) for name, values in found.per_image.items()}
+    scores = Scores(
+        outputs,
+        found.count,
+        {**known.summary, **found.summary},
+        {**known.per_image, **per_image},
+        tuple(dict.fromkeys((*known.remarks, *found.remarks))),
+    )
+    _write_scores(file, scores)
+    return scores
+
+
+def read_scores(file: Path) -> Scores | None:
+    """A row's values; None if there are none.
+
+    Raises:
+      ValueError: if the file is damaged.
+    """
+    try:
+        saved = json.loads(file.read_text(encoding="ascii"))
+        if saved["format"] != FORMAT:
+            raise ValueError
+        return Scores(
+            saved["outputs"],
+            saved["images"],
+            {name: Summary(*map(_number, v)) for name, v in saved["summary"].items()},
+            {
+                name: {key: float(x) for key, x in values.items()}
+                for name, values in saved["per_image"].items()
+            },
+            tuple(saved["remarks"]),
+        )
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError(f"{file} is damaged; remove it") from None
+
+
+def _number(value: float | str | None) -> Any:
+    return None if value is None else float(value)
+
+
+def _write_scores(file: Path, scores: Scores) -> None:
+    saved = {
+        "format": FORMAT,
+        "outputs": scores.outputs,
+        "images": scores.images,
+        "summary": {name: list(value) for name, value in scores.summary.items()},
+        "per_image": scores.per_image,
+        "remarks": scores.remarks,
+    }
+    write_text(file, json.dumps(_strict(saved), indent=1, allow_nan=False) + "\n")
+
+
+def _strict(value: Any) -> Any:
+    """A value whose infinite numbers, which JSON lacks, are text."""
+    if isinstance(value, dict):
+        return {key: _strict(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(item) for item in value]
+    infinite = isinstance(value, float) and not math.isfinite(value)
+    return str(value) if infinite else value
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file that appears whole or not at all, synced to disk.
+
+    Raises:
+      ValueError: if it cannot be written.
+    """
+    place = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(place, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(place, path)
+    except OSError as error:
+        place.unlink(missing_ok=True)
+        raise ValueError(
+            f"cannot write {printable(str(path))}: {error.strerror}"
+        ) from None
