@@ -26,7 +26,7 @@ from pigdm_jax.pictures.squares import center_crop
 from pigdm_jax.pictures.task import Task
 from pigdm_jax.samplers import DDIM, parse
 from pigdm_jax.tables.labels import class_labels
-from pigdm_jax.tables.measures import Scores, read_scores
+from pigdm_jax.tables.measures import Choice, Scores, read_scores
 from pigdm_jax.tables.plan import TableRun, plan_lines, plan_table
 from pigdm_jax.tables.run import run_table
 from pigdm_jax.tables.table import SHIPPED, find_table, read_table, table_names
@@ -536,5 +536,25 @@ def test_missing_words_are_answered(command, arguments, message):
     assert "holds no pictures" in command("pigdm-2", *every)
 
 
-def test_metrics_have_names_that_tables_use():
-    assert {"psnr", "ssim"} <= METRICS.keys()
+def test_metrics_have_the_names_that_tables_use():
+    rows = [row for name in table_names() for row in find_table(name).rows]
+    for row in rows:
+        published = {key for p in row.published for key in p.figures}
+        assert {*row.metrics, *published} <= METRICS.keys()
+
+
+def test_what_a_metric_lacks_is_said_or_refused(monkeypatch):
+    def obtain(entry, progress):
+        asked.append(entry.name)
+        raise ValueError("there is no connection")
+
+    asked = []
+    monkeypatch.setattr("pigdm_jax.tables.measures.obtain_files", obtain)
+    choice, names = Choice(has_labels=False), ("psnr", "fid", "accuracy", "beauty")
+    for _ in range(2):
+        found = choice.measures(names, 2, required=False)
+        assert found.names == ("psnr",) and list(found.missing) == list(names[1:])
+    assert len(asked) == 1 and "connection" in found.missing["fid"]
+    assert "--labels" in found.missing["accuracy"]
+    with pytest.raises(ValueError, match="fid cannot be computed: there is no conn"):
+        choice.measures(names, 2, required=True)

@@ -160,8 +160,9 @@ def _run(
     run = TableRun(
         table, prior, images, out, **values, batch=batch, remark=console.print
     )
-    with PriorBar(prior) as progress:
-        plan = plan_table(run, progress)
+    # Weights of metrics are no priors, and are not described.
+    with PriorBar(prior) as progress, PriorBar("") as obtaining:
+        plan = plan_table(run, progress, obtaining)
     for line in plan_lines(plan):
         console.print(line)
     try:

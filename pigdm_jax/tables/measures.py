@@ -11,6 +11,10 @@ from typing import Any, NamedTuple
 from pigdm_jax.core.text import printable
 from pigdm_jax.folder.journal import Journal
 from pigdm_jax.metrics import METRICS, DistributionMetric, Summary, evaluate_folders
+from pigdm_jax.metrics.networks.registry import NETWORKS
+from pigdm_jax.weights.catalogue import find_entry
+from pigdm_jax.weights.downloads import Progress
+from pigdm_jax.weights.obtaining import obtain_files
 
 FORMAT = 1
 
@@ -45,41 +49,66 @@ class Scores(NamedTuple):
     remarks: tuple[str, ...] = ()
 
 
-def choose_measures(
-    names: Sequence[str], count: int, *, has_labels: bool, required: bool
-) -> Measures:
-    """The metrics among those of a row that can be computed.
+class Choice:
+    """Chooses the metrics of rows; obtains the weights of each network once."""
 
-    Args:
-      names: of the metrics.
-      count: number of images.
-      has_labels: whether their classes are known.
-      required: whether one that cannot be computed is an error.
+    def __init__(self, *, has_labels: bool, progress: Progress | None = None) -> None:
+        """Note what there is.
 
-    Raises:
-      ValueError: if one cannot be computed and is required.
-    """
-    missing = {name: _missing(name, count, has_labels) for name in names}
-    for name, reason in missing.items():
-        if required and reason:
+        Args:
+          has_labels: whether the classes of the images are known.
+          progress: of weights that are downloaded; as `load_prior` takes it.
+        """
+        self.has_labels, self.progress = has_labels, progress
+        self.failures: dict[str, str] = {}
+
+    def measures(self, names: Sequence[str], count: int, *, required: bool) -> Measures:
+        """The metrics among those of a row that can be computed.
+
+        Args:
+          names: of the metrics.
+          count: number of images.
+          required: whether one that cannot be computed is an error.
+
+        Raises:
+          ValueError: if one cannot be computed and is required.
+        """
+        reasons = {name: self._missing(name, count) for name in names}
+        missing = {name: reason for name, reason in reasons.items() if reason}
+        if required and missing:
+            name, reason = next(iter(missing.items()))
             raise ValueError(f"{name} cannot be computed: {reason}")
-    computed = tuple(name for name, reason in missing.items() if not reason)
-    return Measures(computed, {name: r for name, r in missing.items() if r})
+        computed = tuple(name for name in reasons if name not in missing)
+        return Measures(computed, missing)
 
+    def _missing(self, name: str, count: int) -> str:
+        """Why a metric cannot be computed; "" if it can."""
+        if name not in METRICS:
+            return f"there is no such metric; there are {', '.join(METRICS)}"
+        metric = METRICS[name]
+        if "label" in getattr(metric, "inputs", ()) and not self.has_labels:
+            return "it needs the class of each image, from synset folders or --labels"
+        if isinstance(metric, DistributionMetric):
+            try:
+                metric.remark(count, count)
+            except ValueError as error:
+                return str(error)
+        network = metric.network
+        if not isinstance(network, str):
+            return ""
+        if network not in self.failures:
+            self.failures[network] = self._obtain(network)
+        return self.failures[network]
 
-def _missing(name: str, count: int, has_labels: bool) -> str:
-    """Why a metric cannot be computed; "" if it can."""
-    if name not in METRICS:
-        return f"there is no such metric; there are {', '.join(METRICS)}"
-    metric = METRICS[name]
-    if "label" in getattr(metric, "inputs", ()) and not has_labels:
-        return "it needs the class of each image, from synset folders or --labels"
-    if isinstance(metric, DistributionMetric):
+    def _obtain(self, network: str) -> str:
+        """Make sure of a network's weights; why there are none, or ""."""
+        entry = find_entry(NETWORKS[network].entry)
+        assert entry is not None  # the catalogue is the package's
         try:
-            metric.remark(count, count)
+            obtain_files(entry, self.progress)
         except ValueError as error:
             return str(error)
-    return ""
+        return ""
 
 
 def outputs_digest(restored: Path) -> str:

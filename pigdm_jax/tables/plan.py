@@ -17,7 +17,7 @@ from pigdm_jax.priors.tiling import fit_prior
 from pigdm_jax.restoration import check_request
 from pigdm_jax.samplers import parse
 from pigdm_jax.tables.labels import class_labels
-from pigdm_jax.tables.measures import Measures, choose_measures
+from pigdm_jax.tables.measures import Choice, Measures
 from pigdm_jax.tables.originals import check_sizes, choose, list_images
 from pigdm_jax.tables.table import Table, TableRow
 from pigdm_jax.weights.downloads import Progress
@@ -159,12 +159,17 @@ def check_rows(table: Table, names: Sequence[str]) -> None:
             raise ValueError(f"row {name} is left out: {rows[name].left_out}")
 
 
-def plan_table(run: TableRun, progress: Progress | None = None) -> TablePlan:
+def plan_table(
+    run: TableRun,
+    progress: Progress | None = None,
+    obtaining: Progress | None = None,
+) -> TablePlan:
     """Check a run.
 
     Args:
       run: what is asked for.
       progress: of a prior that is downloaded; as `load_prior` takes it.
+      obtaining: likewise, of the networks of metrics.
 
     Raises:
       ValueError: in one sentence, if anything does not fit.
@@ -183,8 +188,9 @@ def plan_table(run: TableRun, progress: Progress | None = None) -> TablePlan:
     if classes is not None:
         labels = {named[name].output: label for name, label in classes.items()}
     prior, conditioned = _load(run, labels, progress)
+    choice = Choice(has_labels=labels is not None, progress=obtaining)
     experiments = [
-        _experiment(run, row, picked[row.name], labels, prior, conditioned)
+        _experiment(run, row, picked[row.name], labels, prior, conditioned, choice)
         for row in rows
     ]
     chosen = [e for e in experiments if not run.rows or e.row.name in run.rows]
@@ -226,6 +232,7 @@ def _experiment(
     labels: Mapping[str, int] | None,
     prior: Prior,
     conditioned: bool,
+    choice: Choice,
 ) -> Experiment:
     """A row, checked.
 
@@ -252,11 +259,8 @@ def _experiment(
             seed=run.seed,
         )
         evaluations = _check(request, prior, crop, originals)
-        measures = choose_measures(
-            run.metrics or row.metrics,
-            len(entries),
-            has_labels=labels is not None,
-            required=bool(run.metrics),
+        measures = choice.measures(
+            run.metrics or row.metrics, len(entries), required=bool(run.metrics)
         )
     except ValueError as error:
         raise ValueError(f"row {row.name}: {error}") from None
