@@ -1,6 +1,9 @@
 """Distances between distributions of features, and their statistics in files."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 import warnings
 
 import jax.numpy as jnp
@@ -170,6 +173,35 @@ def test_features_are_an_input_of_metrics_of_one_image(folders):
     limited = dataclasses.replace(metric, classes=80)
     with pytest.raises(ValueError, match=r"label of 8.png .* from 0 to 79, got 80"):
         plan_evaluation(*folders, [limited], labels=labels)
+
+
+ON_DEVICES = """
+import sys, jax
+from test_distributions import FID, evaluate_folders
+assert jax.device_count() == 3
+found = evaluate_folders(*sys.argv[1:], [FID, "psnr"], batch=4)
+print(*(summary.value for summary in found.summary.values()))
+"""
+
+
+def test_three_devices_give_what_one_gives(folders):
+    """Batches of 4, 2 and 3 pictures, of two sizes."""
+    restored, clean = folders
+    for i in range(9):
+        write(clean, f"{i}.png", (16, 12) if i % 3 else (12, 20), 20 + i)
+    for path in clean.glob("x*.png"):
+        path.unlink()
+    environment = os.environ | {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=3",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    command = [sys.executable, "-c", ON_DEVICES, restored, clean]
+    run = subprocess.run(
+        command, env=environment, check=True, capture_output=True, text=True
+    )
+    found = evaluate_folders(restored, clean, [FID, "psnr"])
+    expected = [summary.value for summary in found.summary.values()]
+    np.testing.assert_allclose([*map(float, run.stdout.split())], expected, rtol=1e-4)
 
 
 def test_statistics_are_saved_and_reused(folders, tmp_path):

@@ -74,6 +74,31 @@ def test_a_metric_of_ones_own_without_references(folders):
     assert done[0] == (0, 5) and done[-1] == (5, 5)
 
 
+def test_consistency_compares_measurements(folders):
+    restored, clean = folders
+    task = "super_resolution:2,box | grayscale"
+    found = evaluate_folders(restored, clean, [f"consistency:{task}", "psnr"])
+    assert found.metrics["consistency"].title == f"Consistency with {task}"
+    for key, value in found.per_image["consistency"].items():
+        pair = [
+            pj.read_image(path).mean(axis=-1)
+            for path in (restored / key, clean / key.replace("b.png", "b.bmp"))
+        ]
+        height, width = pair[0].shape
+        blocks = [
+            x.reshape(height // 2, 2, width // 2, 2).mean(axis=(1, 3)) for x in pair
+        ]
+        expected = np.sqrt(np.mean((blocks[0] - blocks[1]) ** 2)) / 2
+        np.testing.assert_allclose(value, expected, rtol=1e-4)
+    for text, said in (
+        ("consistency", "no metric 'consistency'; there are psnr, .* consistency:TASK"),
+        ("consistency:none", "none"),
+        ("consistency:super_resolution:5,box", "multiples of 5; the image is"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            plan_evaluation(restored, clean, [text])
+
+
 def test_a_metric_of_labels(folders):
     def match(image, label):
         return label + 0.0 * image[0, 0, 0]

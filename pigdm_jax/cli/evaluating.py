@@ -10,7 +10,7 @@ from tyro.conf import Positional
 from pigdm_jax.core.checks import check_count
 from pigdm_jax.core.paths import check_name_fits, check_readable
 from pigdm_jax.devices.hosts import device_for_each_core
-from pigdm_jax.metrics.registry import DEFAULT, METRICS
+from pigdm_jax.metrics.registry import DEFAULT, check_metric
 
 if TYPE_CHECKING:
     import pigdm_jax.metrics.plan
@@ -37,8 +37,9 @@ def evaluate(
         suffix; for fid also the .npz file of their statistics, as pytorch-fid saves
         them.
       metrics: psnr, ssim, lpips (AlexNet), lpips_vgg, fid, kid, accuracy and top5 (of
-        ResNet-50, which need --labels). The weights of networks are downloaded on first
-        use.
+        ResNet-50, which need --labels), "consistency:TASK" (how far measurements of the
+        pictures are from those of the references). The weights of networks are
+        downloaded on first use.
       labels: a JSON file with the class of each picture, {"a.png": 207}.
       partial: the reference folder may hold more pictures.
       batch: pictures evaluated at once.
@@ -51,8 +52,7 @@ def evaluate(
       overwrite: replace files that exist.
     """
     for name in metrics:
-        if name not in METRICS:
-            raise ValueError(f"no metric {name!r}; there are {', '.join(METRICS)}")
+        check_metric(name)
     check_count("--batch", batch, 1, 10_000)
     outputs = {".html": report, ".json": json, ".csv": csv, ".npz": save_statistics}
     _check_outputs(outputs, overwrite)

@@ -15,6 +15,7 @@ from .frechet import (
     write_statistics,
 )
 from .kernel import KernelDistance, kernel_distance
+from .measured import consistency
 from .networks.base import FeatureNetwork
 from .networks.loading import load_network
 from .plan import Evaluation, Plan
@@ -34,6 +35,7 @@ __all__ = [
     "Metric",
     "Plan",
     "Summary",
+    "consistency",
     "default_metrics",
     "evaluate_folders",
     "frechet_distance",

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from jaxtyping import Float
 
-from pigdm_jax.core.types import AnyArray
+from pigdm_jax.core.types import AnyArray, ImageShape
 
 Input = Literal["image", "reference", "label", "features"]
 
@@ -81,6 +81,8 @@ class ImageMetric(Metric):
         [-1, 1]; "label", the class as an int32 scalar; "features" of the image by the
         network.
       smallest: side of an image in pixels, at least.
+      check: called with the shape of images before anything is computed; it may raise
+        ValueError.
       classes: the number of labels, if there is a limit.
 
     Examples:
@@ -96,6 +98,7 @@ class ImageMetric(Metric):
     function: Callable[..., Any]
     inputs: tuple[Input, ...] = ("image", "reference")
     smallest: int = 1
+    check: Callable[[ImageShape], None] | None = None
     classes: int | None = None
 
     @property

@@ -10,7 +10,7 @@ from pigdm_jax.metrics.base import DistributionMetric, ImageMetric, Metric
 from pigdm_jax.metrics.frechet import FrechetDistance, Gaussian, read_statistics
 from pigdm_jax.metrics.pairing import Row, check_sizes, list_rows, pair, with_labels
 from pigdm_jax.metrics.plan import Evaluation, Obtaining, Plan, Progress
-from pigdm_jax.metrics.registry import DEFAULT, METRICS
+from pigdm_jax.metrics.registry import DEFAULT, find_metric
 
 STATISTICS = ".npz"
 
@@ -38,7 +38,7 @@ def evaluate_folders(
       restored: the folder of restored pictures.
       reference: the folder of clean pictures, or, for the Fréchet distance alone, the
         .npz file of their statistics; not needed if no metric compares.
-      metrics: names of `METRICS`, or metrics of your own.
+      metrics: names of `METRICS`, "consistency:TASK", or metrics of your own.
       labels: the class of each picture, by its name with or without suffix, for
         metrics of a classifier.
       batch: pictures evaluated at once.
@@ -143,10 +143,8 @@ def choose_metrics(metrics: Any) -> tuple[Metric, ...]:
             chosen.append(metric)
         elif not isinstance(metric, str):
             raise TypeError(f"a metric must be a name or a Metric, got {given(metric)}")
-        elif metric in METRICS:
-            chosen.append(METRICS[metric])
         else:
-            raise ValueError(f"no metric {metric!r}; there are {', '.join(METRICS)}")
+            chosen.append(find_metric(metric))
     names = [metric.name for metric in chosen]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"metrics must be different ones, got {', '.join(names)}")

@@ -91,11 +91,9 @@ def frechet_distance(a: Gaussian, b: Gaussian) -> float:
 
 
 def _root(covariance: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
-    """The symmetric square root; eigenvalues that are rounding errors count as 0."""
+    """The symmetric square root; negative eigenvalues are rounding errors."""
     values, vectors = np.linalg.eigh(covariance)
-    floor = len(values) * np.finfo(np.float64).eps * max(values[-1], 0)
-    roots = np.sqrt(np.where(values > floor, values, 0))
-    return (vectors * roots) @ vectors.T
+    return (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
 
 
 def write_statistics(path: Path, statistics: Gaussian) -> None:

@@ -123,6 +123,9 @@ def check_sizes(rows: Sequence[Row], metric: ImageMetric) -> None:
                 f"{metric.name} needs sides of {metric.smallest} pixels or more, and "
                 f"{row.name} has {_pixels(row.size)} pixels"
             )
+    for size in {row.size for row in rows}:
+        if metric.check is not None:
+            metric.check((*size, 3))
 
 
 def with_labels(

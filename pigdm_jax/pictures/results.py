@@ -70,7 +70,7 @@ def to_deep_pixels(problem: Problem, image: Image, trace: Trace) -> Restored:
 def to_values(problem: Problem, image: Image, trace: Trace) -> Restored:
     """A restoration that is rounded later, and its mismatch with the measurement."""
     finite = jnp.isfinite(image).all()
-    return Restored(image, finite, _mismatch(problem, image), trace)
+    return Restored(image, finite, mismatch(problem, image), trace)
 
 
 def finish_for(bits: int, converted: bool) -> Callable[..., Restored]:
@@ -89,11 +89,12 @@ def _rounded(problem: Problem, image: Image, trace: Trace, bits: int) -> Restore
     finite, half = jnp.isfinite(image).all(), (2**bits - 1) / 2
     pixels = jnp.rint((jnp.clip(image, -1, 1) + 1) * half)
     pixels = pixels.astype(jnp.uint8 if bits == 8 else jnp.uint16)
-    mismatch = _mismatch(problem, pixels / jnp.float32(half) - 1)
-    return Restored(pixels, finite, mismatch, trace)
+    distance = mismatch(problem, pixels / jnp.float32(half) - 1)
+    return Restored(pixels, finite, distance, trace)
 
 
-def _mismatch(problem: Problem, image: Image) -> Float[AnyArray, ""]:
+def mismatch(problem: Problem, image: Image) -> Float[AnyArray, ""]:
+    """How far an image is from the measurement; see `Restored.mismatch`."""
     operator, y = problem.operator, problem.y
     again = operator.apply(image)
     if operator.linear:
