@@ -24,6 +24,7 @@ from PIL import Image
 from torch_files import flat_state, legacy
 
 from pigdm_jax.cli.main import main
+from pigdm_jax.metrics.registry import METRICS
 from pigdm_jax.networks.adm.unet import UNet, UNetConfig
 from pigdm_jax.operators.registry import REGISTRY
 from pigdm_jax.samplers.registry import SAMPLERS
@@ -136,6 +137,12 @@ def a_value(flag: str, rng: random.Random) -> str:
         return rng.choice(PRIORS)
     if flag in ("--out", "--cache"):
         return rng.choice(["out.png", "out", "none", "/nowhere/x.png", *FILES, *WORDS])
+    if flag == "--metrics":
+        return rng.choice([*METRICS, "x", f"consistency:{a_task(rng)}"])
+    if flag == "--reference":
+        return rng.choice(["folder"] * 9 + FILES)
+    if flag in ("--report", "--json", "--csv", "--save-statistics"):
+        return rng.choice(["out.html", "out.json", "out.csv", "out.npz", *FILES])
     if flag == "--sampler":
         fields = ("steps=1", "eta=nan", "start=0.3", "x=1", "inner=(ddim)", "((", "")
         return rng.choice([*SAMPLERS]) + rng.choice(["", ":" + rng.choice(fields)])
@@ -167,6 +174,10 @@ FLAGS = {
     ],
     "train": ["--steps", "--batch", "--crop", "--lr", "--seed", "--init", "--channels"],
     "bench": ["--size", "--batch", "--steps", "--rounds"],
+    "evaluate": [
+        *("--reference", "--metrics", "--labels", "--batch", "--save-statistics"),
+        *("--report", "--json", "--csv"),
+    ],
 }
 
 
@@ -180,6 +191,9 @@ def a_command(rng: random.Random) -> list[str]:
     if name in ("restore", "compile"):
         words += ["--prior", rng.choice(PRIORS)]
         words += rng.choice([[], ["--simulate"], ["--simulate", "true"]])
+    if name == "evaluate":
+        words = [name, rng.choice(["folder"] * 9 + FILES)]
+        words += rng.choice([[], ["--reference", "folder"]])
     if name == "convert":
         words += [rng.choice(["out", "prior", "", "/dev/null/x", "a" * 300])]
     if name == "train":  # a run that begins would take minutes

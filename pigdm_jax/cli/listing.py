@@ -1,4 +1,4 @@
-"""`pigdm info`: list devices, priors, samplers, guidances and operators."""
+"""`pigdm info`: list devices, priors, samplers, guidances, operators and metrics."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from rich.table import Table
 
 
 def info() -> None:
-    """List devices, priors, samplers, guidances and operators."""
+    """List devices, priors, samplers, guidances, operators and metrics."""
     from pigdm_jax.cli.console import console
     from pigdm_jax.core.compilation import cache_problem, keep_compiled
     from pigdm_jax.guidance import GUIDANCES
@@ -20,6 +20,7 @@ def info() -> None:
         _classes("Samplers", "--sampler", SAMPLERS),
         _classes("Guidances", "--guidance", GUIDANCES),
         _operators(),
+        _metrics(),
     ]
     for table in tables:
         console.print(table, soft_wrap=False)
@@ -53,6 +54,18 @@ def _classes(title: str, flag: str, registry: Mapping[str, type[Any]]) -> Table:
     for name, cls in registry.items():
         fields = ", ".join(field.name for field in dataclasses.fields(cls))
         table.add_row(name, fields, (cls.__doc__ or "").split("\n")[0])
+    return table
+
+
+def _metrics() -> Table:
+    from pigdm_jax.metrics.registry import METRICS
+
+    table = Table(title="Metrics of pigdm evaluate", title_justify="left")
+    for column in ("--metrics", "what it is", "", "downloads"):
+        table.add_column(column)
+    for name, metric in METRICS.items():
+        weights = "weights" if metric.network else ""
+        table.add_row(name, metric.title, f"{metric.better} is better", weights)
     return table
 
 
