@@ -18,7 +18,7 @@ from pigdm_jax.app.choices import (
 )
 from pigdm_jax.app.damages import KINDS, MASK, Damage, needs_mask
 from pigdm_jax.app.examples import EXAMPLES
-from pigdm_jax.app.layout import NOTHING, Parts
+from pigdm_jax.app.layout import NOTHING, Parts, brush_for
 from pigdm_jax.app.planning import jpeg_quality, mask_size, plan_for
 from pigdm_jax.app.running import Device, Failed, Run, State, reason
 from pigdm_jax.app.showing import (
@@ -38,6 +38,7 @@ from pigdm_jax.app.uploads import (
 )
 from pigdm_jax.app.warming import Warmer
 from pigdm_jax.pictures.decoding import read_header
+from pigdm_jax.weights.names import shipped_priors
 
 # What docs/restore.md recommends for colouring.
 GREY_SAMPLER, GREY_STEPS = "ddnm", 20
@@ -127,7 +128,10 @@ class Desk:
             about += f", a JPEG file of about quality {quality}"
         updates: Updates = {
             parts.photo: picture,
-            parts.editor: {"background": picture, "layers": [], "composite": None},
+            parts.editor: gr.update(
+                value={"background": picture, "layers": [], "composite": None},
+                brush=brush_for(min(picture.size)),
+            ),
             parts.about: note(about),
             parts.restore: gr.update(interactive=True),
         }
@@ -200,6 +204,11 @@ class Desk:
         if kind != "grey" and (sampler, steps) == (GREY_SAMPLER, GREY_STEPS):
             return {parts.sampler: AUTOMATIC, parts.steps: 0}
         return {parts.sampler: gr.skip(), parts.steps: gr.skip()}
+
+    def ask_class(self, prior: Any) -> Updates:
+        """A prior was chosen: others than those that are shipped may have classes."""
+        asked = gr.update(visible=prior not in shipped_priors())
+        return {self.parts.label: asked, self.parts.cfg: asked}
 
     def plan(self, request: gr.Request, *values: Any) -> str:
         """What a click on Restore would compute."""
@@ -310,9 +319,12 @@ class Desk:
             parts.files: [str(file) for file in result.files],
         }
 
-    def stop(self, request: gr.Request) -> Updates:
+    def stop(self, request: gr.Request) -> None:
         """Stop was pressed."""
         self.visitor(request).stop.set()
+
+    def stopped(self) -> Updates:
+        """The restoration is no longer waited for, and reports nothing any more."""
         return {self.parts.status: note("Stopped.")} | self._idle()
 
     def download(self, name: Any) -> Iterator[Updates]:

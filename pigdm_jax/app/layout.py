@@ -140,14 +140,14 @@ def _lay_out_photo(found: dict[str, Any], examples: list[str]) -> None:
 
 def _lay_out_damage(found: dict[str, Any]) -> None:
     found["rows"] = [_lay_out_row(i) for i in range(ROWS)]
-    with gr.Group(visible=False) as found["mask_group"]:
+    with gr.Column(visible=False) as found["mask_group"]:
         found["editor"] = gr.ImageEditor(
             label="Paint over what is to be filled in",
             type="numpy",
             sources=(),
             transforms=(),
             layers=False,
-            brush=gr.Brush(colors=[PAINT], color_mode="fixed"),
+            brush=brush_for(512),
             format="png",
             elem_id="editor",
         )
@@ -162,6 +162,16 @@ def _lay_out_damage(found: dict[str, Any]) -> None:
         label="The photo is good: damage it like this first, then compare",
         elem_id="simulate",
     )
+
+
+def brush_for(side: int) -> gr.Brush:
+    """A brush for a photo.
+
+    Args:
+      side: the photo's smaller side in pixels.
+    """
+    size = max(1, side // 40)
+    return gr.Brush(default_size=size, colors=[PAINT], color_mode="fixed")
 
 
 def _lay_out_row(number: int) -> Row:
@@ -255,13 +265,18 @@ def _lay_out_more(
             priors, value=priors[0], label="Prior: what images look like"
         )
         found["label"] = gr.Textbox(
-            "", label="Class", info="A number, for a prior with classes.", max_length=9
+            "",
+            label="Class",
+            info="A number, for a prior with classes.",
+            max_length=9,
+            visible=False,
         )
         found["cfg"] = gr.Number(
             0,
             label="Classifier-free guidance",
             info="Follows the class more closely, at twice the time. 0 is none.",
             minimum=0,
+            visible=False,
         )
         with gr.Accordion("Download another prior", open=False):
             gr.HTML(f"<div class='pigdm-priors'>{catalogue}</div>")
@@ -273,10 +288,6 @@ def _lay_out_more(
 
 
 def _lay_out_results(found: dict[str, Any]) -> None:
-    found["status"] = gr.HTML(
-        "<p class='pigdm-note'>The restoration will appear here.</p>",
-        elem_id="status",
-    )
     with gr.Column(visible=False, elem_id="results") as found["results"]:
         found["slider"] = gr.ImageSlider(
             label="Before and after: drag the line, or use the arrow keys",
@@ -299,6 +310,7 @@ def _lay_out_results(found: dict[str, Any]) -> None:
         with gr.Accordion("Side by side", open=False):
             found["figure"] = gr.Image(
                 label="Side by side",
+                elem_id="figure",
                 show_label=False,
                 buttons=["download", "fullscreen"],
                 interactive=False,
@@ -307,15 +319,25 @@ def _lay_out_results(found: dict[str, Any]) -> None:
         with gr.Accordion("How it converged", open=False):
             found["curves"] = gr.Image(
                 label="Residual, guidance and predicted image over the evaluations",
+                elem_id="curves",
                 show_label=False,
                 buttons=["download", "fullscreen"],
                 interactive=False,
                 format="png",
             )
         with gr.Accordion("Repeat it: command and Python", open=False):
-            found["command"] = gr.Code(label="Command", language="shell")
+            found["command"] = gr.Code(
+                label="Command", language="shell", elem_id="command", lines=1
+            )
             found["code"] = gr.Code(label="Python", language="python")
         with gr.Accordion("All files", open=False):
             found["files"] = gr.File(
-                label="Files", file_count="multiple", interactive=False
+                label="Files",
+                file_count="multiple",
+                interactive=False,
+                elem_id="files",
             )
+    found["status"] = gr.HTML(
+        "<p class='pigdm-note'>The restoration will appear here.</p>",
+        elem_id="status",
+    )

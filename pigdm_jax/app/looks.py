@@ -31,6 +31,51 @@ STYLE = """
 footer {display: none !important;}
 """
 
+# What Gradio's components lack: names of pictures for screen readers, and the slider
+# by keyboard.
+SCRIPT = """<script>
+const names = {
+  "#photo img": ["The photo"],
+  "#slider img": ["The photo before", "The photo restored"],
+  "#figure img": ["Pictures side by side"],
+  "#curves img": ["Curves of residual, guidance and predicted image"],
+};
+function name_all() {
+  for (const [selector, texts] of Object.entries(names))
+    document.querySelectorAll(selector).forEach((image, i) => {
+      image.alt = texts[Math.min(i, texts.length - 1)];
+    });
+  const line = document.querySelector("#slider .outer");
+  if (line && !line.hasAttribute("tabindex")) {
+    line.tabIndex = 0;
+    line.setAttribute("role", "slider");
+    line.setAttribute("aria-label", "Line between before and after");
+    line.setAttribute("aria-valuemin", 0);
+    line.setAttribute("aria-valuemax", 100);
+    line.setAttribute("aria-valuenow", 50);
+    line.addEventListener("keydown", move_line);
+  }
+}
+function move_line(event) {
+  const way = {ArrowLeft: -1, ArrowRight: 1}[event.key];
+  if (!way) return;
+  event.preventDefault();
+  const line = event.currentTarget, all = line.parentElement.getBoundingClientRect();
+  const handle = line.querySelector(".inner");
+  const box = handle.getBoundingClientRect();
+  const from = box.left + box.width / 2, y = box.top + box.height / 2;
+  const left = all.left + 1, right = all.right - 1;
+  const to = Math.min(right, Math.max(left, from + way * all.width / 20));
+  const at = (x) => ({clientX: x, clientY: y, bubbles: true, view: window});
+  handle.dispatchEvent(new MouseEvent("mousedown", at(from)));
+  window.dispatchEvent(new MouseEvent("mousemove", at(to)));
+  window.dispatchEvent(new MouseEvent("mouseup", at(to)));
+  const share = Math.round(100 * (to - all.left) / all.width);
+  line.setAttribute("aria-valuenow", share);
+}
+new MutationObserver(name_all).observe(document, {childList: true, subtree: true});
+</script>"""
+
 
 def look() -> dict[str, Any]:
     """The arguments of `launch` that are about looks and headers."""
@@ -38,6 +83,7 @@ def look() -> dict[str, Any]:
     return {
         "theme": theme,
         "css": STYLE,
+        "head": SCRIPT,
         "app_kwargs": {"middleware": [Middleware(_Headers)]},
     }
 

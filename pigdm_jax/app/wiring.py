@@ -7,8 +7,11 @@ import gradio as gr
 from pigdm_jax.app.desk import Desk, Updates
 
 # On a phone the progress is below what is seen.
-SCROLL = """() => document.querySelector("#status").scrollIntoView(
-  {behavior: "smooth", block: "nearest"})"""
+SCROLL = """() => {
+  document.querySelector("#status").scrollIntoView(
+    {behavior: "smooth", block: "nearest"});
+  return [];
+}"""
 
 
 def wire(desk: Desk) -> None:
@@ -86,6 +89,7 @@ def wire(desk: Desk) -> None:
         [parts.sampler, parts.steps],
         **quiet,
     )
+    parts.prior.change(desk.ask_class, parts.prior, [parts.label, parts.cfg], **quiet)
     gr.on([c.change for c in parts.settings], **plan)
     outputs = [
         *(parts.status, parts.restore, parts.stop, parts.results, parts.slider),
@@ -104,9 +108,10 @@ def wire(desk: Desk) -> None:
         show_progress_on=parts.status,
         api_visibility="private",
     )
+    # What reports on their way to the browser say is out of date by then.
     parts.stop.click(
-        desk.stop, None, outputs[:3], cancels=[running], queue=False, **quiet
-    )
+        desk.stop, None, None, cancels=[running], queue=False, **quiet
+    ).then(desk.stopped, None, outputs[:3], **quiet)
     parts.download.click(
         desk.download,
         parts.download_name,
