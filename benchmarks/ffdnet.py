@@ -24,10 +24,8 @@ LAYERS = 12
 def ffdnet(path: Path) -> Callable[[np.ndarray, float], np.ndarray]:
     """The denoiser: called with a photo in [-1, 1] and the noise level on [0, 1]."""
     tensors = {k: v.read() for k, v in read_checkpoint(path).tensors.items()}
-    kernels = [
-        tensors[f"model.{2 * i}.weight"].transpose(2, 3, 1, 0) for i in range(LAYERS)
-    ]
-    biases = [tensors[f"model.{2 * i}.bias"] for i in range(LAYERS)]
+    kernels = [tensors[f"{2 * i}.weight"].transpose(2, 3, 1, 0) for i in range(LAYERS)]
+    biases = [tensors[f"{2 * i}.bias"] for i in range(LAYERS)]
 
     @jax.jit
     def denoise(x: jax.Array, sigma: jax.Array) -> jax.Array:

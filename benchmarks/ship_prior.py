@@ -17,7 +17,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from denoising import one_step, photo
+from denoising import denoise, photo
 
 import pigdm_jax as pj
 from pigdm_jax.priors.network import NetworkPrior
@@ -53,7 +53,7 @@ def scores(prior: NetworkPrior, photos: list[np.ndarray]) -> list[float]:
         for i, x in enumerate(photos):
             noise = np.random.default_rng(i).normal(size=x.shape)
             y = (x + 2 * sigma * noise).astype(np.float32)
-            rows.append(float(pj.psnr(np.clip(one_step(prior, y, sigma), -1, 1), x)))
+            rows.append(float(pj.psnr(np.clip(denoise(prior, y, sigma), -1, 1), x)))
         means.append(float(np.mean(rows)))
     return means
 
@@ -72,6 +72,8 @@ def ship(prior: NetworkPrior, name: str, source: dict[str, str]) -> None:
         source,
         prior.predicts,
         trained_size=prior.trained_size,
+        # What the photos say, not the training: upside down they are denoised as well.
+        symmetries=8,
     )
     place.mkdir(exist_ok=True)
     shutil.rmtree(place / "params", ignore_errors=True)

@@ -5,7 +5,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pigdm_jax import Problem, from_denoiser, gaussian_prior, measure, restore
+from pigdm_jax import (
+    Prior,
+    Problem,
+    Schedule,
+    from_denoiser,
+    gaussian_prior,
+    measure,
+    pytree_class,
+    restore,
+    static_field,
+    tiled,
+)
 from pigdm_jax import operators as ops
 from pigdm_jax.samplers import DDIM, DDNM, Denoiser, Fitted, Mean, Relaxed, default
 
@@ -57,6 +68,67 @@ def test_denoising_reports_its_evaluations_and_fills_up_sizes():
     )
 
 
+@pytree_class
+class Lopsided(Prior):
+    """A prior that does not predict mirror images alike."""
+
+    symmetries: int = static_field(default=1)
+    schedule = Schedule.linear()
+
+    def __call__(self, x_t, t):
+        weights = jax.random.normal(jax.random.key(1), x_t.shape)
+        return jnp.tanh(weights * x_t + weights)
+
+
+@pytest.mark.parametrize("views", [2, 4, 8])
+def test_mirror_images_are_restored_as_mirror_images(views):
+    mirrors = [lambda x: x[:, ::-1], lambda x: x[::-1], lambda x: x.swapaxes(0, 1)]
+    y = jax.random.normal(KEY, (6, 6, 1))
+
+    def restored(y):
+        problem = Problem(ops.identity(y.shape), y, 0.2)
+        return restore(Lopsided(), problem, KEY, Denoiser(views))
+
+    image = restored(y)
+    one = restore(Lopsided(), Problem(ops.identity(y.shape), y, 0.2), KEY, Denoiser())
+    assert np.abs(image - one).max() > 0.01
+    for mirror in mirrors[: views.bit_length() - 1]:
+        np.testing.assert_allclose(restored(mirror(y)), mirror(image), atol=1e-5)
+
+
+def test_views_are_evaluations():
+    assert Denoiser(views=4).evaluations == 4
+    steps = []
+    image, trace = restore(
+        Lopsided(),
+        noisy(0.3),
+        KEY,
+        Denoiser(4),
+        trace=True,
+        on_step=lambda i, info: steps.append((i, info.x0)),
+    )
+    assert [i for i, _ in steps] == [1, 2, 3, 4] and trace.t.shape == (4,)
+    at_once = restore(Lopsided(), noisy(0.3), KEY, Denoiser(4))
+    np.testing.assert_allclose(image, at_once, atol=1e-6)
+    np.testing.assert_allclose(image, steps[-1][1], atol=1e-6)
+
+
+def test_views_that_an_image_does_not_have_are_refused():
+    prior, _ = rough_prior()
+    with pytest.raises(ValueError, match="views must be 1, 2, 4 or 8, got 3"):
+        Denoiser(views=3)
+    with pytest.raises(ValueError, match="need a square image, got 4 x 5"):
+        restore(prior, noisy(0.3), KEY, Denoiser(views=8))
+
+
+@pytest.mark.parametrize("shape, views", [((6, 6, 1), 8), ((6, 5, 1), 4)])
+def test_a_symmetric_prior_denoises_by_all_views(shape, views):
+    problem = Problem(ops.identity(shape), jnp.zeros(shape), 0.1)
+    assert str(default(Lopsided(8), problem)) == f"denoiser:views={views}"
+    assert str(default(Lopsided(1), problem)) == "denoiser"
+    assert str(default(tiled(Lopsided(2), 4, 1), problem)) == "denoiser:views=2"
+
+
 def test_denoising_is_refused_where_there_is_something_else_to_do():
     prior, _ = rough_prior()
     problem = measure(ops.inpaint(SHAPE, ops.random_mask(SHAPE, 0.5)), jnp.zeros(SHAPE))
@@ -92,7 +164,7 @@ def test_the_aim_chooses_the_sampler():
     quantised = measure(ops.quantize(SHAPE, 3), jnp.zeros(SHAPE))
     blurred = measure(ops.uniform_blur(SHAPE, 3), jnp.zeros(SHAPE))
     assert str(default(prior, denoising)) == "denoiser"
-    with pytest.raises(ValueError, match="takes one evaluation"):
+    with pytest.raises(ValueError, match="has no steps"):
         default(prior, denoising, 20, "fidelity")
     assert isinstance(default(prior, denoising, 20, "detail"), DDNM)
     assert default(prior, denoising, 7).evaluations == 7

@@ -12,6 +12,18 @@ from pigdm_jax.priors.schedule import Schedule
 Timestep = Number
 # The images that a prior may take besides x_t; see `Prior.sees`.
 SEEN = ("pinv", "upsample")
+# The values of `Prior.symmetries`.
+SYMMETRIES = (1, 2, 4, 8)
+
+
+def check_symmetries(name: str, value: Any) -> None:
+    """Check a number of mirror images.
+
+    Raises:
+      ValueError: if it is not one of `SYMMETRIES`.
+    """
+    if isinstance(value, bool) or value not in SYMMETRIES:
+        raise ValueError(f"{name} must be 1, 2, 4 or 8, got {given(value)}")
 
 
 def check_prior(prior: Any) -> None:
@@ -44,6 +56,9 @@ class Prior(abc.ABC):
       smallest: smallest height and width.
       trained_size: side in pixels of the images it was trained on; None if unknown.
       learned: whether it is a trained network, whose gradient has errors.
+      symmetries: the number of mirror images of an image, itself included, that are as
+        likely as the image: 1, 2 (left-right), 4 (and upside down) or 8 (and
+        transposed). `samplers.default` lets them decide how denoising averages.
       sees: the image that it takes besides x_t: "pinv" or "upsample" of the
         measurement, as in `restore`'s `init`; None if it takes none.
       seen: that image, (H, W, C), if `condition` has set it; otherwise `restore` does.
@@ -73,6 +88,7 @@ class Prior(abc.ABC):
     smallest: int = 1
     trained_size: int | None = None
     learned: bool = False
+    symmetries: int = 1
     sees: str | None = None
     seen: Image | None = None
     label: Any = None

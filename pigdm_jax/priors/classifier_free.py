@@ -63,6 +63,11 @@ class ClassifierFreePrior(Prior):
         return self.prior.learned
 
     @property
+    def symmetries(self) -> int:  # type: ignore[override]
+        """The symmetries of the inner prior."""
+        return self.prior.symmetries
+
+    @property
     def sees(self) -> str | None:  # type: ignore[override]
         """The image that the inner prior takes besides x_t."""
         return self.prior.sees

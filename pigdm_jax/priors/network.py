@@ -11,7 +11,7 @@ from pigdm_jax.core.checks import check_flag
 from pigdm_jax.core.pytree import pytree_class, static_field
 from pigdm_jax.core.types import AnyArray, Image, ImageShape
 from pigdm_jax.networks.base import Network
-from pigdm_jax.priors.base import SEEN, Prior, Timestep
+from pigdm_jax.priors.base import SEEN, Prior, Timestep, check_symmetries
 from pigdm_jax.priors.conversions import PREDICTIONS, predicted_eps
 from pigdm_jax.priors.schedule import Schedule, as_schedule
 
@@ -29,6 +29,7 @@ class NetworkPrior(Prior):
       flow: whether it was trained by flow matching.
       sees: see `Prior.sees`.
       trained_size: see `Prior.trained_size`.
+      symmetries: see `Prior.symmetries`.
       seen: the image that it takes besides x_t, or None.
       label: class index as an array, or None.
     """
@@ -41,6 +42,7 @@ class NetworkPrior(Prior):
     sees: str | None = static_field(default=None)
     trained_size: int | None = static_field(default=None)
     flow: bool = static_field(default=False)
+    symmetries: int = static_field(default=1)
     seen: Any = None
     label: Any = None
 
@@ -138,6 +140,7 @@ def network_prior(
     flow: bool = False,
     sees: str | None = None,
     trained_size: int | None = None,
+    symmetries: int = 1,
 ) -> NetworkPrior:
     """A prior from a network and its parameters.
 
@@ -158,10 +161,12 @@ def network_prior(
         picture enlarged linearly (the super-resolution networks of Dhariwal and Nichol
         2021). `restore` computes it; `condition` sets another.
       trained_size: side in pixels of the images it was trained on; None if unknown.
+      symmetries: the number of mirror images that were as likely in training as the
+        image itself, 1, 2, 4 or 8; see `Prior`.
 
     Raises:
       ValueError: if a label or `sees` is missing, superfluous or out of range,
-        `predicts` is none of the above, or `flow` is not True or False.
+        `predicts` or `symmetries` is none of the above, or `flow` is not True or False.
 
     Examples:
       >>> import jax, jax.numpy as jnp, pigdm_jax as pj
@@ -183,6 +188,7 @@ def network_prior(
             f"a network predicts {' or '.join(PREDICTIONS)}, got {predicts!r}"
         )
     check_flag("flow", flow)
+    check_symmetries("symmetries", symmetries)
     classes = network.num_classes
     if label is None:
         label = network.null_label
@@ -210,6 +216,7 @@ def network_prior(
         flow=flow,
         sees=sees,
         trained_size=trained_size,
+        symmetries=symmetries,
     )
 
 

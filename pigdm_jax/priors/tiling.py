@@ -63,6 +63,11 @@ class TiledPrior(Prior):
         return self.prior.trained_size
 
     @property
+    def symmetries(self) -> int:  # type: ignore[override]
+        """The symmetries of the windows' prior."""
+        return self.prior.symmetries
+
+    @property
     def sees(self) -> str | None:  # type: ignore[override]
         """The image that the windows' prior takes besides x_t."""
         return self.prior.sees

@@ -33,14 +33,15 @@ def default(
     `Relaxed`; for inpainting, where the pseudoinverse says nothing of the holes,
     `Fitted` from pure noise, or `CoarseToFine` if the image is larger than those that
     the prior was trained on; for a noise level and an operator without a null space, in
-    which guidance could act, `Denoiser`, or `DDNM` if the aim is detail. For everything
+    which guidance could act, `Denoiser` with as many views as the prior has symmetries,
+    or `DDNM` if the aim is detail. For everything
     but denoising, the aim of fidelity is the `Mean` of four samples.
 
     Args:
       prior: the diffusion model.
       problem: the measurement.
       steps: number of evaluations of the prior for each sample (of `CoarseToFine`, at
-        full size); None is 10. `Denoiser` takes one, so a number without an aim asks
+        full size); None is 10. `Denoiser` has no steps, so a number without an aim asks
         for detail.
       aim: "detail", a sample of the images that agree with the measurement, or
         "fidelity", which is nearer to the truth in squared error and smoother. None is
@@ -69,10 +70,10 @@ def default(
             return DDNM(steps=count, spacing="quadratic", eta=0.6)
         if steps is not None:
             raise ValueError(
-                "denoising with the aim of fidelity takes one evaluation; leave out "
-                "the number of steps, or choose detail"
+                "denoising with the aim of fidelity has no steps; leave out their "
+                "number, or choose detail"
             )
-        return Denoiser()
+        return Denoiser(views=_views(prior, problem))
     if can_relax(problem):
         sampler: Sampler = Relaxed(Fitted(steps=count, start=START))
     elif isinstance(problem.operator, Inpaint):
@@ -81,6 +82,13 @@ def default(
     else:
         sampler = Fitted(steps=count, start=START)
     return Mean(sampler) if aim == "fidelity" else sampler
+
+
+def _views(prior: Prior, problem: Problem) -> int:
+    """The views of an image that are averaged; see `Denoiser`."""
+    height, width, _ = problem.operator.image_shape
+    views = 1 if prior.sees is not None else prior.symmetries
+    return views if height == width else min(views, 4)
 
 
 def _is_large(prior: Prior, problem: Problem) -> bool:

@@ -96,6 +96,16 @@ def _take_step(
     return state, info, Trace(step.t, info.residual, *rms)
 
 
+def check_untraced(arguments: Any) -> None:
+    """Check that `on_step` can be called between programs.
+
+    Raises:
+      ValueError: under `jit` or `vmap`.
+    """
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arguments)):
+        raise ValueError("on_step is called between steps, so not under jit or vmap")
+
+
 _begin_alone = typed_jit(_begin)
 _one_step = tuned_jit(_take_step)
 
@@ -124,9 +134,7 @@ def run_by_steps(
     Raises:
       ValueError: under `jit` or `vmap`.
     """
-    leaves = jax.tree.leaves((prior, problem, key, start))
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
-        raise ValueError("on_step is called between steps, so not under jit or vmap")
+    check_untraced((prior, problem, key, start))
     steps = [jax.tree.map(itemgetter(i), table) for i in range(len(table.index))]
     state = _begin_alone(sampler, prior, problem, key, start, steps[0])
     rows = []

@@ -12,6 +12,8 @@ from pigdm_jax.training.photos import Photo
 
 # Probabilities of a photo at full, half and quarter size.
 SCALE_PROBABILITIES = (0.4, 0.4, 0.2)
+# Half of the crops are mirrored; see `Prior.symmetries`.
+CROP_SYMMETRIES = 2
 # The loader keeps this many batches ready.
 READY = 4
 

@@ -10,6 +10,7 @@ from pigdm_jax.core.locks import locked
 from pigdm_jax.priors.network import NetworkPrior, network_prior
 from pigdm_jax.training.checkpoints import Checkpoints
 from pigdm_jax.training.config import TrainConfig
+from pigdm_jax.training.crops import CROP_SYMMETRIES
 from pigdm_jax.training.folder import LOCKS, begin, check_folder
 from pigdm_jax.training.logs import Logs
 from pigdm_jax.training.phases import Report, Run, initial_network, leads
@@ -112,6 +113,7 @@ def averaged_prior(out: Path) -> tuple[NetworkPrior, int]:
         config.noise_schedule(),
         predicts=config.predicts,
         trained_size=max(config.crop),
+        symmetries=CROP_SYMMETRIES,
     )
     return prior, int(state.step)
 
@@ -146,5 +148,6 @@ def _write_prior(out: Path, run: Run, state: TrainState) -> Path:
             config.predicts,
             sees="pinv" if config.condition else None,
             trained_size=max(config.crop),
+            symmetries=CROP_SYMMETRIES,
         )
     return out / "prior"

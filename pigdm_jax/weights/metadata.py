@@ -20,6 +20,7 @@ FIELDS: dict[str, tuple[type, ...]] = {
     "flow": (bool,),
     "sees": (str, type(None)),
     "trained_size": (int, type(None)),
+    "symmetries": (int,),
     "source": (dict,),
     "arrays": (dict,),
     "files": (dict,),
@@ -52,7 +53,8 @@ def read_metadata(path: Path) -> dict[str, Any]:
             f"version {FORMAT_VERSION}; make it again from its checkpoint with `pigdm "
             "convert`, or from its training run with `pigdm train`"
         )
-    metadata.setdefault("flow", False)  # absent from older files of this version
+    for name, value in (("flow", False), ("symmetries", 1)):
+        metadata.setdefault(name, value)  # absent from older files of this version
     missing = FIELDS - metadata.keys()
     if missing:
         raise ValueError(f"{path / METADATA} lacks {', '.join(sorted(missing))}")

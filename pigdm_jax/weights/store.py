@@ -51,6 +51,7 @@ def save_prior(
     flow: bool = False,
     sees: str | None = None,
     trained_size: int | None = None,
+    symmetries: int = 1,
 ) -> None:
     """Save a prior in a folder, which appears complete or not at all.
 
@@ -64,6 +65,7 @@ def save_prior(
       flow: whether it was trained by flow matching; see `network_prior`.
       sees: the image that it takes besides x_t; see `network_prior`.
       trained_size: side in pixels of the images it was trained on; None if unknown.
+      symmetries: see `network_prior`.
 
     Raises:
       ValueError: if `path` exists, the architecture is unknown, or the parameters do
@@ -101,6 +103,7 @@ def save_prior(
         "flow": flow,
         "sees": sees,
         "trained_size": trained_size,
+        "symmetries": symmetries,
         "source": source,
         "arrays": array_digests(params),
     }
@@ -170,6 +173,7 @@ def load_prior(
         flow=saved.flow,
         sees=saved.sees,
         trained_size=saved.trained_size,
+        symmetries=saved.symmetries,
     )
 
 
@@ -183,6 +187,7 @@ class SavedNetwork(NamedTuple):
     flow: bool
     sees: str | None
     trained_size: int | None
+    symmetries: int
 
 
 def read_network(
@@ -212,6 +217,7 @@ def read_network(
         metadata["flow"],
         metadata["sees"],
         metadata["trained_size"],
+        metadata["symmetries"],
     )
 
 
