@@ -3,7 +3,10 @@
 import csv
 import dataclasses
 import json
+import os
 import re
+import subprocess
+import sys
 import tomllib
 
 import jax
@@ -25,9 +28,10 @@ from pigdm_jax.pictures.results import restore_picture
 from pigdm_jax.pictures.squares import center_crop
 from pigdm_jax.pictures.task import Task
 from pigdm_jax.samplers import DDIM, parse
+from pigdm_jax.tables.experiment import TableRun
 from pigdm_jax.tables.labels import class_labels
 from pigdm_jax.tables.measures import Choice, Scores, read_scores
-from pigdm_jax.tables.plan import TableRun, plan_lines, plan_table
+from pigdm_jax.tables.plan import chosen_rows, plan_lines, plan_table
 from pigdm_jax.tables.run import run_table
 from pigdm_jax.tables.table import SHIPPED, find_table, read_table, table_names
 
@@ -184,7 +188,7 @@ def test_a_file_for_each_group_of_tables():
     }
     for path in SHIPPED.glob("*.toml"):
         tomllib.loads(path.read_text())
-    steps = [row.sampler for row in find_table("lle-ffhq").rows[:6]]
+    steps = [row.sampler for row in chosen_rows(find_table("lle-ffhq"), ["sr4"])]
     assert steps == [f"ddim:steps={n},eta=1" for n in (3, 4, 5, 7, 10, 15)]
 
 
@@ -327,7 +331,7 @@ def test_what_will_run_is_said_first(plan_of, table, images, tmp_path):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"rows": ("sr",)}, "has no row 'sr'; it has sr-2, noisy, phases"),
+        ({"rows": ("sr-3",)}, "has no row 'sr-3'; it has sr-2, noisy, phases"),
         ({"rows": ("phases",)}, "is left out: there is no such operator"),
         ({"size": 64}, "3 of 3 images are smaller than the crop of 64 x 64"),
         ({"metrics": ("beauty",)}, "beauty cannot be computed: there is no such"),
@@ -340,6 +344,14 @@ def test_what_cannot_be_run_is_refused_before(
     with pytest.raises(ValueError, match=message):
         plan_of(table, images, tmp_path / "out", **{"limit": 4} | options)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_row_that_does_not_fit_stops_no_other(plan_of, table, images, tmp_path):
+    table.write_text(TABLE + '[[rows]]\nname = "large"\ntask = "jpeg"\ncrop = 64\n')
+    with pytest.raises(ValueError, match="smaller than the crop of 64 x 64"):
+        plan_of(table, images, tmp_path / "out")
+    plan = plan_of(table, images, tmp_path / "out", rows=("sr",))
+    assert [experiment.row.name for experiment in plan.chosen] == ["sr-2"]
 
 
 def test_a_broken_image_is_refused_before(plan_of, table, images, tmp_path):
@@ -465,6 +477,9 @@ def test_labels_from_files(tmp_path):
     kaggle = f"ImageId,PredictionString\n{stem}2,{SYNSETS[9]} 85 1\n"
     assert found(f"{kaggle}{stem}1,{SYNSETS[1]} 1 2 3 4 {SYNSETS[1]} 5") == [1, 9]
     assert found(f"{SYNSETS[4]}\n{SYNSETS[2]}\n") == [4, 2]
+    (tmp_path / "labels.json").write_text(json.dumps({f"{stem}{i}": i for i in (1, 2)}))
+    given = class_labels(names, tmp_path / "images", tmp_path / "labels.json")
+    assert given == dict(zip(names, (1, 2), strict=True))
     for text, message in (
         ("490\n361\n", "development kit"),
         (f"{SYNSETS[4]}\n", "1 lines without names"),
@@ -558,3 +573,34 @@ def test_what_a_metric_lacks_is_said_or_refused(monkeypatch):
     assert "--labels" in found.missing["accuracy"]
     with pytest.raises(ValueError, match="fid cannot be computed: there is no conn"):
         choice.measures(names, 2, required=True)
+
+
+@pytest.mark.slow
+def test_two_hosts_run_a_table_together(table, images, small_prior, kept, tmp_path):
+    """Two processes, by jax.distributed; the first evaluates when both are done."""
+    port = 20000 + (os.getpid() + 7) % 20000
+    arguments = [
+        *("reproduce", table, "--prior", small_prior, "--images", images, "--cache"),
+        *(kept, "--batch", 1, "--coordinator", f"localhost:{port}", "--processes", 2),
+    ]
+    for out, processes in (("two", 2), ("one", 1)):
+        words = [*map(str, arguments), "--out", str(tmp_path / out)]
+        if processes == 1:
+            words = words[: words.index("--coordinator")] + words[-2:]
+        hosts = [
+            subprocess.Popen(
+                [sys.executable, "-m", "pigdm_jax.cli.main", *words]
+                + ["--process", str(i)] * (processes > 1),
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+                stdout=subprocess.DEVNULL,
+            )
+            for i in range(processes)
+        ]
+        assert [host.wait(300) for host in hosts] == [0] * processes
+    assert (tmp_path / "two/table.md").exists()
+    parts = [set(), set()]
+    for file in (tmp_path / "two/restored/noisy/manifest").glob("*.json"):
+        lines = json.loads(file.read_text())["pictures"]
+        parts[int(file.stem[-1])] |= {line["input"] for line in lines}
+    assert sorted(map(len, parts)) == [1, 2] and not parts[0] & parts[1]
+    assert contents(tmp_path / "two") == contents(tmp_path / "one")

@@ -22,7 +22,8 @@ class ReproduceFlags:
     """Flags of a table's run.
 
     Attributes:
-      rows: names of the rows to run; all, if not given.
+      rows: names of the rows to run, or what they have in common before the number of
+        steps; all, if not given.
       limit: images of each row at most, for a trial.
       size: side of the images in pixels instead of the table's, for a prior of another
         size. Masks in the middle shrink with it, other operators do not.
@@ -147,7 +148,8 @@ def _run(
     from pigdm_jax.cli.console import PicturesBar, console
     from pigdm_jax.cli.prior_bar import PriorBar
     from pigdm_jax.core.compilation import cache_problem, keep_compiled
-    from pigdm_jax.tables.plan import TableRun, plan_lines, plan_table
+    from pigdm_jax.tables.experiment import TableRun
+    from pigdm_jax.tables.plan import plan_lines, plan_table
     from pigdm_jax.tables.run import run_table
 
     keep_compiled(flags.cache)
@@ -160,8 +162,7 @@ def _run(
     run = TableRun(
         table, prior, images, out, **values, batch=batch, remark=console.print
     )
-    # Weights of metrics are no priors, and are not described.
-    with PriorBar(prior) as progress, PriorBar("") as obtaining:
+    with PriorBar(prior) as progress, PriorBar() as obtaining:
         plan = plan_table(run, progress, obtaining)
     for line in plan_lines(plan):
         console.print(line)

@@ -2,13 +2,11 @@
 
 import hashlib
 import json
-import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pigdm_jax.core.text import printable
+from pigdm_jax.core.files import strict_json, write_whole
 from pigdm_jax.folder.journal import Journal
 from pigdm_jax.metrics import METRICS, DistributionMetric, Summary, evaluate_folders
 from pigdm_jax.metrics.networks.registry import NETWORKS
@@ -203,35 +201,18 @@ def _write_scores(file: Path, scores: Scores) -> None:
         "per_image": scores.per_image,
         "remarks": scores.remarks,
     }
-    write_text(file, json.dumps(_strict(saved), indent=1, allow_nan=False) + "\n")
+    text = json.dumps(strict_json(saved), indent=1, allow_nan=False)
+    make_folder(file.parent)
+    write_whole(file, f"{text}\n".encode())
 
 
-def _strict(value: Any) -> Any:
-    """A value whose infinite numbers, which JSON lacks, are text."""
-    if isinstance(value, dict):
-        return {key: _strict(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_strict(item) for item in value]
-    infinite = isinstance(value, float) and not math.isfinite(value)
-    return str(value) if infinite else value
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file that appears whole or not at all, synced to disk.
+def make_folder(folder: Path) -> None:
+    """Make a folder unless it is there.
 
     Raises:
-      ValueError: if it cannot be written.
+      ValueError: if it cannot be made.
     """
-    place = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(place, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(place, path)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        place.unlink(missing_ok=True)
-        raise ValueError(
-            f"cannot write {printable(str(path))}: {error.strerror}"
-        ) from None
+        raise ValueError(f"cannot write to {folder}: {error.strerror}") from None

@@ -1,23 +1,21 @@
 """What a table's run will do, checked before anything is computed."""
 
-import dataclasses
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from pigdm_jax.devices.memory import check_memory
 from pigdm_jax.devices.programs import blank_problem
 from pigdm_jax.folder.listing import Entry
-from pigdm_jax.folder.plan import Job
 from pigdm_jax.pictures.request import Request
 from pigdm_jax.pictures.task import Task
 from pigdm_jax.priors.base import Prior
 from pigdm_jax.priors.tiling import fit_prior
 from pigdm_jax.restoration import check_request
 from pigdm_jax.samplers import parse
+from pigdm_jax.tables.experiment import Experiment, TableRun
 from pigdm_jax.tables.labels import class_labels
-from pigdm_jax.tables.measures import Choice, Measures
+from pigdm_jax.tables.measures import Choice
 from pigdm_jax.tables.originals import check_sizes, choose, list_images
 from pigdm_jax.tables.table import Table, TableRow
 from pigdm_jax.weights.downloads import Progress
@@ -26,98 +24,13 @@ from pigdm_jax.weights.names import find_prior
 from pigdm_jax.weights.store import load_prior
 
 
-@dataclasses.dataclass(frozen=True)
-class TableRun:
-    """A table to run.
-
-    Attributes:
-      table: its settings.
-      prior: name or folder, as `load_prior` takes it.
-      images: a folder of clean images.
-      out: the folder to write to.
-      rows: names of the rows to run; empty for all.
-      limit: images of a row at most; None for as many as the table says.
-      size: side of the images instead of the table's; None for the table's.
-      metrics: instead of the table's; empty for the table's.
-      labels, classes: files, as `class_labels` takes them.
-      seed: of noise and samplers, with the content of each image.
-      batch: images restored at once; None for as many as fit.
-      remark: called with remarks for the user.
-      progress: called with the numbers of finished and of all images of a row.
-    """
-
-    table: Table
-    prior: str
-    images: Path
-    out: Path
-    rows: tuple[str, ...] = ()
-    limit: int | None = None
-    size: int | None = None
-    metrics: tuple[str, ...] = ()
-    labels: Path | None = None
-    classes: Path | None = None
-    seed: int = 0
-    batch: int | None = None
-    remark: Callable[[str], None] = print
-    progress: Callable[[int, int], None] = lambda done, count: None
-
-
-class Experiment(NamedTuple):
-    """A row ready to run.
-
-    Attributes:
-      row: its settings.
-      crop: side of the images.
-      entries: its images, in the user's folder.
-      request: what to do to each.
-      evaluations: of the network, for an image.
-      originals: folder of the cropped images.
-      restored: folder of the restorations.
-      labels: the class of each image by the name of its cropped file, or None.
-      measures: metrics to compute.
-      conditioned: whether the prior takes the labels.
-    """
-
-    row: TableRow
-    crop: int
-    entries: list[Entry]
-    request: Request
-    evaluations: int
-    originals: Path
-    restored: Path
-    labels: Mapping[str, int] | None
-    measures: Measures
-    conditioned: bool
-
-    @property
-    def digest(self) -> str:
-        """A digest of what decides its restorations, but for the run's settings."""
-        row, names = self.row, [entry.name for entry in self.entries]
-        decisive = (row.task, row.noise, row.sampler, self.crop, names)
-        return hashlib.sha256(repr(decisive).encode()).hexdigest()
-
-    def job(self, run: TableRun, prior: Prior) -> Job:
-        """The folder job that restores its images."""
-        return Job(
-            self.request,
-            prior,
-            self.originals,
-            self.restored,
-            batch=run.batch,
-            recursive=True,
-            labels=self.labels if self.conditioned else None,
-            remark=run.remark,
-            progress=run.progress,
-        )
-
-
 class TablePlan(NamedTuple):
     """A checked run.
 
     Attributes:
       run: what was asked for.
       prior: the diffusion model.
-      experiments: every row that can be run.
+      experiments: every row that can be run so.
       chosen: those that are to be run.
       available: number of images in the user's folder.
     """
@@ -143,20 +56,29 @@ class TablePlan(NamedTuple):
         }
 
 
-def check_rows(table: Table, names: Sequence[str]) -> None:
-    """Refuse names of rows that a table does not have, or that cannot be run.
+def chosen_rows(table: Table, names: Sequence[str]) -> list[TableRow]:
+    """The rows of a table that are to be run.
+
+    Args:
+      table: the table.
+      names: of rows, or of entries that have a row for each number of steps; none for
+        all rows.
 
     Raises:
-      ValueError: in one sentence.
+      ValueError: in one sentence, if there is no such row, or it is left out.
     """
-    rows = {row.name: row for row in table.rows}
     for name in names:
-        if name not in rows:
-            raise ValueError(
-                f"table {table.name} has no row {name!r}; it has {', '.join(rows)}"
-            )
-        if rows[name].left_out:
-            raise ValueError(f"row {name} is left out: {rows[name].left_out}")
+        found = [row for row in table.rows if name in (row.name, row.group)]
+        if not found:
+            known = ", ".join(row.name for row in table.rows)
+            raise ValueError(f"table {table.name} has no row {name!r}; it has {known}")
+        for row in found:
+            if row.left_out:
+                raise ValueError(f"row {name} is left out: {row.left_out}")
+    every = [row for row in table.rows if not row.left_out]
+    if not every:
+        raise ValueError(f"table {table.name} has no row that can be run")
+    return [row for row in every if not names or {row.name, row.group} & {*names}]
 
 
 def plan_table(
@@ -174,13 +96,11 @@ def plan_table(
     Raises:
       ValueError: in one sentence, if anything does not fit.
     """
-    check_rows(run.table, run.rows)
+    wanted = chosen_rows(run.table, run.rows)
     rows = [row for row in run.table.rows if not row.left_out]
-    if not rows:
-        raise ValueError(f"table {run.table.name} has no row that can be run")
     images = list_images(run.images, run.out)
     picked = {row.name: choose(images, row, run.limit) for row in rows}
-    for row in rows:
+    for row in wanted:
         check_sizes(picked[row.name], run.size or row.crop)
     named = {entry.name: entry for entries in picked.values() for entry in entries}
     classes = class_labels(list(named), run.images, run.labels, run.classes)
@@ -189,11 +109,18 @@ def plan_table(
         labels = {named[name].output: label for name, label in classes.items()}
     prior, conditioned = _load(run, labels, progress)
     choice = Choice(has_labels=labels is not None, progress=obtaining)
-    experiments = [
-        _experiment(run, row, picked[row.name], labels, prior, conditioned, choice)
-        for row in rows
-    ]
-    chosen = [e for e in experiments if not run.rows or e.row.name in run.rows]
+    experiments, chosen = [], []
+    for row in rows:
+        known = picked[row.name], labels
+        try:
+            experiment = _experiment(run, row, *known, prior, conditioned, choice)
+        except ValueError:
+            if row in wanted:
+                raise
+            continue  # it is not asked for, and so not in the report
+        experiments.append(experiment)
+        if row in wanted:
+            chosen.append(experiment)
     return TablePlan(run, prior, experiments, chosen, len(images))
 
 

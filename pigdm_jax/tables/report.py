@@ -7,8 +7,9 @@ from typing import Any
 
 from pigdm_jax.metrics import METRICS
 from pigdm_jax.metrics.base import Summary
+from pigdm_jax.tables.experiment import Experiment
 from pigdm_jax.tables.measures import Scores
-from pigdm_jax.tables.plan import Experiment, TablePlan
+from pigdm_jax.tables.plan import TablePlan
 from pigdm_jax.tables.table import Published
 
 Results = Mapping[str, Scores]
@@ -77,7 +78,7 @@ def _title(name: str) -> str:
 def _our_line(
     experiment: Experiment, scores: Scores | None, metrics: Iterable[str]
 ) -> str:
-    cells = [experiment.row.title, "**pigdm_jax**", str(experiment.evaluations)]
+    cells = [_cell(experiment.row.title), "**pigdm_jax**", str(experiment.evaluations)]
     if scores is None:
         return f"| {' | '.join([*cells, 'not run', *('' for _ in metrics)])} |"
     cells.append(f"{scores.images}, {experiment.crop} x {experiment.crop}")
@@ -87,6 +88,11 @@ def _our_line(
         for name, value in zip(metrics, values, strict=True)
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def _cell(text: str) -> str:
+    """A text in a cell, which a bar would end."""
+    return text.replace("|", "\\|")
 
 
 def _value(name: str, value: Summary) -> str:
@@ -106,7 +112,7 @@ def _their_line(
     source = said if published.second_hand else published.source
     mark = marks.setdefault(source, f"({len(marks) + 1})")
     evaluations = "" if published.evaluations is None else str(published.evaluations)
-    cells = ["", f"{published.method} {mark}", evaluations, ""]
+    cells = ["", f"{_cell(published.method)} {mark}", evaluations, ""]
     # As it is stated, with all of its digits and no others.
     values = (published.figures.get(name) for name in metrics)
     cells += ["" if value is None else f"{value:g}" for value in values]

@@ -8,19 +8,20 @@ from typing import Any, NamedTuple
 import jax
 from orbax.checkpoint import multihost
 
+from pigdm_jax.core.files import write_whole
 from pigdm_jax.core.locks import locked
 from pigdm_jax.devices.hosts import PATIENCE_SECONDS
 from pigdm_jax.folder.job import run as run_job
 from pigdm_jax.pictures.writing import write_picture
+from pigdm_jax.tables.experiment import Experiment
 from pigdm_jax.tables.measures import (
     Scores,
     compute_scores,
     outputs_digest,
     read_scores,
-    write_text,
 )
 from pigdm_jax.tables.originals import write_originals
-from pigdm_jax.tables.plan import Experiment, TablePlan
+from pigdm_jax.tables.plan import TablePlan
 from pigdm_jax.tables.report import as_csv, markdown
 from pigdm_jax.tables.sheet import contact_sheet
 
@@ -101,7 +102,7 @@ def check_settings(plan: TablePlan, *, write: bool) -> None:
     saved = _read_settings(out)
     if saved is None:
         names = (path.name for path in out.iterdir())
-        others = sorted(x for x in names if not x.startswith((LOCK, SCRATCH)))
+        others = sorted(x for x in names if x != LOCK and not x.startswith(SCRATCH))
         if others and write:
             raise ValueError(
                 f"--out {out} holds {others[0]}, which no run of a table wrote; choose "
@@ -124,7 +125,7 @@ def check_settings(plan: TablePlan, *, write: bool) -> None:
             )
     if write:
         saved["rows"] |= rows
-        write_text(out / SETTINGS, json.dumps(saved, indent=1) + "\n")
+        write_whole(out / SETTINGS, f"{json.dumps(saved, indent=1)}\n".encode())
 
 
 def _read_settings(out: Path) -> dict[str, Any] | None:
@@ -195,8 +196,8 @@ def write_report(plan: TablePlan) -> list[Path]:
         done.append(experiment)
     out = plan.run.out
     files = [out / "table.md", out / "table.csv", out / "sheet.png"]
-    write_text(files[0], markdown(plan, results))
-    write_text(files[1], as_csv(plan, results))
+    write_whole(files[0], markdown(plan, results).encode())
+    write_whole(files[1], as_csv(plan, results).encode())
     if not done:
         return files[:2]
     write_picture(files[2], contact_sheet(done))

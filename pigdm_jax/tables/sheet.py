@@ -9,7 +9,7 @@ from PIL import ImageDraw, ImageFont
 
 from pigdm_jax.pictures.levels import to_picture
 from pigdm_jax.pictures.reading import read_image
-from pigdm_jax.tables.plan import Experiment
+from pigdm_jax.tables.experiment import Experiment
 
 IMAGES = 3
 PANEL, GAP, TEXT = 128, 6, 22

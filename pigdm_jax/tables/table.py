@@ -6,12 +6,12 @@ Imports no JAX, so that the command can list tables and refuse wrong files at on
 import dataclasses
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pigdm_jax.core.paths import check_readable
 from pigdm_jax.core.text import printable
+from pigdm_jax.tables.fields import Fields
 
 SHIPPED = Path(__file__).parent / "shipped"
 LARGEST = 2**20  # bytes of a file
@@ -44,6 +44,8 @@ class TableRow:
 
     Attributes:
       name: of its folder and for `--rows`.
+      group: the name of the entry that it is from, which may have a row for each of
+        several numbers of steps.
       title: for people.
       task: as `pigdm restore --task` takes it; "" if the row is left out.
       noise: standard deviation of the noise, for pixels from 0 to 1.
@@ -58,6 +60,7 @@ class TableRow:
     """
 
     name: str
+    group: str
     title: str
     task: str
     noise: float
@@ -144,11 +147,11 @@ def read_table(path: Path) -> Table:
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         reason = printable(str(error))
         raise ValueError(f"{path} is no TOML file: {reason}") from None
-    fields = _Fields(given, str(path))
+    fields = Fields(given, str(path))
     rows = [
         row
         for part in fields.tables("rows")
-        for row in _rows(_Fields(part, str(path)), fields)
+        for row in _rows(Fields(part, str(path)), fields)
     ]
     names = [row.name for row in rows]
     twice = {name for name in names if names.count(name) > 1}
@@ -176,7 +179,7 @@ def read_table(path: Path) -> Table:
 DEFAULTS = ("noise", "sampler", "images", "pick", "crop", "metrics")
 
 
-def _rows(fields: "_Fields", defaults: "_Fields") -> list[TableRow]:
+def _rows(fields: "Fields", defaults: "Fields") -> list[TableRow]:
     """The rows of an entry: one, or one for each number of steps."""
     name = fields.text("name")
     if not NAME.fullmatch(name):
@@ -192,6 +195,7 @@ def _rows(fields: "_Fields", defaults: "_Fields") -> list[TableRow]:
     left_out = fields.text("left_out", "")
     row = TableRow(
         name=name,
+        group=name,
         title=fields.text("title", name),
         task=fields.text("task", *("",) * bool(left_out)),
         noise=fields.number("noise", 0, 1, 0.0),
@@ -229,81 +233,13 @@ def _with_steps(row: TableRow, steps: int) -> TableRow:
     )
 
 
-def _published(fields: "_Fields") -> tuple[Published, ...]:
+def _published(fields: "Fields") -> tuple[Published, ...]:
     found = []
     given = fields.take("published", dict, {})
     for method, part in given.items():
-        inner = _Fields(part, f"{fields.where}, published {method}")
+        inner = Fields(part, f"{fields.where}, published {method}")
         evaluations, source = inner.whole("evaluations", None), inner.text("source")
         second_hand = bool(inner.take("second_hand", bool, False))
         figures = {name: inner.number(name) for name in list(inner.given)}
         found.append(Published(method, figures, evaluations, source, second_hand))
     return tuple(found)
-
-
-class _Fields:
-    """The keys of a TOML table, each taken once and checked.
-
-    Attributes:
-      given: what has not been taken yet.
-      where: the place in the file, for errors.
-    """
-
-    def __init__(self, given: Any, where: str) -> None:
-        if not isinstance(given, dict):
-            raise ValueError(f"{where} must be a table of keys, got {given!r:.60}")
-        self.given, self.where = given, where
-
-    def take(self, name: str, kind: Any, *default: Any) -> Any:
-        if name not in self.given:
-            if not default:
-                raise ValueError(f"{self.where} lacks {name}")
-            return default[0]
-        value = self.given.pop(name)
-        if not isinstance(value, kind) or (
-            isinstance(value, bool) and kind is not bool
-        ):
-            raise ValueError(f"{self.where}: {name} cannot be {value!r:.60}")
-        return value
-
-    def text(self, name: str, *default: str) -> str:
-        return " ".join(self.take(name, str, *default).split())
-
-    def texts(self, name: str) -> tuple[str, ...]:
-        return tuple(self._all(name, str, self.take(name, list, [])))
-
-    def wholes(self, name: str) -> tuple[int, ...]:
-        return tuple(self._all(name, int, self.take(name, list, [])))
-
-    def number(
-        self, name: str, low: float = -1e9, high: float = 1e9, *default: float
-    ) -> float:
-        value = self.take(name, int | float, *default)
-        if not low <= value <= high:
-            raise ValueError(
-                f"{self.where}: {name} must be from {low:g} to {high:g}, got {value}"
-            )
-        return float(value)
-
-    def whole(self, name: str, default: int | None) -> int | None:
-        value = self.take(name, int, default)
-        if value is not None and value < 1:
-            raise ValueError(f"{self.where}: {name} must be at least 1, got {value}")
-        return value
-
-    def tables(self, name: str) -> list[Any]:
-        return self.take(name, list)
-
-    def check_unknown(self) -> None:
-        if self.given:
-            raise ValueError(
-                f"{self.where} has an unknown key {min(self.given)!r}; "
-                "docs/how-to/reproducing.md lists the keys"
-            )
-
-    def _all(self, name: str, kind: type, values: list[Any]) -> Iterable[Any]:
-        for value in values:
-            wrong = not isinstance(value, kind) or isinstance(value, bool)
-            if wrong or (isinstance(value, int) and value < 1):
-                raise ValueError(f"{self.where}: {name} cannot hold {value!r:.60}")
-            yield " ".join(value.split()) if isinstance(value, str) else value
