@@ -31,6 +31,7 @@ from pigdm_jax.samplers import DDIM, parse
 from pigdm_jax.tables.experiment import TableRun
 from pigdm_jax.tables.labels import class_labels
 from pigdm_jax.tables.measures import Choice, Scores, read_scores
+from pigdm_jax.tables.originals import write_originals
 from pigdm_jax.tables.plan import chosen_rows, plan_lines, plan_table
 from pigdm_jax.tables.run import run_table
 from pigdm_jax.tables.table import SHIPPED, find_table, read_table, table_names
@@ -285,22 +286,32 @@ def test_a_table_runs_resumes_and_reports(plan_of, table, images, tmp_path):
 def test_rows_are_degraded_and_restored_as_by_the_command(
     plan_of, table, images, tmp_path
 ):
-    plan = plan_of(table, images, tmp_path / "out", rows=("noisy",))
-    run_table(plan)
-    for path in sorted((tmp_path / "out/restored/noisy").glob("*.png")):
+    plan = plan_of(table, images, tmp_path / "out", rows=("noisy",), seed=5)
+    (experiment,) = plan.chosen
+    write_originals(
+        experiment.entries, 16, experiment.originals, tmp_path / "out/unfinished"
+    )
+    for path in sorted(experiment.originals.glob("*.png")):
         with Image.open(images / path.name) as picture:
             square = center_crop(np.asarray(picture), 16)
-        original = tmp_path / f"out/originals/16-first-3/{path.name}"
-        with Image.open(original) as picture:
+        with Image.open(path) as picture:
             np.testing.assert_array_equal(np.asarray(picture), square)
-        task = Task.parse("inpaint:center | denoise:0.05")
-        request = Request(task, simulate=True, sampler=parse("fitted:steps=2"))
-        case, key = request.read(original)
-        key = jax.random.fold_in(key, 0)
-        alone = restore_picture(plan.prior, case.problem, key, request.sampler)
-        with Image.open(path) as written:
-            off = np.abs(np.asarray(written, int) - np.asarray(alone.pixels, int))
-        assert off.max() <= 1 and (off > 0).mean() < 0.01
+    # The tests of folders check what a job makes of a request.
+    job = experiment.job(plan.run, plan.prior)
+    assert (job.folder, job.labels) == (experiment.originals, None)
+    request = Request(
+        Task.parse("inpaint:center | denoise:0.05"),
+        simulate=True,
+        sampler=parse("fitted:steps=2"),
+        prior=plan.run.prior,
+        seed=5,
+    )
+    case, key = request.read(path)
+    ours, our_key = job.request.read(path)
+    np.testing.assert_array_equal(case.problem.y, ours.problem.y)
+    assert case.problem.noise_std == ours.problem.noise_std == 0.1
+    assert (jax.random.key_data(key) == jax.random.key_data(our_key)).all()
+    assert str(job.request.sampler) == str(request.sampler)
 
 
 def test_images_are_picked_first_or_spread_evenly(plan_of, table, tmp_path):
