@@ -13,7 +13,9 @@ from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from PIL import Image
 from torch_files import flat_state, legacy
 
+import pigdm_jax as pj
 from pigdm_jax.core.compilation import keep_compiled
+from pigdm_jax.networks import parameter_shapes
 
 
 @pytest.fixture
@@ -25,6 +27,20 @@ def run(run, tmp_path, monkeypatch):
     yield run
     keep_compiled("none")
     reset_cache()
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A prior of one block, which compiles sooner than photos-64."""
+    network = pj.UNet(pj.UNetConfig(32, (1,), 1, ()))
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(
+        lambda leaf: 0.05 * rng.standard_normal(leaf.shape, np.float32),
+        parameter_shapes(network),
+    )
+    folder = tmp_path_factory.mktemp("small") / "prior"
+    pj.save_prior(folder, network, params, "linear", {})
+    return folder
 
 
 @pytest.fixture
@@ -80,10 +96,10 @@ def test_simulating_compares_and_draws_samples(run, photo):
         assert deviation.mode == "L" and deviation.getextrema()[1] == 255
 
 
-def test_the_noise_of_a_picture_is_estimated(run, tmp_path):
+def test_the_noise_of_a_picture_is_estimated(run, tmp_path, small):
     noisy = 128 + 25.5 * np.random.default_rng(0).standard_normal((48, 48, 3))
     Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(tmp_path / "noisy.png")
-    status, text = run("restore", "noisy.png", "--task", "denoise", "--steps", "2")
+    status, text = run("restore", "noisy.png", "--task", "denoise")
     assert status == 0, text
     level = float(text.split("noise estimated as ")[1].split()[0])
     assert abs(level - 0.1) < 0.01 and "--noise sets another level" in text
@@ -91,33 +107,36 @@ def test_the_noise_of_a_picture_is_estimated(run, tmp_path):
     assert restored.std() < 10
     status, text = run(
         *("restore", "noisy.png", "--task", "super_resolution:2", "--noise", "auto"),
-        *("--steps", "2", "--overwrite"),
+        *("--steps", "2", "--overwrite", "--prior", small),
     )
     assert status == 0 and f"noise estimated as {level:.3f}" in text, text
 
 
-def test_a_blur_of_default_width_is_said_to_be_assumed(run, photo):
-    status, text = run("restore", photo, "--task", "gaussian_blur", "--steps", "1")
+def test_a_blur_of_default_width_is_said_to_be_assumed(run, photo, small):
+    status, text = run(
+        *("restore", photo, "--task", "gaussian_blur", "--steps", "1"),
+        *("--prior", small),
+    )
     assert status == 0, text
     assert "must be known" in text and "gaussian_blur assumes gaussian_blur:2.0" in text
 
 
-def test_another_sampler_is_chosen_by_name(run, photo):
+def test_another_sampler_is_chosen_by_name(run, photo, small):
     status, text = run(
         *("restore", photo, "--task", "super_resolution:2,box", "--simulate"),
-        *("--sampler", "ddnm", "--steps", "2"),
+        *("--sampler", "ddnm", "--steps", "2", "--prior", small),
     )
     assert status == 0, text
     assert "mismatch with the measurement: 0.00" in text
 
 
-def test_a_mask_file_marks_the_pixels_to_keep(run, photo, tmp_path):
+def test_a_mask_file_marks_the_pixels_to_keep(run, photo, tmp_path, small):
     mask = Image.new("L", (32, 32), 255)
     mask.paste(0, (10, 10, 20, 20))
     mask.save("mask.png")
     status, text = run(
         *("restore", photo, "--task", "inpaint:mask.png", "--steps", "2"),
-        *("--out", tmp_path / "filled.png"),
+        *("--out", tmp_path / "filled.png", "--prior", small),
     )
     assert status == 0, text
     before, after = (np.asarray(Image.open(p)) for p in (photo, "filled.png"))
@@ -136,12 +155,12 @@ def test_a_jpeg_file_is_restored_by_its_header(run, photo, tmp_path):
     assert size("old-restored.png") == (32, 32)
 
 
-def test_a_folder_is_restored_and_resumed(run, photo):
+def test_a_folder_is_restored_and_resumed(run, photo, small):
     Path("in/more").mkdir(parents=True)
     for name in ("a.png", "more/b.png"):
         (Path("in") / name).write_bytes(photo.read_bytes())
     arguments = ("in", "--recursive", "--task", "inpaint:center,8", "--steps", "2")
-    arguments += ("--cache", "kept")
+    arguments += ("--cache", "kept", "--prior", small)
     status, text = run("compile", *arguments, "--batch", "2")
     assert status == 0 and "ready in" in text and any(Path("kept").iterdir())
     status, text = run("restore", *arguments, "--batch", "2")
@@ -155,8 +174,9 @@ def test_a_folder_is_restored_and_resumed(run, photo):
     assert "broken.png: in/broken.png is not a picture" in text
 
 
-def test_the_programs_of_a_picture_are_compiled_ahead(run, photo):
-    arguments = (photo, "--task", "inpaint:center,8", "--cache", "kept")
+def test_the_programs_of_a_picture_are_compiled_ahead(run, photo, small):
+    arguments = (photo, "--task", "inpaint:center,8", "--prior", small)
+    arguments += ("--cache", "kept")
     jax.clear_caches()  # what earlier tests compiled would be neither compiled nor kept
     assert "ready in" in run("compile", *arguments)[1]
     assert any(Path("kept").iterdir())

@@ -1,5 +1,6 @@
 """Folders, shards, nested weights, averages, optimizers: what a checkpoint may hold."""
 
+import functools
 import json
 
 import jax
@@ -219,6 +220,7 @@ def test_folders_are_read(tmp_path):
 CONFIG = DDPMConfig((32, 64), 1, (1,), (1,))
 
 
+@functools.cache
 def shapes_of(config, layout):
     """Shapes by PyTorch's names, in its order of axes."""
     names = torch_names(layout, len(config.block_out_channels))

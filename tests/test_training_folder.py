@@ -2,8 +2,10 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
+from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from pigdm_jax.core.locks import locked
 from pigdm_jax.training.config import TrainConfig
@@ -58,3 +60,31 @@ def test_half_a_row_of_a_log_is_dropped(tmp_path, last):
     with Logs(tmp_path, 12):
         assert path.read_bytes() == whole
     shutil.rmtree(tmp_path / "tensorboard")
+
+
+def test_events_are_what_tensorboard_reads(tmp_path):
+    with Logs(tmp_path, 3) as logs:
+        logs.row(4, loss=0.5)
+        logs.speed(4, 7.0)
+    (file,) = (tmp_path / "tensorboard").iterdir()
+    data, events = file.read_bytes(), []
+    while data:  # TFRecord: a length, its sum, the event, its sum
+        length = int.from_bytes(data[:8], "little")
+        events.append(Event.FromString(data[12 : 12 + length]))
+        data = data[16 + length :]
+    version, start, *rows = events
+    assert version.file_version == "brain.Event:2"
+    assert start.step == 4 and start.session_log.status == SessionLog.START
+    values = [(row.step, *row.summary.value) for row in rows]
+    assert [(step, v.tag, v.simple_value) for step, v in values] == [
+        (4, "loss", 0.5),
+        (4, "crops_per_second", 7.0),
+    ]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_full_disk_is_named(tmp_path):
+    with Logs(tmp_path, 0) as logs:
+        logs._path = Path("/dev/full")
+        with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
+            logs.row(1, loss=0.5)

@@ -1,11 +1,13 @@
 """Checkpoints of a training run, from which it continues exactly."""
 
+import shutil
 from pathlib import Path
 
 import jax
 import orbax.checkpoint as ocp
 
 from pigdm_jax.training.step import TrainState
+from pigdm_jax.weights.disk import check_space, orbax_writes
 
 KEPT = 2
 
@@ -27,7 +29,8 @@ class Checkpoints:
             cleanup_tmp_directories=cleans,
             enable_async_checkpointing=False,
         )
-        self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+        self._folder = folder.absolute()
+        self._manager = ocp.CheckpointManager(self._folder, options=options)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -45,10 +48,24 @@ class Checkpoints:
         return jax.process_count() > 1 and self._manager.reached_preemption(step)
 
     def save(self, state: TrainState) -> None:
-        """Save a state, and delete all but the latest ones."""
+        """Save a state, and delete all but the latest ones.
+
+        Raises:
+          ValueError: if the disk is too small, before anything is written.
+          OSError: if the state cannot be written.
+        """
         step = int(state.step)
-        if self._manager.latest_step() != step:
-            self._manager.save(step, args=ocp.args.StandardSave(state))
+        if self._manager.latest_step() == step:
+            return
+        size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        check_space(self._folder, size, f"{self._folder / str(step)}")
+        try:
+            with orbax_writes(self._folder):
+                self._manager.save(step, args=ocp.args.StandardSave(state))
+        except OSError:
+            for half in self._folder.glob("*.orbax-checkpoint-tmp"):
+                shutil.rmtree(half, ignore_errors=True)
+            raise
 
     def restore(self, state: TrainState) -> TrainState:
         """The latest state, sharded as the given one, or that one if none is saved."""

@@ -1,5 +1,7 @@
 """Writing to a disk that may be too small or fail; imports no JAX."""
 
+import errno
+import logging
 import os
 import re
 import shutil
@@ -54,6 +56,24 @@ def reason(error: Exception) -> str:
         return error.strerror
     number = re.search(r"os_error_code='(\d+)'", str(error))
     return os.strerror(int(number[1])) if number else type(error).__name__
+
+
+@contextmanager
+def orbax_writes(path: Path) -> Iterator[None]:
+    """A block in which Orbax writes; its failure is one error, and logged nowhere.
+
+    Raises:
+      OSError: if the block fails, with what the system said and `path`.
+    """
+    logger = logging.getLogger("absl")
+    before = logger.disabled
+    logger.disabled = True  # its threads log what they raise, with tracebacks
+    try:
+        yield
+    except Exception as error:
+        raise OSError(errno.EIO, reason(error), str(path)) from None
+    finally:
+        logger.disabled = before
 
 
 @contextmanager

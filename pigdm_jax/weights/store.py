@@ -1,7 +1,6 @@
 """Saved priors: an Orbax checkpoint and a readable `prior.json` in one folder."""
 
 import dataclasses
-import errno
 import json
 import math
 from pathlib import Path
@@ -26,7 +25,7 @@ from pigdm_jax.weights.digests import (
     file_digests,
     fits_digest,
 )
-from pigdm_jax.weights.disk import check_space, reason, written_whole
+from pigdm_jax.weights.disk import check_space, orbax_writes, written_whole
 from pigdm_jax.weights.downloads import Progress
 from pigdm_jax.weights.metadata import (
     FORMAT_VERSION,
@@ -119,11 +118,8 @@ def save_prior(
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(params))
     check_space(path.parent, size, str(path))
     with written_whole(path) as folder:
-        try:
-            with ocp.Checkpointer(handler) as checkpointer:
-                checkpointer.save(folder / PARAMS, params)
-        except Exception as error:
-            raise OSError(errno.EIO, reason(error), str(path)) from None
+        with orbax_writes(path), ocp.Checkpointer(handler) as checkpointer:
+            checkpointer.save(folder / PARAMS, params)
         metadata["files"] = file_digests(folder / PARAMS)
         text = json.dumps(metadata, indent=1)
         (folder / METADATA).write_text(text + "\n")
