@@ -13,7 +13,7 @@ WIDTH, HEIGHT = 440, 210
 # Free space on each side, for labels.
 LEFT, RIGHT, TOP, BOTTOM = 48, 12, 12, 40
 BINS = 40
-# Told apart by people who confuse red and green, on white and on black.
+# Distinguishable for people who confuse red and green, on white and on black.
 COLOURS = ("#3b7dd8", "#d1791b", "#2a9d78", "#b8527f", "#8a6fd1", "#8c8c2e")
 
 

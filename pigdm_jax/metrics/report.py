@@ -70,12 +70,12 @@ def _table(evaluation: Evaluation) -> str:
     rows = []
     for name, summary in evaluation.summary.items():
         metric = evaluation.metrics[name]
-        spread = ["", "", ""]
+        shown = ["", "", ""]
         if column := evaluation.per_image.get(name):
             values = list(column.values())
             quantiles = np.quantile(values, [0, 0.5, 1], method="nearest")
-            spread = [_number(metric, float(value)) for value in quantiles]
-        cells = [_text(metric.text(*summary)), *spread]
+            shown = [_number(metric, float(value)) for value in quantiles]
+        cells = [_text(metric.text(*summary)), *shown]
         rows.append(
             f"<tr><th>{_text(metric.title)} {ARROWS[metric.better]}</th>"
             f"{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
