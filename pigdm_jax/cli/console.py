@@ -108,7 +108,7 @@ def score_table(scores: Mapping[str, Mapping[str, float]]) -> Table:
     return table
 
 
-def summary_lines(done: "pigdm_jax.folder.job.Summary", out: Path) -> list[str]:
+def summary_lines(done: "pigdm_jax.folder.job.JobSummary", out: Path) -> list[str]:
     """The summary of a folder, line by line."""
     compiled = f"{done.compilations} program{'s' * (done.compilations != 1)}"
     lines = [

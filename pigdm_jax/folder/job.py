@@ -15,7 +15,7 @@ from pigdm_jax.folder.resume import find_finished
 from pigdm_jax.folder.write import Writer
 
 
-class Summary(NamedTuple):
+class JobSummary(NamedTuple):
     """What this process did.
 
     Attributes:
@@ -37,7 +37,7 @@ class Summary(NamedTuple):
     device_seconds: float
 
 
-def run(job: Job) -> Summary:
+def run(job: Job) -> JobSummary:
     """Restore this process's part of what is not finished.
 
     Raises:
@@ -57,7 +57,7 @@ def run(job: Job) -> Summary:
             journal.open(processes)
             with closing(Writer(job, journal, settings)) as writer:
                 _restore_all(job, mine, finished, writer, clock)
-    return Summary(
+    return JobSummary(
         writer.written,
         len(finished),
         writer.failed,

@@ -18,7 +18,7 @@ from .kernel import KernelDistance, kernel_distance
 from .measured import consistency
 from .networks.base import FeatureNetwork
 from .networks.loading import load_network
-from .plan import Evaluation, Plan
+from .plan import Evaluation, EvaluationPlan
 from .registry import DEFAULT, METRICS, default_metrics
 
 __all__ = [
@@ -27,13 +27,13 @@ __all__ = [
     "Accumulator",
     "DistributionMetric",
     "Evaluation",
+    "EvaluationPlan",
     "FeatureNetwork",
     "FrechetDistance",
     "Gaussian",
     "ImageMetric",
     "KernelDistance",
     "Metric",
-    "Plan",
     "Summary",
     "consistency",
     "default_metrics",

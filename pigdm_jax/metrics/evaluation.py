@@ -8,8 +8,14 @@ from pigdm_jax.core.checks import check_count, given
 from pigdm_jax.core.paths import check_name_fits, check_path
 from pigdm_jax.metrics.base import DistributionMetric, ImageMetric, Metric
 from pigdm_jax.metrics.frechet import FrechetDistance, Gaussian, read_statistics
-from pigdm_jax.metrics.pairing import Row, check_sizes, list_rows, pair, with_labels
-from pigdm_jax.metrics.plan import Evaluation, Obtaining, Plan, Progress
+from pigdm_jax.metrics.pairing import (
+    EvaluationRow,
+    check_sizes,
+    list_rows,
+    pair,
+    with_labels,
+)
+from pigdm_jax.metrics.plan import Evaluation, EvaluationPlan, Obtaining, Progress
 from pigdm_jax.metrics.registry import DEFAULT, find_metric
 
 STATISTICS = ".npz"
@@ -89,7 +95,7 @@ def plan_evaluation(
     batch: int = 8,
     partial: bool = False,
     save_statistics: str | Path | None = None,
-) -> Plan:
+) -> EvaluationPlan:
     """Check an evaluation; the arguments are those of `evaluate_folders`.
 
     Raises:
@@ -102,7 +108,7 @@ def plan_evaluation(
     statistics = _statistics(reference, images)
     _check_needs(chosen, reference, labels)
     folder = None if statistics else reference
-    rows, references = list_rows(restored, folder), list[Row]()
+    rows, references = list_rows(restored, folder), list[EvaluationRow]()
     if folder is not None and any(metric.needs_reference for metric in chosen):
         references = list_rows(folder, restored)
     for metric in images:
@@ -114,7 +120,7 @@ def plan_evaluation(
         rows = with_labels(rows, labels or {}, min(limits, default=None))
     count = None if statistics else len(references)
     said = [metric.remark(len(rows), count) for metric in distances]
-    return Plan(
+    return EvaluationPlan(
         chosen,
         rows,
         references if distances else [],
@@ -190,7 +196,7 @@ def _check_needs(metrics: Sequence[Metric], reference: Any, labels: Any) -> None
 def _output(
     path: str | Path | None,
     distances: Sequence[DistributionMetric],
-    references: Sequence[Row],
+    references: Sequence[EvaluationRow],
 ) -> Path | None:
     """The file to write statistics to.
 

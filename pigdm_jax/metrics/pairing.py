@@ -18,7 +18,7 @@ from pigdm_jax.pictures.formats import SUFFIXES
 READERS = 16
 
 
-class Row(NamedTuple):
+class EvaluationRow(NamedTuple):
     """A picture to evaluate.
 
     Attributes:
@@ -36,7 +36,9 @@ class Row(NamedTuple):
     label: int | None = None
 
 
-def list_rows(folder: str | Path, other: str | Path | None = None) -> list[Row]:
+def list_rows(
+    folder: str | Path, other: str | Path | None = None
+) -> list[EvaluationRow]:
     """The pictures of a folder and of the folders in it, by name; reads headers only.
 
     Args:
@@ -56,7 +58,7 @@ def list_rows(folder: str | Path, other: str | Path | None = None) -> list[Row]:
     with ThreadPoolExecutor(READERS) as readers:
         headers = list(readers.map(read_header, paths))
     return [
-        Row(path.relative_to(folder).as_posix(), path, header.size)
+        EvaluationRow(path.relative_to(folder).as_posix(), path, header.size)
         for path, header in zip(paths, headers, strict=True)
     ]
 
@@ -71,8 +73,11 @@ def _inside(folder: Path, other: str | Path | None) -> Path | None:
 
 
 def pair(
-    rows: Sequence[Row], references: Sequence[Row], *, partial: bool = False
-) -> list[Row]:
+    rows: Sequence[EvaluationRow],
+    references: Sequence[EvaluationRow],
+    *,
+    partial: bool = False,
+) -> list[EvaluationRow]:
     """The restored pictures with their references: those of the same name.
 
     Names are compared without their suffix, which a restoration may have changed;
@@ -111,7 +116,7 @@ def pair(
     return [row._replace(reference=theirs[key].path) for key, row in ours.items()]
 
 
-def check_sizes(rows: Sequence[Row], metric: ImageMetric) -> None:
+def check_sizes(rows: Sequence[EvaluationRow], metric: ImageMetric) -> None:
     """Refuse pictures that are too small for a metric.
 
     Raises:
@@ -129,8 +134,8 @@ def check_sizes(rows: Sequence[Row], metric: ImageMetric) -> None:
 
 
 def with_labels(
-    rows: Sequence[Row], labels: Mapping[str, int], classes: int | None = None
-) -> list[Row]:
+    rows: Sequence[EvaluationRow], labels: Mapping[str, int], classes: int | None = None
+) -> list[EvaluationRow]:
     """The pictures with their classes.
 
     Args:
@@ -153,7 +158,7 @@ def with_labels(
     return found
 
 
-def _keys(rows: Sequence[Row]) -> list[str]:
+def _keys(rows: Sequence[EvaluationRow]) -> list[str]:
     """Names without suffix; with it where two would be the same."""
     names = [PurePosixPath(row.name) for row in rows]
     stems = [name.with_suffix("").as_posix() for name in names]

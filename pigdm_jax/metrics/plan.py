@@ -10,7 +10,7 @@ import numpy as np
 
 from pigdm_jax.metrics.base import DistributionMetric, ImageMetric, Metric, Summary
 from pigdm_jax.metrics.frechet import Gaussian, Moments, write_statistics
-from pigdm_jax.metrics.pairing import Row
+from pigdm_jax.metrics.pairing import EvaluationRow
 from pigdm_jax.metrics.scoring import (
     Networks,
     feature_networks,
@@ -53,7 +53,7 @@ class Evaluation:
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class EvaluationPlan:
     """A checked evaluation.
 
     Attributes:
@@ -67,8 +67,8 @@ class Plan:
     """
 
     metrics: tuple[Metric, ...]
-    rows: list[Row]
-    references: list[Row]
+    rows: list[EvaluationRow]
+    references: list[EvaluationRow]
     batch: int
     statistics: Gaussian | None = None
     output: Path | None = None

@@ -11,7 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from pigdm_jax.devices.meshes import BATCH
-from pigdm_jax.metrics.pairing import READERS, Row
+from pigdm_jax.metrics.pairing import READERS, EvaluationRow
 from pigdm_jax.pictures.reading import read_image
 
 AHEAD = 2  # batches that are read while one is computed
@@ -50,7 +50,7 @@ def shardings() -> Shardings:
 
 
 def batches(
-    rows: Sequence[Row], size: int, columns: Collection[str]
+    rows: Sequence[EvaluationRow], size: int, columns: Collection[str]
 ) -> Iterator[Batch]:
     """Read pictures in batches of one picture size, sharded over the devices.
 
@@ -63,7 +63,7 @@ def batches(
       ValueError: if a picture cannot be read, or its size has changed.
     """
     sharding = shardings().batched
-    groups: dict[tuple[int, int], list[Row]] = {}
+    groups: dict[tuple[int, int], list[EvaluationRow]] = {}
     for row in rows:
         groups.setdefault(row.size, []).append(row)
     for group in groups.values():
@@ -79,10 +79,10 @@ def batches(
 
 
 def _read_ahead(
-    chunks: Iterable[list[Row]], columns: Collection[str]
-) -> Iterator[tuple[list[Row], list[dict[str, Any]]]]:
+    chunks: Iterable[list[EvaluationRow]], columns: Collection[str]
+) -> Iterator[tuple[list[EvaluationRow], list[dict[str, Any]]]]:
     """Each chunk with its pictures, while threads read the next ones."""
-    ahead: deque[tuple[list[Row], list[Future]]] = deque()
+    ahead: deque[tuple[list[EvaluationRow], list[Future]]] = deque()
     with ThreadPoolExecutor(READERS) as readers:
         for chunk in chunks:
             ahead.append(
@@ -95,12 +95,12 @@ def _read_ahead(
 
 
 def _finished(
-    chunk: list[Row], futures: list[Future]
-) -> tuple[list[Row], list[dict[str, Any]]]:
+    chunk: list[EvaluationRow], futures: list[Future]
+) -> tuple[list[EvaluationRow], list[dict[str, Any]]]:
     return chunk, [future.result() for future in futures]
 
 
-def _read(row: Row, columns: Collection[str]) -> dict[str, Any]:
+def _read(row: EvaluationRow, columns: Collection[str]) -> dict[str, Any]:
     """What columns hold of one picture.
 
     Raises:
