@@ -4,6 +4,7 @@ import importlib.util
 import shlex
 import struct
 import threading
+import time
 import zlib
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from pigdm_jax.app.uploads import (
     shown,
     write_mask,
 )
+from pigdm_jax.app.warming import POLL, Warmer
 from pigdm_jax.cli.flags import RestoreFlags
 from pigdm_jax.pictures.parameters import read_mask
 from pigdm_jax.pictures.reading import read_image
@@ -165,7 +167,7 @@ def bomb(width: int, height: int) -> bytes:
     ("content", "message"),
     [
         (bomb(60_000, 60_000), "taken for an attack"),
-        (bomb(3000, 3000), "more than the 4 megapixels"),
+        (bomb(5000, 5000), "more than the 16 megapixels"),
         (b"no picture", "not a picture that can be read"),
         (b"", "not a picture that can be read"),
         (b"x" * 60_000_000, "60 MB"),
@@ -311,6 +313,24 @@ def test_stop_frees_the_device(photo):
     # A second one that waits for the device, and is stopped there.
     waiting = Run(device, choices, photo, "", LIMITS, stop)
     assert finish(waiting)[1] == Failed("stopped", stopped=True)
+
+
+def test_programs_are_compiled_while_nothing_is_restored(tmp_path, photo):
+    device, choices = Device(), Choices((Damage("holes"),), steps=2)
+    with device.lock:
+        warmer = Warmer(device, tmp_path, LIMITS)
+        warmer.want(choices, photo)
+        time.sleep(3 * POLL)
+        assert not warmer.is_ready(choices, photo)
+    for _ in range(600):
+        warmer.wait_for(choices, photo, lambda: None)
+        if warmer.is_ready(choices, photo):
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("nothing was compiled")
+    assert plan_for(choices, photo, tmp_path, device.pace, LIMITS).seconds > 0
+    warmer.close()
 
 
 def test_result_that_is_too_large_is_refused(photo):

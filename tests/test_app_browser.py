@@ -1,18 +1,15 @@
 """The page in Chromium, from the upload to the download."""
 
 import importlib.util
-import os
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 import tyro
 from PIL import Image
+from served_page import served_page
 
 from pigdm_jax.app.examples import EXAMPLES
 from pigdm_jax.cli.flags import RestoreFlags
@@ -31,30 +28,11 @@ PATIENCE = 180_000  # milliseconds; machines may be busy
 SIDE = 48
 
 
-class Served(NamedTuple):
-    """The page that a command serves: its address, and its temporary files."""
-
-    address: str
-    folder: Path
-
-
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    """The page; when its command has ended, it leaves no file."""
-    folder = tmp_path_factory.mktemp("temporary")
-    command = [sys.executable, "-m", "pigdm_jax.cli.main", "app"]
-    with subprocess.Popen(
-        [*command, "--no-warm", "--cache", "none"],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"},
-    ) as process:
-        words = process.stdout.readline().split()
-        assert words[::2] == ["open", "in", "browser"], words
-        process.stdout.readline()
-        yield Served(words[1], folder)
-        process.terminate()
-    assert list(folder.iterdir()) == []
+    """The page."""
+    with served_page(tmp_path_factory.mktemp("temporary")) as served:
+        yield served
 
 
 @pytest.fixture(scope="module")

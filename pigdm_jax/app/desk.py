@@ -218,6 +218,8 @@ class Desk:
             return ""
         try:
             choices = self.choices(list(values))
+            if not choices.damages:
+                return note("Choose what happened to the photo.")
             if visitor.planned != (choices, photo):
                 plan = plan_for(
                     choices, photo, visitor.folder, self.device.pace, self.limits

@@ -152,7 +152,7 @@ def _lay_out_damage(found: dict[str, Any]) -> None:
             elem_id="editor",
         )
         found["mask_file"] = gr.File(
-            label="Or give a mask: white is kept, black is filled in",
+            label="Or a mask file, instead of paint: black is filled in",
             file_types=list(SUFFIXES),
             type="filepath",
             height=110,
@@ -180,14 +180,13 @@ def _lay_out_row(number: int) -> Row:
     with gr.Group(visible=first) as whole:
         kind = gr.Dropdown(
             choices if first else [(NOTHING, NOTHING), *choices],
-            value=choices[0][1] if first else NOTHING,
+            value=None if first else NOTHING,
             label=TITLES[number],
             elem_id=f"damage-{number}",
         )
         fields, groups = {}, {"": whole}
         for each in KINDS.values():
-            shown = first and each.name == choices[0][1]
-            with gr.Group(visible=shown) as group:
+            with gr.Group(visible=False) as group:
                 for field in each.fields:
                     fields[each.name, field.name] = _field(field)
             groups[each.name] = group
@@ -290,14 +289,14 @@ def _lay_out_more(
 def _lay_out_results(found: dict[str, Any]) -> None:
     with gr.Column(visible=False, elem_id="results") as found["results"]:
         found["slider"] = gr.ImageSlider(
-            label="Before and after: drag the line, or use the arrow keys",
+            label="Before and after",
             interactive=False,
             format="png",
             max_height=640,
             elem_id="slider",
         )
         found["result_file"] = gr.DownloadButton(
-            "Download the restored photo (PNG)", variant="primary", elem_id="download"
+            "Download (PNG)", variant="primary", elem_id="download"
         )
         found["summary"] = gr.HTML(elem_id="summary")
         with gr.Group(visible=False) as found["samples_group"]:

@@ -47,15 +47,15 @@ class Plan(NamedTuple):
         """The plan in a few sentences, for the visitor."""
         count, many = self.evaluations, "s" * (self.evaluations != 1)
         windows = f" in windows of {self.tile} pixels" if self.tile else ""
-        time = "The time is known after the first restoration"
+        time = "How long it takes is known after the first restoration"
         if self.seconds is not None:
-            time = f"About {duration(self.seconds)}"
+            time = f"It takes about {duration(self.seconds)}"
         memory = f" Memory: at least {readable(self.needed)} of the device's "
         memory += f"{readable(self.memory)}."
         return (
             f"The result will have {self.width} x {self.height} pixels, by {count} "
-            f"evaluation{many} of the network{windows}. {time}, and more to compile "
-            f"for the first photo of a size.{memory * bool(self.needed)}"
+            f"evaluation{many} of the network{windows}. {time}; the first photo of a "
+            f"size takes longer, to compile.{memory * bool(self.needed)}"
         )
 
 

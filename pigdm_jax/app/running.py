@@ -28,6 +28,7 @@ BUG = (
     "something went wrong on the server; its log says what. This is a bug: please "
     "report it"
 )
+COMPILING = "loading or compiling, which takes longer for the first photo of a size"
 POLL = 0.5  # seconds between two reports of a step that takes longer
 
 
@@ -223,9 +224,7 @@ class Run:
         self._check_stop()
         count = samples * sampler.evaluations
         work, pace = work_of(prepared), self._device.pace
-        self._say(
-            "loading or compiling", total=count, remaining=pace.guess(work, count)
-        )
+        self._say(COMPILING, total=count, remaining=pace.guess(work, count))
         times = [time.monotonic()]
         operator = prepared.case.problem.operator
 

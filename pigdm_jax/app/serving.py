@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import importlib.util
 import ipaddress
+import logging
 import os
 import shutil
 import tempfile
@@ -36,7 +37,7 @@ class Options(NamedTuple):
     password: str | None = None
     share: bool = False
     prior: str = "photos-64"
-    megapixels: float = 4
+    megapixels: float = 16
     megabytes: float = 50
     waiting: int = 20
     warm: bool = True
@@ -88,8 +89,9 @@ def page(*, show: bool = True, **options: Any) -> Any:
     Args:
       show: whether to show it below a notebook's cell.
       **options: fields of `pigdm_jax.app.serving.Options`: `prior` (its name or folder,
-        "photos-64"), `megapixels` and `megabytes` (limits of uploads, 4 and 50), `warm`
-        (whether to compile in the background), `host`, `port`, `password`, `share`.
+        "photos-64"), `megapixels` and `megabytes` (limits of uploads, 16 and 50),
+        `warm` (whether to compile in the background), `host`, `port`, `password`,
+        `share`.
 
     Returns:
       The `gradio.Blocks`, which is being served: `local_url` is its address, and
@@ -130,6 +132,7 @@ def serve(options: Options, *, inline: bool = False) -> Any:
     from pigdm_jax.app.building import build
     from pigdm_jax.app.looks import look
 
+    logging.getLogger("uvicorn.error").addFilter(_is_of_interest)
     blocks = build(options, root)
     blocks.queue(max_size=options.waiting)
     blocks.launch(
@@ -151,3 +154,9 @@ def serve(options: Options, *, inline: bool = False) -> Any:
         **look(),
     )
     return blocks
+
+
+def _is_of_interest(record: logging.LogRecord) -> bool:
+    """Not that a browser was closed while it sent something."""
+    kind = record.exc_info[0] if record.exc_info else None
+    return kind is None or kind.__name__ != "ClientDisconnect"

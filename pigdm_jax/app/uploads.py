@@ -32,7 +32,7 @@ class Limits(NamedTuple):
     """
 
     megabytes: float = 50
-    megapixels: float = 4
+    megapixels: float = 16
     waiting: int = 20
 
     def check_pixels(self, height: int, width: int, what: str) -> None:

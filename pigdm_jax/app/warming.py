@@ -1,9 +1,9 @@
 """Programs compiled in the background, so that the first click need not wait."""
 
 import logging
-import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from pigdm_jax.samplers import Spaced
 logger = logging.getLogger(__name__)
 # Side of the results that are compiled for when a page is opened, and damages.
 COMMON_SIDE = 256
+MOST_WANTED, POLL = 4, 0.2
 COMMON = (Damage("holes"), Damage("small"), Damage("noisy"))
 
 
@@ -48,7 +49,8 @@ class Warmer:
 
     def __init__(self, device: Device, folder: Path, limits: Limits) -> None:
         self._device, self._folder, self._limits = device, folder, limits
-        self._wanted: queue.LifoQueue[tuple[Choices, Path]] = queue.LifoQueue()
+        # A visitor who tries settings wants the last of them.
+        self._wanted: deque[tuple[Choices, Path]] = deque(maxlen=MOST_WANTED)
         self._done: set[str] = set()
         self._current: str | None = None
         self._finished = threading.Condition()
@@ -57,7 +59,7 @@ class Warmer:
 
     def want(self, choices: Choices, photo: Path) -> None:
         """Compile for a photo; what was asked for last comes first."""
-        self._wanted.put((choices, photo))
+        self._wanted.append((choices, photo))
 
     def want_common(self, prior: str) -> None:
         """Compile for common sizes and damages.
@@ -83,18 +85,20 @@ class Warmer:
                 self._finished.wait(0.2)
                 check_stop()
 
+    def is_ready(self, choices: Choices, photo: Path) -> bool:
+        """Whether the programs of a restoration have been compiled here."""
+        return program_name(choices, photo) in self._done
+
     def close(self) -> None:
         """Compile nothing any more."""
         self._closed = True
 
     def _work(self) -> None:
         while not self._closed:
-            try:
-                choices, photo = self._wanted.get(timeout=1)
-            except queue.Empty:
+            if not self._wanted or self._device.lock.locked():
+                time.sleep(POLL)
                 continue
-            while self._device.lock.locked() and not self._closed:
-                time.sleep(0.2)
+            choices, photo = self._wanted.pop()
             try:
                 self._compile(choices, photo)
             except Exception as error:  # the restoration itself will say what is wrong

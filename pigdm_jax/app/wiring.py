@@ -8,8 +8,8 @@ from pigdm_jax.app.desk import Desk, Updates
 
 # On a phone the progress is below what is seen.
 SCROLL = """() => {
-  document.querySelector("#status").scrollIntoView(
-    {behavior: "smooth", block: "nearest"});
+  if (innerWidth < 800)
+    document.querySelector("#status").scrollIntoView({behavior: "smooth"});
   return [];
 }"""
 

@@ -15,7 +15,7 @@ def app(
     prior: str = "photos-64",
     password: bool = False,
     share: bool = False,
-    megapixels: float = 4,
+    megapixels: float = 16,
     megabytes: float = 50,
     warm: bool = True,
     cache: str | None = None,
