@@ -115,6 +115,7 @@ def test_photo_is_painted_restored_and_downloaded(tab, tmp_path, monkeypatch):
     assert tab.locator("#slider img").first.get_attribute("alt") == "The photo before"
 
     line = tab.locator("#slider [role=slider]")
+    line.scroll_into_view_if_needed()
     place = line.bounding_box()
     drag(tab, place["x"] + place["width"] / 2, place["y"] + 200, -100)
     dragged = line.bounding_box()["x"]

@@ -6,10 +6,10 @@ import gradio as gr
 
 from pigdm_jax.app.desk import Desk, Updates
 
-# On a phone the progress is below what is seen.
+# The progress may be above or, on a phone, below what is seen.
 SCROLL = """() => {
-  if (innerWidth < 800)
-    document.querySelector("#status").scrollIntoView({behavior: "smooth"});
+  const block = innerWidth < 800 ? "start" : "nearest";
+  document.querySelector("#status").scrollIntoView({behavior: "smooth", block});
   return [];
 }"""
 
