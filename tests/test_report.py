@@ -82,17 +82,16 @@ def test_the_command_prints_and_writes_values(run, folders, tmp_path):
 
 def test_the_page_asks_for_nothing_and_escapes_names(folders, tmp_path):
     found = evaluate_folders(*folders)
-    chart = curves({"<ours>": {5: Summary(0.5, 0.1), 50: Summary(0.7)}}, "n", "y")
-    write_report(tmp_path / "page.html", found, "<title>", {"Curves": chart})
+    write_report(tmp_path / "page.html", found, "<title>")
     text = (tmp_path / "page.html").read_text()
     page = Page(text)
-    assert not page.open and page.tags.count("svg") == 3
+    assert not page.open and page.tags.count("svg") == 2
     assert (
         "script" not in page.tags and "link" not in page.tags and "b" not in page.tags
     )
     assert page.addresses and all(x.startswith("data:image/") for x in page.addresses)
     assert not re.search(r"https?:|url\(|@import", text)
-    assert "d<b>&.png" in page.text and "<title>" in page.text and "<ours>" in page.text
+    assert "d<b>&.png" in page.text and "<title>" in page.text
     # Four of five pictures are among the best, four among the worst, for two metrics.
     assert page.tags.count("img") == 2 * 2 * 4 * 2
     assert "1 of 5 are infinite" in page.text

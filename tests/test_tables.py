@@ -22,12 +22,14 @@ from pigdm_jax.core.compilation import keep_compiled
 from pigdm_jax.folder.job import run as run_job
 from pigdm_jax.folder.plan import Job
 from pigdm_jax.metrics import METRICS
+from pigdm_jax.metrics.base import Summary
 from pigdm_jax.pictures.parameters import read_parameter
 from pigdm_jax.pictures.request import Request
 from pigdm_jax.pictures.results import restore_picture
 from pigdm_jax.pictures.squares import center_crop
 from pigdm_jax.pictures.task import Task
 from pigdm_jax.samplers import DDIM, parse
+from pigdm_jax.tables.curves import write_curves
 from pigdm_jax.tables.experiment import TableRun
 from pigdm_jax.tables.labels import class_labels
 from pigdm_jax.tables.measures import Choice, Scores, read_scores
@@ -255,7 +257,7 @@ def test_a_table_runs_resumes_and_reports(plan_of, table, images, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run_table(plan_of(table, images, out, progress=interrupt))
     assert not (out / "table.md").exists()
-    assert len(list((out / "restored").rglob("*.png"))) in (1, 2)
+    assert len(list((out / "restored").rglob("*.png"))) in (1, 2, 3)
     run_table(plan_of(table, images, out, rows=("noisy",)))
     partial = (out / "table.md").read_text()
     assert "| 2x, 2 evaluations" not in partial and "| noisy |" in partial
@@ -281,6 +283,27 @@ def test_a_table_runs_resumes_and_reports(plan_of, table, images, tmp_path):
         assert float(line["error"]) == pytest.approx(error)
     with Image.open(out / "sheet.png") as sheet:
         assert sheet.width > 9 * 128 and sheet.height > 2 * 128
+
+
+def test_entries_with_several_numbers_of_steps_are_drawn_as_curves(
+    plan_of, table, images, tmp_path
+):
+    table.write_text(TABLE.replace("steps = [2]", "steps = [2, 20]"))
+    plan = plan_of(table, images, tmp_path / "out")
+    results = {
+        row: Scores("", 3, {"psnr": Summary(psnr, 0.5), "own": Summary(1.0)}, {})
+        for row, psnr in (("sr-2", 21.5), ("sr-20", 24.25), ("noisy", 30.0))
+    }
+    path = tmp_path / "curves.html"
+    assert write_curves(path, plan, results)
+    text = path.read_text()
+    assert "<h1>A table of the tests</h1>" in text
+    assert "<h2>PSNR</h2>" in text and "<h2>own</h2>" in text
+    assert "sr: 21.5 at 2" in text and "sr: 24.25 at 20" in text
+    assert "noisy" not in text
+    path.unlink()
+    assert not write_curves(path, plan, {"sr-2": results["sr-2"]})
+    assert not path.exists()
 
 
 def test_rows_are_degraded_and_restored_as_by_the_command(

@@ -76,7 +76,7 @@ def reproduce(
 
     Each image is cropped, degraded and restored as the table says, and evaluated. Run
     the same command again to continue after an interruption. The results are table.md,
-    table.csv and sheet.png in OUT.
+    table.csv, sheet.png and, for several numbers of steps, curves.html in OUT.
 
     Args:
       table: one that --list shows, or a .toml file of your own.

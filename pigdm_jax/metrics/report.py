@@ -23,38 +23,49 @@ ROWS = 500  # of the table of pictures
 ARROWS = {"higher": "↑", "lower": "↓"}
 
 
-def write_report(
-    path: Path,
-    evaluation: Evaluation,
-    title: str = "Evaluation",
-    charts: Mapping[str, str] | None = None,
-) -> None:
+def write_report(path: Path, evaluation: Evaluation, title: str = "Evaluation") -> None:
     """Write a page with tables, distributions, and the best and worst pictures.
 
     Args:
       path: of the file.
       evaluation: the values; the pictures are read again.
       title: of the page.
-      charts: other drawings in SVG by their headings, as `charts.curves` makes them.
 
     Raises:
       ValueError: if a picture cannot be read, or the file cannot be written.
     """
     parts = [
-        f"<h1>{_text(title)}</h1>",
         f"<p>{evaluation.count} picture{'s' * (evaluation.count != 1)}.</p>",
         *(f'<p class="remark">{_text(remark)}</p>' for remark in evaluation.remarks),
         _table(evaluation),
     ]
-    for heading, chart in (charts or {}).items():
-        parts.append(f"<h2>{_text(heading)}</h2><figure>{chart}</figure>")
     for name, values in evaluation.per_image.items():
         parts += _section(evaluation, evaluation.metrics[name], values)
     if evaluation.per_image:
         parts.append(_pictures(evaluation))
+    write_page(path, title, parts)
+
+
+def write_page(path: Path, title: str, parts: Sequence[str]) -> None:
+    """Write a page that needs no other file.
+
+    Args:
+      path: of the file.
+      title: of the page.
+      parts: HTML, one below the other.
+
+    Raises:
+      ValueError: if the file cannot be written.
+    """
     page = files("pigdm_jax.metrics").joinpath("report.html").read_text("utf-8")
     page = page.replace("{{title}}", _text(title))
-    write_whole(path, page.replace("{{body}}", "\n".join(parts)).encode())
+    body = "\n".join([f"<h1>{_text(title)}</h1>", *parts])
+    write_whole(path, page.replace("{{body}}", body).encode())
+
+
+def figure(heading: str, chart: str) -> str:
+    """A drawing, as `pigdm_jax.metrics.charts` makes them, below its heading."""
+    return f"<h2>{_text(heading)}</h2><figure>{chart}</figure>"
 
 
 def _text(text: str) -> str:
@@ -94,7 +105,7 @@ def _section(
     """The distribution of a metric, and its worst and best pictures."""
     unit = f" in {metric.unit}" if metric.unit else ""
     chart = histogram(list(values.values()), f"{metric.title}{unit}")
-    parts = [f"<h2>{_text(metric.title)}</h2><figure>{chart}</figure>"]
+    parts = [figure(metric.title, chart)]
     ordered = sorted(values, key=values.__getitem__, reverse=metric.better == "higher")
     worst = ordered[::-1][:CASES]
     beside = "" if _alone(evaluation) else ", beside their references"

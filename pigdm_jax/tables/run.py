@@ -13,6 +13,7 @@ from pigdm_jax.core.locks import locked
 from pigdm_jax.devices.hosts import PATIENCE_SECONDS
 from pigdm_jax.folder.job import run as run_job
 from pigdm_jax.pictures.writing import write_picture
+from pigdm_jax.tables.curves import write_curves
 from pigdm_jax.tables.experiment import Experiment
 from pigdm_jax.tables.measures import (
     Scores,
@@ -33,7 +34,8 @@ class Outcome(NamedTuple):
     """What a run wrote.
 
     Attributes:
-      files: the table as Markdown and CSV, and the contact sheet.
+      files: the table as Markdown and CSV, the contact sheet, and a page of curves if
+        an entry of the table was run with several numbers of steps.
       failed: number of images that could not be restored.
     """
 
@@ -176,7 +178,7 @@ def _file(plan: TablePlan, experiment: Experiment) -> Path:
 
 
 def write_report(plan: TablePlan) -> list[Path]:
-    """Write Markdown, CSV and contact sheet of all rows that have been evaluated.
+    """Write tables, contact sheet and curves of all rows that have been evaluated.
 
     Args:
       plan: of the table.
@@ -201,4 +203,5 @@ def write_report(plan: TablePlan) -> list[Path]:
     if not done:
         return files[:2]
     write_picture(files[2], contact_sheet(done))
-    return files
+    page = out / "curves.html"
+    return [*files, page] if write_curves(page, plan, results) else files
