@@ -18,7 +18,7 @@ from pigdm_jax.app.damages import KINDS, Damage, check_damage, needs_mask, task_
 from pigdm_jax.app.examples import EXAMPLES
 from pigdm_jax.app.pace import Pace
 from pigdm_jax.app.planning import jpeg_quality, mask_size, plan_for
-from pigdm_jax.app.running import Device, Failed, Finished, Run, State, reason
+from pigdm_jax.app.running import Device, Failed, Finished, Restoration, State, reason
 from pigdm_jax.app.serving import Options
 from pigdm_jax.app.showing import alert, progress_of, show_finished
 from pigdm_jax.app.uploads import (
@@ -255,7 +255,7 @@ def test_quality_of_the_header(tmp_path, photo):
         assert jpeg_quality(path) == quality
 
 
-def finish(run: Run) -> tuple[list[State], Finished | Failed]:
+def finish(run: Restoration) -> tuple[list[State], Finished | Failed]:
     *states, last = run.reports()
     return states, last
 
@@ -270,7 +270,7 @@ def test_result_is_the_commands_and_the_codes(tmp_path, photo, monkeypatch):
     choices = Choices((Damage("holes"),), steps=2, seed=3)
     device = Device()
     arguments = (device, choices, photo, str(mask), LIMITS, threading.Event())
-    states, last = finish(Run(*arguments))
+    states, last = finish(Restoration(*arguments))
     assert isinstance(last, Finished), last
     previews = [s.preview for s in states if s.preview is not None]
     assert all(preview.shape == (16, 16, 3) for preview in previews)
@@ -300,7 +300,7 @@ def test_stop_frees_the_device(photo):
     device, stop = Device(), threading.Event()
     choices = Choices((Damage("noisy", {"estimated": False}),), aim="detail", steps=50)
     done = 0
-    for report in Run(device, choices, photo, "", LIMITS, stop).reports():
+    for report in Restoration(device, choices, photo, "", LIMITS, stop).reports():
         if isinstance(report, State):
             done = report.done
             if done:
@@ -311,7 +311,7 @@ def test_stop_frees_the_device(photo):
     assert device.lock.acquire(timeout=5)
 
     # A second one that waits for the device, and is stopped there.
-    waiting = Run(device, choices, photo, "", LIMITS, stop)
+    waiting = Restoration(device, choices, photo, "", LIMITS, stop)
     assert finish(waiting)[1] == Failed("stopped", stopped=True)
 
 
@@ -336,7 +336,7 @@ def test_programs_are_compiled_while_nothing_is_restored(tmp_path, photo):
 def test_result_that_is_too_large_is_refused(photo):
     limits = Limits(megapixels=0.001)
     choices = Choices((Damage("small", {"factor": 8}),))
-    run = Run(Device(), choices, photo, "", limits, threading.Event())
+    run = Restoration(Device(), choices, photo, "", limits, threading.Event())
     _, last = finish(run)
     assert isinstance(last, Failed)
     assert "128 x 128 pixels, more than the 0.001 megapixels" in last.sentence

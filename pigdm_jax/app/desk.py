@@ -20,7 +20,7 @@ from pigdm_jax.app.damages import KINDS, MASK, Damage, needs_mask
 from pigdm_jax.app.examples import EXAMPLES
 from pigdm_jax.app.layout import NOTHING, Parts, brush_for
 from pigdm_jax.app.planning import jpeg_quality, mask_size, plan_for
-from pigdm_jax.app.running import Device, Failed, Run, State, reason
+from pigdm_jax.app.running import Device, Failed, Restoration, State, reason
 from pigdm_jax.app.showing import (
     alert,
     note,
@@ -267,7 +267,7 @@ class Desk:
             if self.warmer is not None:
                 self.warmer.wait_for(choices, photo, check)
 
-        run = Run(self.device, choices, photo, mask, self.limits, stop, wait)
+        run = Restoration(self.device, choices, photo, mask, self.limits, stop, wait)
         for report in run.reports():
             if isinstance(report, State):
                 yield {parts.status: progress_of(report)}

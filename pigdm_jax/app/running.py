@@ -125,7 +125,7 @@ def reason(error: BaseException) -> str:
     return sentence
 
 
-class Run:
+class Restoration:
     """A restoration in a thread of its own.
 
     Attributes:

@@ -34,7 +34,7 @@ CAPTIONS = {
 FORMATS = {"psnr": "{:.2f} dB"}
 
 
-class Shown(NamedTuple):
+class Display(NamedTuple):
     """What the page shows of a restoration.
 
     Attributes:
@@ -56,7 +56,7 @@ class Shown(NamedTuple):
     files: list[Path]
 
 
-def show_finished(finished: Finished, photo: Path, folder: Path) -> Shown:
+def show_finished(finished: Finished, photo: Path, folder: Path) -> Display:
     """Write the files of a restoration, and collect what the page shows.
 
     Args:
@@ -74,12 +74,12 @@ def show_finished(finished: Finished, photo: Path, folder: Path) -> Shown:
         else:
             write_picture(path, output.picture)
         files.append(path)
-    figure = side_by_side({named(k): v for k, v in report.panels.items()})
+    figure = side_by_side({caption_of(k): v for k, v in report.panels.items()})
     files.append(folder / f"{photo.stem}-figure.png")
     write_picture(files[-1], figure)
     noise_std = case.problem.noise_std
     curves = plot_traces(report.traces, float(noise_std or 0))
-    return Shown(
+    return Display(
         _pair(report, photo),
         summary_of(finished),
         _within(figure, FIGURE_SIDE),
@@ -123,7 +123,9 @@ def score_table(scores: Mapping[str, Mapping[str, float]]) -> str:
     for name, row in scores.items():
         cells = (FORMATS.get(m, "{:.3f}").format(row[m]) for m in metrics)
         numbers = "".join(f"<td>{cell}</td>" for cell in cells)
-        rows += f"<tr><th scope='row'>{html.escape(named(name))}</th>{numbers}</tr>"
+        rows += (
+            f"<tr><th scope='row'>{html.escape(caption_of(name))}</th>{numbers}</tr>"
+        )
     return (
         "<table class='pigdm-scores'><caption>Compared with the original (higher is "
         f"better)</caption><thead><tr><th></th>{head}</tr></thead>"
@@ -131,7 +133,7 @@ def score_table(scores: Mapping[str, Mapping[str, float]]) -> str:
     )
 
 
-def named(caption: str) -> str:
+def caption_of(caption: str) -> str:
     """What the page calls a picture of a report."""
     name, _, number = caption.partition(" ")
     return f"{CAPTIONS.get(name, name)} {number}".strip()
@@ -203,7 +205,7 @@ def _samples(report: Report) -> list[tuple[PillowImage.Image, str]]:
     if len(report.outputs) == 1:
         return []
     return [
-        (_within(_visible(output.picture), SLIDER_SIDE), named(output.caption))
+        (_within(_visible(output.picture), SLIDER_SIDE), caption_of(output.caption))
         for output in report.outputs
     ]
 

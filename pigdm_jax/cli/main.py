@@ -21,13 +21,13 @@ from pigdm_jax.cli.listing import info
 from pigdm_jax.cli.priors import prior
 from pigdm_jax.cli.reproducing import reproduce
 from pigdm_jax.cli.restoring import restore
-from pigdm_jax.cli.serving import app
+from pigdm_jax.cli.serving import serve_page
 from pigdm_jax.cli.timing import bench
 from pigdm_jax.cli.training import train
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "restore": restore,
-    "app": app,
+    "app": serve_page,
     "compile": compile_ahead,
     "degrade": degrade,
     "evaluate": evaluate,

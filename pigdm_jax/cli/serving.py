@@ -9,7 +9,7 @@ import threading
 from pigdm_jax.app.serving import PASSWORD, USER, Options
 
 
-def app(
+def serve_page(
     host: str = "127.0.0.1",
     port: int | None = None,
     prior: str = "photos-64",
