@@ -68,7 +68,7 @@ def test_processes_that_would_wait_forever_are_refused(hosts, message):
 
 def test_options_of_samplers_are_refused_where_there_is_nothing_to_choose(photo):
     fidelity = RestoreFlags("denoise:0.1", aim="fidelity", steps=3)
-    refused("takes one evaluation", restore, photo, fidelity, cache="none")
+    refused("has no steps", restore, photo, fidelity, cache="none")
     denoising = RestoreFlags("denoise:0.1")
     refused(
         "no effect; add --aim detail",
