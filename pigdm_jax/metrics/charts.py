@@ -149,8 +149,8 @@ def ticks(low: float, high: float, whole: bool = False) -> list[float]:
     """Round numbers between two, about five.
 
     Examples:
-      >>> ticks(0.31, 1.02)
-      [0.4, 0.6, 0.8, 1.0]
+      >>> ticks(0.15, 1.1)
+      [0.2, 0.4, 0.6, 0.8, 1.0]
     """
     rough = (high - low) / 5
     power = 10.0 ** math.floor(math.log10(rough)) if rough > 0 else 1.0
