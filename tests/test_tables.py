@@ -598,7 +598,7 @@ def test_what_a_metric_lacks_is_said_or_refused(monkeypatch):
         raise ValueError("there is no connection")
 
     asked = []
-    monkeypatch.setattr("pigdm_jax.tables.measures.obtain_files", obtain)
+    monkeypatch.setattr("pigdm_jax.metrics.networks.loading.obtain_files", obtain)
     choice, names = Choice(has_labels=False), ("psnr", "fid", "accuracy", "beauty")
     for _ in range(2):
         found = choice.measures(names, 2, required=False)

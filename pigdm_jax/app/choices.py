@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pigdm_jax.app.damages import MASK, Damage, task_for
+from pigdm_jax.core.checks import check_count
 from pigdm_jax.pictures.request import Request
 from pigdm_jax.samplers import parse
 from pigdm_jax.samplers.registry import SAMPLERS
@@ -80,15 +81,15 @@ class Choices:
                 "the aim chooses among the automatic samplers: choose a sampler or an "
                 "aim"
             )
-        check_whole("The number of samples", self.samples, 1, MOST_SAMPLES)
-        check_whole("The seed", self.seed, 0, 2**32 - 1)
+        check_count("The number of samples", self.samples, 1, MOST_SAMPLES)
+        check_count("The seed", self.seed, 0, 2**32 - 1)
         for what, value, low, high in (
             ("The number of evaluations", self.steps, 1, MOST_STEPS),
             ("The class", self.label, 0, 10**6),
             ("The size of windows", self.tile, 0, 10**5),
         ):
             if value is not None:
-                check_whole(what, value, low, high)
+                check_count(what, value, low, high)
         if self.sampler is not None and self.sampler not in SAMPLERS:
             raise ValueError(f"there is no sampler {self.sampler!r}")
         sampler = (
@@ -96,9 +97,7 @@ class Choices:
         )
         fields = ("simulate", "steps", "aim", "prior", "label", "cfg", "tile", "seed")
         values: dict[str, Any] = {name: getattr(self, name) for name in fields}
-        request = Request(task, sampler=sampler, **values)
-        request.check_cfg()
-        return request
+        return Request(task, sampler=sampler, **values)
 
     def command(self, photo: str, mask: str = MASK) -> str:
         """The command that writes the same picture.
@@ -147,17 +146,6 @@ class Choices:
         defaults = {f.name: f.default for f in dataclasses.fields(self)}
         values = {name: getattr(self, name) for name in names}
         return {k: v for k, v in values.items() if v != defaults[k]}
-
-
-def check_whole(what: str, value: Any, low: int, high: int) -> None:
-    """Refuse what is no whole number of a range.
-
-    Raises:
-      ValueError: if it is none.
-    """
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if not whole or not low <= value <= high:
-        raise ValueError(f"{what} must be a whole number from {low} to {high}")
 
 
 def whole_or_none(value: Any) -> int | None:

@@ -290,11 +290,6 @@ class Desk:
         if visitor.mask is not None:
             return str(visitor.mask)
         layers = (painted or {}).get("layers") or []
-        if not layers:
-            raise ValueError(
-                "nothing is painted: paint over what is to be filled in, or upload a "
-                "mask"
-            )
         size = mask_size(choices, photo)
         return str(write_mask(hidden_by(layers), size, visitor.folder / MASK))
 

@@ -70,11 +70,16 @@ class Parts(NamedTuple):
     files: Any
 
     @property
-    def settings(self) -> list[Any]:
-        """The components of `Choices`, in the order that `wiring` reads."""
+    def damages(self) -> list[Any]:
+        """The components that say what happened to the photo."""
         rows = [c for row in self.rows for c in (row.kind, *row.fields.values())]
+        return [self.simulate, *rows]
+
+    @property
+    def settings(self) -> list[Any]:
+        """The components of `Choices`, in the order that `Desk.choices` reads."""
         more = (self.prior, self.label, self.cfg, self.sampler, self.steps, self.aim)
-        return [self.simulate, *rows, *more, self.samples, self.seed, self.tile]
+        return [*self.damages, *more, self.samples, self.seed, self.tile]
 
 
 def lay_out(
@@ -286,6 +291,18 @@ def _lay_out_more(
             found["download_note"] = gr.HTML()
 
 
+def _result_image(name: str, label: str) -> gr.Image:
+    """A picture below a heading that says what it is."""
+    return gr.Image(
+        label=label,
+        elem_id=name,
+        show_label=False,
+        buttons=["download", "fullscreen"],
+        interactive=False,
+        format="png",
+    )
+
+
 def _lay_out_results(found: dict[str, Any]) -> None:
     with gr.Column(visible=False, elem_id="results") as found["results"]:
         found["slider"] = gr.ImageSlider(
@@ -307,22 +324,10 @@ def _lay_out_results(found: dict[str, Any]) -> None:
                 object_fit="contain",
             )
         with gr.Accordion("Side by side", open=False):
-            found["figure"] = gr.Image(
-                label="Side by side",
-                elem_id="figure",
-                show_label=False,
-                buttons=["download", "fullscreen"],
-                interactive=False,
-                format="png",
-            )
+            found["figure"] = _result_image("figure", "Side by side")
         with gr.Accordion("How it converged", open=False):
-            found["curves"] = gr.Image(
-                label="Residual, guidance and predicted image over the evaluations",
-                elem_id="curves",
-                show_label=False,
-                buttons=["download", "fullscreen"],
-                interactive=False,
-                format="png",
+            found["curves"] = _result_image(
+                "curves", "Residual, guidance and predicted image over the evaluations"
             )
         with gr.Accordion("Repeat it: command and Python", open=False):
             found["command"] = gr.Code(

@@ -74,13 +74,7 @@ def plan_for(
     Raises:
       ValueError: if it cannot be computed, in one sentence.
     """
-    mask = MASK
-    if needs_mask(choices.damages):
-        hidden = np.zeros((8, 8), bool)
-        hidden[3:5, 3:5] = True
-        size = mask_size(choices, photo)
-        mask = str(write_mask(hidden, size, folder / "stand-in.png"))
-    request = choices.request(mask)
+    request = choices.request(stand_in_mask(choices, photo, folder / "stand-in.png"))
     prepared, sampler = prepare(request, photo, choices.samples, limits)
     height, width, _ = prepared.case.problem.operator.image_shape
     shape = prepared.case.problem.operator.restored_shape
@@ -96,6 +90,21 @@ def plan_for(
         prior.tile if isinstance(prior, TiledPrior) else None,
         prepared.case.remarks,
     )
+
+
+def stand_in_mask(choices: Choices, photo: Path, path: Path) -> str:
+    """The name of a mask for a plan, before there is one; written if one is needed.
+
+    Args:
+      choices: of the visitor.
+      photo: the photo.
+      path: of the mask's file.
+    """
+    if not needs_mask(choices.damages):
+        return MASK
+    hidden = np.zeros((8, 8), bool)
+    hidden[3:5, 3:5] = True
+    return str(write_mask(hidden, mask_size(choices, photo), path))
 
 
 def mask_size(choices: Choices, photo: Path) -> tuple[int, int]:

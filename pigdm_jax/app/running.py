@@ -18,6 +18,7 @@ from pigdm_jax.app.uploads import Limits
 from pigdm_jax.core.sentences import expected
 from pigdm_jax.metrics import default_metrics
 from pigdm_jax.operators import Operator
+from pigdm_jax.pictures.decoding import read_header
 from pigdm_jax.pictures.prepared import Prepared, check_samples
 from pigdm_jax.pictures.report import Report, report_on
 from pigdm_jax.pictures.request import Request
@@ -105,8 +106,6 @@ def prepare(
     Raises:
       ValueError: if the restoration is too large, or as `Request.prepare`.
     """
-    from pigdm_jax.pictures.decoding import read_header
-
     enlargement = 1 if request.simulate else request.task.enlargement
     height, width = (enlargement * n for n in read_header(photo).size)
     limits.check_pixels(height, width, "the restoration")
@@ -260,8 +259,7 @@ def cut(
     """
     height, width, _ = operator.image_shape
     top, left = operator.wider[1:] if operator.wider is not None else (0, 0)
-    if x0.shape[0] < height or x0.shape[1] < width:
-        return x0  # of a coarse pass, over the whole photo
-    if x0.shape[0] == height and x0.shape[1] == width:
-        return x0
+    rows, columns, _ = x0.shape
+    if rows < height or columns < width or (rows, columns) == (height, width):
+        return x0  # the photo, or a coarse pass over all of it
     return x0[top : top + height, left : left + width]

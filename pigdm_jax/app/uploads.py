@@ -189,7 +189,7 @@ def shown(path: Path, side: int = SHOWN_SIDE) -> PillowImage.Image:
 def hidden_by(layers: list[Shaped[np.ndarray, "..."]]) -> Bool[np.ndarray, "..."]:
     """Where layers of paint, with an alpha channel, are painted; of one size."""
     painted = [np.asarray(layer)[..., 3] >= 128 for layer in layers]
-    return np.logical_or.reduce(painted)
+    return np.logical_or.reduce(painted) if painted else np.zeros((1, 1), bool)
 
 
 def write_mask(

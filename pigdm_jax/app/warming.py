@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from pigdm_jax.app.choices import Choices
-from pigdm_jax.app.damages import Damage, needs_mask
+from pigdm_jax.app.damages import Damage
 from pigdm_jax.app.pace import work_of
-from pigdm_jax.app.planning import mask_size
+from pigdm_jax.app.planning import stand_in_mask
 from pigdm_jax.app.running import Device, prepare
-from pigdm_jax.app.uploads import Limits, write_mask
+from pigdm_jax.app.uploads import Limits
 from pigdm_jax.pictures.decoding import read_header
 from pigdm_jax.pictures.writing import write_picture
 from pigdm_jax.samplers import Spaced
@@ -113,13 +113,9 @@ class Warmer:
         if name in self._done or self._closed:
             return
         self._current = name
-        mask = self._folder / "common-mask.png"
-        if needs_mask(choices.damages):
-            hidden = np.zeros((8, 8), bool)
-            hidden[3:5, 3:5] = True
-            write_mask(hidden, mask_size(choices, photo), mask)
+        mask = stand_in_mask(choices, photo, self._folder / "common-mask.png")
         prepared, sampler = prepare(
-            choices.request(str(mask)), photo, choices.samples, self._limits
+            choices.request(mask), photo, choices.samples, self._limits
         )
         prepared.precompile(sampler)
         self._done.add(name)

@@ -26,10 +26,6 @@ def wire(desk: Desk) -> None:
         *(r.fields["jpeg", name] for r in parts.rows for name in ("header", "quality")),
     ]
     kinds = [row.kind for row in parts.rows]
-    shown_by = [
-        parts.simulate,
-        *(c for row in parts.rows for c in (row.kind, *row.fields.values())),
-    ]
     visible = [
         parts.mask_group,
         parts.photo,
@@ -46,7 +42,7 @@ def wire(desk: Desk) -> None:
             )
         ),
     ]
-    choose = {"fn": desk.choose, "inputs": shown_by, "outputs": visible} | quiet
+    choose = {"fn": desk.choose, "inputs": parts.damages, "outputs": visible} | quiet
     plan = {"fn": desk.plan, "inputs": parts.settings, "outputs": parts.plan} | quiet
     plan |= {"concurrency_id": "plan", "trigger_mode": "always_last"}
 

@@ -8,7 +8,8 @@ from rich.table import Table
 from tyro.conf import Positional
 
 from pigdm_jax.core.checks import check_count
-from pigdm_jax.core.paths import check_name_fits, check_readable
+from pigdm_jax.core.files import check_name_writable
+from pigdm_jax.core.paths import check_readable
 from pigdm_jax.devices.hosts import device_for_each_core
 from pigdm_jax.metrics.registry import DEFAULT, check_metric
 
@@ -122,6 +123,6 @@ def _check_outputs(outputs: Mapping[str, Path | None], overwrite: bool) -> None:
             raise ValueError(f"{flag} must be a {suffix} file, got {path}")
         if not path.absolute().parent.is_dir():
             raise ValueError(f"{flag}: there is no folder {path.absolute().parent}")
-        check_name_fits(path.with_name(f".{path.name}.{2**22}.tmp"))
+        check_name_writable(path)
         if path.is_dir() or (path.exists() and not overwrite):
             raise ValueError(f"{path} exists; --overwrite replaces a file")

@@ -103,9 +103,7 @@ class RestoreFlags:
             )
         fields = ("simulate", "steps", "aim", "prior", "label", "cfg", "tile", "seed")
         values: dict[str, Any] = {name: getattr(self, name) for name in fields}
-        request = Request(task, sampler=self._sampler(), **values)
-        request.check_cfg()
-        return request
+        return Request(task, sampler=self._sampler(), **values)
 
     def _sampler(self) -> Any:
         from pigdm_jax.samplers import parse

@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from pigdm_jax.core.files import strict_json
+from pigdm_jax.core.files import json_text
 
 FOLDER = "manifest"
 FORMAT = 1
@@ -77,8 +77,7 @@ class Journal:
         temporary = self.unfinished / path.name
         try:
             with open(temporary, "w", encoding="ascii") as file:
-                text = json.dumps(strict_json(saved), indent=1, allow_nan=False)
-                file.write(f"{text}\n")
+                file.write(json_text(saved))
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)

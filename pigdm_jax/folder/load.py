@@ -135,10 +135,9 @@ def conditions_of(
     job: Job, rows: list[Loaded]
 ) -> dict[str, Int[np.ndarray, " b"]] | None:
     """What `prior.condition` takes for each picture of a batch; None for nothing."""
-    labels = [job.label(row.entry) for row in rows]
     if job.labels is None:
         return None
-    return {"label": np.array(labels, np.int32)}
+    return {"label": np.array([job.label(row.entry) for row in rows], np.int32)}
 
 
 def sample_keys(keys: Array, index: int) -> Array:

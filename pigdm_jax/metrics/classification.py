@@ -20,21 +20,18 @@ def top(count: int, logits: Float[Array, " classes"], label: Int[Array, ""]) -> 
     return 100.0 * (jnp.sum(logits > logits[label]) < count)
 
 
-ACCURACY = ImageMetric(
-    *("accuracy", "Top-1 accuracy", "higher"),
-    unit="%",
-    digits=1,
-    network="resnet50",
-    classes=1000,
-    function=partial(top, 1),
-    inputs=("features", "label"),
-)
-TOP5 = ImageMetric(
-    *("top5", "Top-5 accuracy", "higher"),
-    unit="%",
-    digits=1,
-    network="resnet50",
-    classes=1000,
-    function=partial(top, 5),
-    inputs=("features", "label"),
-)
+def accuracy(name: str, count: int) -> ImageMetric:
+    """How often ResNet-50 has the label among its `count` most probable classes."""
+    return ImageMetric(
+        *(name, f"Top-{count} accuracy", "higher"),
+        unit="%",
+        digits=1,
+        network="resnet50",
+        classes=1000,
+        function=partial(top, count),
+        inputs=("features", "label"),
+    )
+
+
+ACCURACY = accuracy("accuracy", 1)
+TOP5 = accuracy("top5", 5)

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from pigdm_jax.core.checks import check_count, given
-from pigdm_jax.core.paths import check_name_fits, check_path
+from pigdm_jax.core.files import check_name_writable
+from pigdm_jax.core.paths import check_path
 from pigdm_jax.metrics.base import DistributionMetric, ImageMetric, Metric
 from pigdm_jax.metrics.frechet import FrechetDistance, Gaussian, read_statistics
 from pigdm_jax.metrics.pairing import (
@@ -216,5 +217,5 @@ def _output(
             f"statistics are saved in a {STATISTICS} file in a folder that exists, got "
             f"{path}"
         )
-    check_name_fits(path.with_name(f".{path.stem}.{2**22}.tmp.npz"))
+    check_name_writable(path)
     return path

@@ -91,7 +91,9 @@ class EvaluationPlan:
         networks = load_networks(self.metrics, obtaining)
         counter = _Counter(len(self.rows) + len(self.references), progress)
         ours = {m.name: m.accumulator() for m in distances}
-        columns = self._score(images, distances, networks, ours, counter)
+        columns = _score(
+            self.rows, self.batch, images, distances, networks, ours, counter
+        )
         theirs = self._reference(distances, networks, counter)
         values = {
             name: {row.name: column[row.name] for row in self.rows}
@@ -107,31 +109,6 @@ class EvaluationPlan:
             self.remarks,
         )
 
-    def _score(
-        self,
-        images: tuple[ImageMetric, ...],
-        distances: Sequence[DistributionMetric],
-        networks: Networks,
-        accumulators: Mapping[str, Any],
-        counter: "_Counter",
-    ) -> dict[str, dict[str, float]]:
-        """Values of metrics of one image; fills the accumulators of the others."""
-        values: dict[str, dict[str, float]] = {m.name: {} for m in images}
-        wanted = feature_networks(self.metrics)
-        inputs = {name for m in images for name in m.inputs} - {"features"}
-        size = min(self.batch, len(self.rows))
-        for batch in batches(self.rows, size, inputs | {"image"}):
-            features = {n: features_of(networks[n], batch, size) for n in wanted}
-            if images:
-                found = values_of(images, networks, batch, features)
-                for name, column in found.items():
-                    values[name] |= zip(batch.names, column, strict=True)
-            for metric in distances:
-                rows = np.asarray(features[metric.network])[: len(batch.names)]
-                accumulators[metric.name].add(rows)
-            counter.add(len(batch.names))
-        return values
-
     def _reference(
         self,
         distances: Sequence[DistributionMetric],
@@ -143,13 +120,49 @@ class EvaluationPlan:
             return {m.name: self.statistics for m in distances}
         accumulators = {m.name: m.accumulator() for m in distances}
         if distances:
-            again = dataclasses.replace(self, rows=self.references, references=[])
-            again = dataclasses.replace(again, metrics=tuple(distances))
-            again._score((), distances, networks, accumulators, counter)
+            rows, batch = self.references, self.batch
+            _score(rows, batch, (), distances, networks, accumulators, counter)
         if self.output is not None:
             moments = [a for a in accumulators.values() if isinstance(a, Moments)]
             write_statistics(self.output, moments[0].gaussian())
         return accumulators
+
+
+def _score(
+    rows: Sequence[EvaluationRow],
+    size: int,
+    images: tuple[ImageMetric, ...],
+    distances: Sequence[DistributionMetric],
+    networks: Networks,
+    accumulators: Mapping[str, Any],
+    counter: "_Counter",
+) -> dict[str, dict[str, float]]:
+    """Values of metrics of one image; fills the accumulators of the others.
+
+    Args:
+      rows: the pictures.
+      size: pictures evaluated at once, at most.
+      images: metrics of one image.
+      distances: the others.
+      networks: of all of them.
+      accumulators: of the others, by name.
+      counter: of the pictures.
+    """
+    values: dict[str, dict[str, float]] = {m.name: {} for m in images}
+    wanted = feature_networks([*images, *distances])
+    inputs = {name for m in images for name in m.inputs} - {"features"}
+    size = min(size, len(rows))
+    for batch in batches(rows, size, inputs | {"image"}):
+        features = {n: features_of(networks[n], batch, size) for n in wanted}
+        if images:
+            found = values_of(images, networks, batch, features)
+            for name, column in found.items():
+                values[name] |= zip(batch.names, column, strict=True)
+        for metric in distances:
+            own = np.asarray(features[metric.network])[: len(batch.names)]
+            accumulators[metric.name].add(own)
+        counter.add(len(batch.names))
+    return values
 
 
 class _Counter:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pigdm_jax.core.checks import given
-from pigdm_jax.core.files import strict_json, write_whole
+from pigdm_jax.core.files import json_text, write_whole
 from pigdm_jax.core.paths import check_readable
 from pigdm_jax.metrics.plan import Evaluation
 
@@ -37,8 +37,7 @@ def write_json(path: Path, evaluation: Evaluation) -> None:
         "remarks": list(evaluation.remarks),
         "per_image": {name: dict(v) for name, v in evaluation.per_image.items()},
     }
-    text = json.dumps(strict_json(content), indent=1, allow_nan=False)
-    write_whole(path, f"{text}\n".encode())
+    write_whole(path, json_text(content).encode())
 
 
 def write_csv(path: Path, evaluation: Evaluation) -> None:

@@ -38,7 +38,8 @@ def find_pictures(
     # `resolve` fails on links in a circle.
     real = None if skip is None else Path(os.path.realpath(skip))
     for path in sorted(folder.rglob("*")):
-        if path.is_dir() or real in Path(os.path.realpath(path)).parents:
+        inside = real is not None and real in Path(os.path.realpath(path)).parents
+        if path.is_dir() or inside:
             continue
         inner = path.relative_to(folder).parts
         if any(part.startswith(".") for part in inner):

@@ -81,8 +81,8 @@ class Request:
         sampler = "default" if self.sampler is None else str(self.sampler)
         return fields | {"task": str(self.task), "sampler": sampler}
 
-    def check_cfg(self) -> None:
-        """Refuse a scale that is out of range or has no effect.
+    def __post_init__(self) -> None:
+        """Refuse a scale of guidance that is out of range or has no effect.
 
         Raises:
           ValueError: if it is one.

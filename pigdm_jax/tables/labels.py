@@ -102,13 +102,12 @@ def _from_file(names: Sequence[str], folder: Path, file: Path) -> dict[str, int 
     if file.suffix == ".json":
         from pigdm_jax.metrics.results import read_labels
 
-        lines = [f"{name} {label}" for name, label in read_labels(file).items()]
-        pairs = [line.rsplit(" ", 1) for line in lines]
+        pairs = [[name, str(label)] for name, label in read_labels(file).items()]
     else:
         lines = [line for line in _lines(file) if line != HEADER]
         pairs = [re.split(r"[\s,]+", line)[:2] for line in lines]
     if all(len(pair) == 1 for pair in pairs):
-        return _in_order(names, folder, file, lines)
+        return _in_order(names, folder, file, [pair[0] for pair in pairs])
     known: dict[str, int | str] = {}
     for pair in pairs:
         value = _parsed(pair[-1])

@@ -6,13 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pigdm_jax.core.files import strict_json, write_whole
+from pigdm_jax.core.files import json_text, write_whole
 from pigdm_jax.folder.journal import Journal
 from pigdm_jax.metrics import METRICS, DistributionMetric, Summary, evaluate_folders
-from pigdm_jax.metrics.networks.registry import NETWORKS
-from pigdm_jax.weights.catalogue import find_entry
+from pigdm_jax.metrics.networks.loading import network_files
 from pigdm_jax.weights.downloads import Progress
-from pigdm_jax.weights.obtaining import obtain_files
 
 FORMAT = 1
 
@@ -100,10 +98,8 @@ class Choice:
 
     def _obtain(self, network: str) -> str:
         """Make sure of a network's weights; why there are none, or ""."""
-        entry = find_entry(NETWORKS[network].entry)
-        assert entry is not None  # the catalogue is the package's
         try:
-            obtain_files(entry, self.progress)
+            network_files(network, self.progress)
         except ValueError as error:
             return str(error)
         return ""
@@ -201,9 +197,8 @@ def _write_scores(file: Path, scores: Scores) -> None:
         "per_image": scores.per_image,
         "remarks": scores.remarks,
     }
-    text = json.dumps(strict_json(saved), indent=1, allow_nan=False)
     make_folder(file.parent)
-    write_whole(file, f"{text}\n".encode())
+    write_whole(file, json_text(saved).encode())
 
 
 def make_folder(folder: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 from orbax.checkpoint import multihost
 
-from pigdm_jax.core.files import write_whole
+from pigdm_jax.core.files import json_text, write_whole
 from pigdm_jax.core.locks import locked
 from pigdm_jax.devices.hosts import PATIENCE_SECONDS
 from pigdm_jax.folder.job import run as run_job
@@ -127,7 +127,7 @@ def check_settings(plan: TablePlan, *, write: bool) -> None:
             )
     if write:
         saved["rows"] |= rows
-        write_whole(out / SETTINGS, f"{json.dumps(saved, indent=1)}\n".encode())
+        write_whole(out / SETTINGS, json_text(saved).encode())
 
 
 def _read_settings(out: Path) -> dict[str, Any] | None:

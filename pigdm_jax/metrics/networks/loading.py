@@ -26,16 +26,28 @@ def load_network(name: str, progress: Progress | None = None) -> Callable[..., A
     Raises:
       ValueError: if its weights cannot be obtained, or are not those of the network.
     """
-    source = NETWORKS[name]
-    entry = find_entry(source.entry)
-    assert entry is not None  # the catalogue is the package's
-    paths = obtain_files(entry, progress)
+    paths, source = network_files(name, progress), NETWORKS[name]
     try:
         return source.build([_read(path) for path in paths])
     except (CheckpointError, Refused, ValueError) as error:
         raise ValueError(
-            f"the weights of {entry.name} cannot be used: {error}"
+            f"the weights of {source.entry} cannot be used: {error}"
         ) from None
+
+
+def network_files(name: str, progress: Progress | None = None) -> list[Path]:
+    """The files of a network of `NETWORKS`, downloaded on first use.
+
+    Args:
+      name: the name.
+      progress: as `load_network` takes it.
+
+    Raises:
+      ValueError: if they cannot be obtained.
+    """
+    entry = find_entry(NETWORKS[name].entry)
+    assert entry is not None  # the catalogue is the package's
+    return obtain_files(entry, progress)
 
 
 def _read(path: Path) -> Tensors:
