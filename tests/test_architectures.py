@@ -2,21 +2,28 @@
 
 import dataclasses
 import functools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import golden
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from architectures_on_devices import SIDE, batch, problem_of, restore_batch, sampler
 from PIL import Image
 
 import pigdm_jax as pj
+from pigdm_jax.cli.main import bench
 from pigdm_jax.networks import ARCHITECTURES, architecture_of, parameter_shapes
 from pigdm_jax.training.config import TrainConfig
 from pigdm_jax.training.loop import train
+from pigdm_jax.training.start import check_network, initial_network, saved_start
 from pigdm_jax.weights.store import save_prior
 
-SIDE = 8
 # A small configuration of each architecture; settings of a saved prior.
 SMALL = {
     "adm": (
@@ -107,14 +114,10 @@ def folders(tmp_path_factory):
     return saved
 
 
-def problem_of(side, seed=0):
-    operator = pj.operators.super_resolution((side, side, 3), 2)
-    image = jax.random.uniform(jax.random.key(seed), (side, side, 3), minval=-1)
-    return pj.Problem(operator, operator.apply(image), 0.1)
-
-
-def sampler():
-    return pj.samplers.DDIM(steps=1)
+@pytest.fixture(scope="module")
+def together(folders):
+    """A function from a name to the images of `restore_batch`."""
+    return functools.cache(lambda name: restore_batch(pj.load_prior(folders(name))))
 
 
 def test_each_is_here():
@@ -136,15 +139,35 @@ def test_a_saved_prior_restores_photos_and_larger_ones(name, folders):
     assert image.shape == (12, 12, 3) and np.isfinite(image).all()
 
 
-def test_a_batch_is_its_images_alone(name, folders):
+def test_a_batch_is_its_images_alone(name, folders, together):
     prior = pj.load_prior(folders(name))
-    problems = [problem_of(SIDE, seed) for seed in range(2)]
-    keys = jax.random.split(jax.random.key(1), 2)
-    batch = jax.tree.map(lambda *a: jnp.stack(a), *problems)
-    together = pj.restore_batch(prior, batch, keys, sampler())
-    for i, problem in enumerate(problems):
-        alone = pj.restore(prior, problem, keys[i], sampler())
-        np.testing.assert_allclose(together[i], alone, atol=2e-4)
+    for image, problem, key in zip(together(name), *batch(), strict=True):
+        alone = pj.restore(prior, problem, key, sampler())
+        np.testing.assert_allclose(image, alone, atol=2e-4)
+
+
+def test_eight_devices_restore_a_batch_as_one_does(folders, together, tmp_path):
+    """Images over 4, and weights over 2."""
+    flags = os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=8"
+    environment = os.environ | {
+        "XLA_FLAGS": flags,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    script = Path(__file__).with_name("architectures_on_devices.py")
+    names = [name for name in SMALL if name in ARCHITECTURES]  # one of each
+    saved = json.dumps({name: str(folders(name)) for name in names})
+    out = tmp_path / "images.npz"
+    subprocess.run([sys.executable, script, out, saved], env=environment, check=True)
+    with np.load(out) as images:
+        for name in names:
+            np.testing.assert_allclose(images[name], together(name), atol=2e-4)
+
+
+def test_bench_times_it(name, folders, monkeypatch, capsys):
+    monkeypatch.setattr("pigdm_jax.devices.timing.matrix_ceiling", lambda: 1e12)
+    bench(str(folders(name)), size=SIDE, steps=1, rounds=1)
+    printed = capsys.readouterr().out
+    assert "ms an evaluation and picture" in printed and "GFLOP/s" in printed
 
 
 def test_types_and_recomputation_are_options(name, folders):
@@ -172,9 +195,8 @@ def test_types_and_recomputation_are_options(name, folders):
 @pytest.mark.parametrize(
     "name", sorted(SMALL.keys() - {"adm"})
 )  # test_training.py has ADM.
-def test_training_goes_on_from_a_network_that_predicts_eps(
-    name, folders, tmp_path, monkeypatch
-):
+def test_training_goes_on_from_a_saved_network(name, folders, tmp_path, monkeypatch):
+    """Without classes, which a network with a label for no class does not need."""
     # test_training.py has the samples of a run, whose program takes as long to compile.
     monkeypatch.setattr("pigdm_jax.training.phases.write_samples", lambda *args: None)
     rng = np.random.default_rng(0)
@@ -184,18 +206,47 @@ def test_training_goes_on_from_a_network_that_predicts_eps(
         pixels = rng.integers(0, 256, (12, 12, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(photos / f"{i}.png")
     config = TrainConfig(
-        init=str(folders(name)), steps=1, batch=4, crop=(SIDE,), sample_every=99
+        init=str(folders(name)),
+        steps=1,
+        batch=4,
+        crop=(SIDE,),
+        sample_every=99,
+        **SMALL[name][1],
     )
-    if SMALL[name][1]:
-        with pytest.raises(ValueError, match="trained by flow matching"):
-            train(photos, tmp_path / "run", config)
-        return
-    before = pj.load_prior(folders(name)).params
+    before = pj.load_prior(folders(name))
     trained = pj.load_prior(train(photos, tmp_path / "run", config))
     assert trained.network.config == network(name).config
-    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), trained.params, before)
+    assert (trained.flow, trained.predicts) == (before.flow, before.predicts)
+    moved = jax.tree.map(
+        lambda a, b: np.abs(a - b).max(), trained.params, before.params
+    )
     assert max(jax.tree.leaves(moved)) > 0
-    # Networks for another number of channels are refused before photos are read.
-    grey = dataclasses.replace(network(name).config, in_channels=1, out_channels=1)
+
+
+def test_training_refuses_what_does_not_fit_the_saved_network(name, folders):
+    fits = {"init": str(folders(name)), "crop": (SIDE,), **SMALL[name][1]}
+    grown = {"crop": (2 * SIDE,)}
+    other = {"flow": True, "predicts": "v"}
+    if fits.get("flow"):
+        other = {"flow": False}
+    for changes, message in (
+        (grown, f"takes images of {SIDE} pixels; give --crop {SIDE}, got {2 * SIDE}"),
+        (other, f"--flow must be as it was.*: {'off' if other['flow'] else 'on'}"),
+        ({"schedule": "cosine"}, "--schedule must be as it was"),
+        ({"condition": "denoise"}, "--condition must be as it was"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            saved_start(TrainConfig(**{**fits, **changes}))
+    config, saved = TrainConfig(**fits), saved_start(TrainConfig(**fits))
+    if network(name).num_classes is None:
+        with pytest.raises(ValueError, match="--classes must be as it was"):
+            saved_start(dataclasses.replace(config, classes=True))
+    else:
+        with pytest.raises(ValueError, match=r"of 2 classes, and the prior .* has 3"):
+            initial_network(config, saved, 2)
+    channels = {"in_channels": 1}
+    if hasattr(network(name).config, "out_channels"):
+        channels["out_channels"] = 1
+    grey = dataclasses.replace(network(name).config, **channels)
     with pytest.raises(ValueError, match="3 channels"):
-        config.check_network(network(name).clone(config=grey))
+        check_network(config, network(name).clone(config=grey))

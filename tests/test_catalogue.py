@@ -24,7 +24,7 @@ from pigdm_jax.cli.flags import FolderFlags, RestoreFlags
 from pigdm_jax.networks import CheckpointFlags
 from pigdm_jax.networks.adm.recognition import known_checkpoints
 from pigdm_jax.training.config import TrainConfig
-from pigdm_jax.training.phases import initial_network
+from pigdm_jax.training.start import saved_start
 from pigdm_jax.weights import catalogue as catalogue_module
 from pigdm_jax.weights import conversion, obtaining
 from pigdm_jax.weights.cache import is_here, obtained, places, read_sources
@@ -576,7 +576,7 @@ def test_a_command_downloads_the_prior_that_it_needs(
     assert job.settings()["prior_digest"] == content_digest("tiny")
     assert job.settings()["prior"] == "tiny"
     TrainConfig(init="tiny").check()
-    assert initial_network(TrainConfig(init="tiny"), None)[0].image_size == 8
+    assert saved_start(TrainConfig(init="tiny", crop=(8,))).network.image_size == 8
     assert replies["/tiny.pt"].requests == 1
 
 

@@ -25,13 +25,13 @@ from pigdm_jax.training.checkpoints import Checkpoints
 from pigdm_jax.training.config import TrainConfig
 from pigdm_jax.training.crops import crop_batches
 from pigdm_jax.training.loop import averaged_prior, train
+from pigdm_jax.training.noise import noisy
 from pigdm_jax.training.photos import load_photos
 from pigdm_jax.training.step import (
     init_state,
     interval_weights,
     make_optimizer,
     make_step,
-    noisy,
 )
 
 TINY = TrainConfig(
@@ -177,7 +177,7 @@ def test_x_t_and_the_target_give_the_image_back():
         steps = []
         for predicts in ("eps", "v"):
             config = dataclasses.replace(TINY, predicts=predicts, spacing=spacing)
-            x_t, t, target, interval = noisy(
+            x_t, t, target, _, interval = noisy(
                 batch, config, jax.random.key(0), jnp.int32(3), 8
             )
             assert len(set(interval.tolist())) == 8

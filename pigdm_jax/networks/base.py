@@ -60,6 +60,16 @@ class Network(nn.Module):
         """Whether it takes an image besides the noisy one."""
         return False
 
+    @property
+    def zero_layers(self) -> tuple[str, ...]:
+        """Names of layers whose kernels are 0 before training."""
+        return ()
+
+    @property
+    def constants(self) -> tuple[str, ...]:
+        """Names of parameters, of the network itself, that are not trained."""
+        return ()
+
     def memory(self, image_shape: ImageShape) -> int:
         """Least number of bytes that one evaluation takes for such an image."""
         del image_shape
@@ -88,8 +98,41 @@ class Recognised(NamedTuple):
     flow: bool = False
 
 
+class Sizes(NamedTuple):
+    """Sizes of a network, as `pigdm train` takes them; see `TrainConfig`.
+
+    None where the size is not given; as an architecture's defaults, where it has no
+    such size.
+    """
+
+    channels: int | None = None
+    channel_mult: tuple[int, ...] | None = None
+    blocks: int | None = None
+    attention: tuple[int, ...] | None = None
+    resampling: str | None = None
+    patch: int | None = None
+
+
+class NewNetwork(NamedTuple):
+    """What a network that is trained from scratch must be.
+
+    Attributes:
+      sizes: those that its architecture has, none of them None.
+      crops: sides in pixels of the images that it is trained on.
+      num_classes: number of classes; None if it takes no label.
+      takes_image: whether it takes an image besides the noisy one.
+      flow: whether it is trained by flow matching.
+    """
+
+    sizes: Any
+    crops: tuple[int, ...]
+    num_classes: int | None
+    takes_image: bool
+    flow: bool
+
+
 class Architecture(NamedTuple):
-    """An architecture: how its networks are built and converted.
+    """An architecture: how its networks are built, converted and trained.
 
     Attributes:
       title: what it is called in messages, with its article.
@@ -102,6 +145,9 @@ class Architecture(NamedTuple):
       check_names: (shapes by name, network) -> None; raises
         `pigdm_convert.CheckpointError` that names each wrong tensor.
       to_params: ((name, array) pairs, network) -> the network's parameters.
+      sizes: the default sizes of a network that is trained from scratch.
+      untrained: `NewNetwork` -> the network; raises ValueError for one that the
+        architecture does not have.
     """
 
     title: str
@@ -111,6 +157,8 @@ class Architecture(NamedTuple):
     recognise: Callable[[Shapes, Any, Documents], Recognised]
     check_names: Callable[[Shapes, Any], None]
     to_params: Callable[[Iterable[tuple[str, np.ndarray]], Any], Any]
+    sizes: Sizes
+    untrained: Callable[[NewNetwork], Network]
 
     def build(self, settings: Mapping[str, Any]) -> Network:
         """The network with a configuration, given as JSON values.

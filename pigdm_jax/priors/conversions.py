@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from pigdm_jax.core.checks import check_count, check_flag, given
 from pigdm_jax.core.pytree import as_pytree, pytree_class, static_field
@@ -50,6 +51,33 @@ def predicted_eps(
         case "x0":
             return (x_t - a * output) / s
     return x + (1 - tau) * output if flow else s * x_t + a * output
+
+
+def training_target(
+    x0: Float[Array, "b h w c"],
+    eps: Float[Array, "b h w c"],
+    a: Float[Array, "b 1 1 1"],
+    s: Float[Array, "b 1 1 1"],
+    *,
+    predicts: str,
+    flow: bool,
+) -> Float[Array, "b h w c"]:
+    """What a model is to predict from a x0 + s eps; `predicted_eps` converts it.
+
+    Args:
+      x0: clean images.
+      eps: the noise in them.
+      a: sqrt(alpha_bar); of a flow, 1 - tau.
+      s: sqrt(1 - alpha_bar); of a flow, tau.
+      predicts: what the model predicts, one of PREDICTIONS.
+      flow: whether it is trained by flow matching.
+    """
+    match predicts:
+        case "eps":
+            return eps
+        case "x0":
+            return x0
+    return eps - x0 if flow else a * eps - s * x0
 
 
 @pytree_class

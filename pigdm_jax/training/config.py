@@ -6,13 +6,20 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pigdm_jax.core.checks import check_count
+from pigdm_jax.core.checks import check_choice, check_count
+from pigdm_jax.networks.registry import ARCHITECTURES
 
 if TYPE_CHECKING:
     import pigdm_jax.networks
     import pigdm_jax.priors.schedule
 
 LARGEST_COUNT = 10**12
+SIZES = ("channels", "channel_mult", "blocks", "attention", "resampling", "patch")
+
+
+def flag(name: str) -> str:
+    """The flag of a field of `TrainConfig` on the command line."""
+    return f"--{name.replace('_', '-')}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,17 +53,26 @@ class TrainConfig:
       init: start from the weights of this prior, a folder or a name that `pigdm prior
         list` shows; its network is used as it is, and the command refuses flags of the
         network.
-      channels: width of the network's first level.
-      channel_mult: width of each level, as a multiple of channels.
-      blocks: residual blocks in each level.
-      attention: downsampling factors that have attention, besides the last.
-      resampling: between levels, by residual blocks as in ADM, or by average pooling
-        and repeated pixels (plain), which is faster.
-      predicts: what the network learns to predict, the noise eps or the velocity v, a
-        combination of noise and image whose error stays bounded at high noise.
-      schedule: of the noise.
+      architecture: of the network to train from scratch: adm or ddpm, which are UNets
+        for images of any size; or jit, a transformer for images of one size, by flow
+        matching.
+      channels: width of a UNet's first level (if not given, 32), or of jit's tokens
+        (192).
+      channel_mult: width of each level of a UNet, as a multiple of channels (1 2 3 4).
+      blocks: residual blocks in each level of a UNet (1), or blocks of jit (6).
+      attention: downsampling factors at which a UNet has attention (8), besides the
+        last level.
+      resampling: between levels of adm, by residual blocks (if not given), or by
+        average pooling and repeated pixels (plain), which is faster.
+      patch: side in pixels of jit's patches (4).
+      predicts: what the network learns to predict: the noise eps, the clean image x0,
+        or the velocity v, a combination of noise and image whose error stays bounded at
+        high noise.
+      flow: train by flow matching: on (1 - tau) x0 + tau eps with tau from 0 to 1. The
+        velocity v is eps - x0, and the loss is its error, whether v or x0 is predicted.
+      schedule: of the noise; of a flow, only that by which samplers visit it.
       spacing: distribution of the timesteps; quadratic, as samplers with few steps
-        visit them, has more at low noise.
+        visit them, has more at low noise; logit-normal, as for JiT, fewer at its ends.
       weighting: of the loss at different noise levels; balanced divides it by its own
         running mean there, so that relative errors count equally at every level.
       optimizer: adamw; or muon, which orthogonalises the update of every kernel and
@@ -86,14 +102,17 @@ class TrainConfig:
     crop: tuple[int, ...] = (64,)
     crop_shares: tuple[float, ...] = (1.0,)
     init: str | None = None
-    channels: int = 32
-    channel_mult: tuple[int, ...] = (1, 2, 3, 4)
-    blocks: int = 1
-    attention: tuple[int, ...] = (8,)
-    resampling: Literal["plain", "blocks"] = "blocks"
-    predicts: Literal["eps", "v"] = "eps"
+    architecture: str = "adm"
+    channels: int | None = None
+    channel_mult: tuple[int, ...] | None = None
+    blocks: int | None = None
+    attention: tuple[int, ...] | None = None
+    resampling: Literal["plain", "blocks"] | None = None
+    patch: int | None = None
+    predicts: Literal["eps", "x0", "v"] = "eps"
+    flow: bool = False
     schedule: Literal["linear", "cosine"] = "linear"
-    spacing: Literal["uniform", "quadratic"] = "uniform"
+    spacing: Literal["uniform", "quadratic", "logit-normal"] = "uniform"
     weighting: Literal["equal", "balanced"] = "equal"
     optimizer: Literal["adamw", "muon"] = "adamw"
     lr: float = 5e-4
@@ -112,22 +131,40 @@ class TrainConfig:
     save_every: int = 1000
     sample_every: int = 5000
 
-    def network(self, num_classes: int | None) -> "pigdm_jax.networks.Network":
-        """The network to train, if `init` does not give one: an ADM UNet."""
-        from pigdm_jax.networks.adm.unet import UNet, UNetConfig
+    def with_sizes(self) -> "TrainConfig":
+        """These flags, with the architecture's sizes where none are given.
 
-        config = UNetConfig(
-            model_channels=self.channels,
-            channel_mult=self.channel_mult,
-            num_res_blocks=self.blocks,
-            attention_resolutions=self.attention,
-            in_channels=6 if self.condition else 3,
-            num_head_channels=32,
-            num_classes=num_classes,
-            resblock_updown=self.resampling == "blocks",
-            conv_resample=self.resampling == "blocks",
+        Raises:
+          ValueError: if one is given that the architecture does not have.
+        """
+        defaults = ARCHITECTURES[self.architecture].sizes._asdict()
+        for name, default in defaults.items():
+            if default is None and getattr(self, name) is not None:
+                raise ValueError(
+                    f"{flag(name)} has no effect with --architecture "
+                    f"{self.architecture}; leave it out"
+                )
+        given = {name: getattr(self, name) for name in defaults}
+        chosen = {k: v if given[k] is None else given[k] for k, v in defaults.items()}
+        return dataclasses.replace(self, **chosen)
+
+    def network(self, num_classes: int | None) -> "pigdm_jax.networks.Network":
+        """The network to train, if `init` does not give one.
+
+        Raises:
+          ValueError: if the architecture has none with these flags.
+        """
+        from pigdm_jax.networks.base import NewNetwork, Sizes
+
+        whole = self.with_sizes()
+        new = NewNetwork(
+            Sizes(*(getattr(whole, name) for name in SIZES)),
+            self.crop,
+            num_classes,
+            takes_image=self.condition is not None,
+            flow=self.flow,
         )
-        return UNet(config)
+        return ARCHITECTURES[self.architecture].untrained(new)
 
     def noise_schedule(self) -> "pigdm_jax.priors.schedule.Schedule":
         """The schedule that `schedule` names."""
@@ -158,6 +195,9 @@ class TrainConfig:
             check_count(name, getattr(self, name), 1, LARGEST_COUNT)
         check_count("warmup", self.warmup, 0, LARGEST_COUNT)
         check_count("seed", self.seed, 0, 2**32 - 1)
+        check_choice("architecture", self.architecture, tuple(ARCHITECTURES))
+        if self.flow and self.predicts == "eps":
+            raise ValueError("--flow needs --predicts v or --predicts x0")
         if len(self.crop) != len(self.crop_shares):
             raise ValueError(
                 f"crop and crop_shares go together, got {len(self.crop)} sizes and "
@@ -166,10 +206,6 @@ class TrainConfig:
         if abs(sum(self.crop_shares) - 1) > 1e-6 or min(self.crop_shares) < 0:
             raise ValueError(f"crop_shares must add up to 1, got {self.crop_shares}")
         self._check_network_flags()
-        if not 32 <= self.channels <= 4096 or self.channels % 32:
-            raise ValueError(
-                f"channels must be a multiple of 32, up to 4096, got {self.channels}"
-            )
         for name, low, high in (
             ("ema", 0, 1),
             ("held_out", 0, 0.5),
@@ -190,16 +226,20 @@ class TrainConfig:
         Raises:
           ValueError: if one is out of range.
         """
-        check_count("blocks", self.blocks, 1, 64)
-        for name, sizes in (
-            ("crop", self.crop),
-            ("channel_mult", self.channel_mult),
-            ("attention", self.attention),
-        ):
-            if not sizes and name != "attention":
+        for name, highest in (("blocks", 64), ("patch", 2**10)):
+            if (count := getattr(self, name)) is not None:
+                check_count(name, count, 1, highest)
+        for name in ("crop", "channel_mult", "attention"):
+            sizes = getattr(self, name)
+            if sizes == () and name != "attention":
                 raise ValueError(f"{name} needs at least one number")
-            for size in sizes:
+            for size in sizes or ():
                 check_count(name, size, 1, 2**14)
+        channels = self.channels
+        if channels is not None and (not 32 <= channels <= 4096 or channels % 32):
+            raise ValueError(
+                f"channels must be a multiple of 32, up to 4096, got {channels}"
+            )
 
     def check_unused(self) -> None:
         """Refuse flags of the network where `init` gives the network.
@@ -207,30 +247,11 @@ class TrainConfig:
         Raises:
           ValueError: if one is not the default.
         """
-        for name in ("channels", "channel_mult", "blocks", "attention", "resampling"):
+        for name in ("architecture", *SIZES):
             if self.init and getattr(self, name) != getattr(TrainConfig, name):
                 raise ValueError(
-                    f"--{name.replace('_', '-')} has no effect with --init, whose "
-                    "network is used as it is; leave out one"
-                )
-
-    def check_network(self, network: "pigdm_jax.networks.Network") -> None:
-        """Check that the network takes colour crops of these sizes.
-
-        Raises:
-          ValueError: if a crop's side is not a multiple of the network's, or its images
-            are not of 3 channels.
-        """
-        if network.image_channels != 3:
-            raise ValueError(
-                "photos have 3 channels, and this network's images have "
-                f"{network.image_channels}"
-            )
-        for crop in self.crop:
-            if crop < network.multiple or crop % network.multiple:
-                raise ValueError(
-                    f"crops must be multiples of {network.multiple} for this network, "
-                    f"got {crop}"
+                    f"{flag(name)} has no effect with --init, whose network is used as "
+                    "it is; leave out one"
                 )
 
     def to_json(self) -> str:
@@ -266,10 +287,12 @@ class TrainConfig:
                 "--out"
             )
         given = json.loads(self.to_json())
-        different = [name for name in given if saved.get(name) != given[name]]
+        # Flags that are newer than the run had its default.
+        saved = json.loads(TrainConfig().to_json()) | saved
+        different = [name for name in given if saved[name] != given[name]]
         if different:
             name = different[0]
             raise ValueError(
-                f"{file.parent} was started with {name} {saved.get(name)}, not "
+                f"{file.parent} was started with {name} {saved[name]}, not "
                 f"{given[name]}; give the same flags to continue, or another --out"
             )

@@ -19,8 +19,9 @@ from pigdm_jax.samplers.ddim import DDIM
 from pigdm_jax.training.condition import pseudoinverses
 from pigdm_jax.training.config import TrainConfig
 from pigdm_jax.training.crops import crop_of
+from pigdm_jax.training.noise import denoising_loss, labels, noisy
 from pigdm_jax.training.photos import Collection
-from pigdm_jax.training.step import TrainState, denoising_loss, noisy
+from pigdm_jax.training.step import TrainState
 
 CROPS, SAMPLES, SAMPLE_STEPS = 64, 4, 50
 
@@ -81,6 +82,7 @@ def write_samples(
             config.schedule,
             label=label,
             predicts=config.predicts,
+            flow=config.flow,
         )
         image = restore(prior, problem, jax.random.key(i), DDIM(SAMPLE_STEPS))
         name = str(i + 1) if photos.classes is None else photos.classes[label or 0]
@@ -92,4 +94,5 @@ def write_samples(
 @partial(jax.jit, static_argnums=(0, 1))
 def _loss(net: Network, config: TrainConfig, params: Any, batch: Any) -> Any:
     inputs = noisy(batch, config, jax.random.key(0), jnp.int32(0), CROPS)
+    batch = batch | {"label": labels(batch, config, net)}
     return jnp.mean(denoising_loss(params, net, batch, inputs))

@@ -13,8 +13,9 @@ from pigdm_jax.training.config import TrainConfig
 from pigdm_jax.training.crops import CROP_SYMMETRIES
 from pigdm_jax.training.folder import LOCKS, begin, check_folder
 from pigdm_jax.training.logs import Logs
-from pigdm_jax.training.phases import Report, Run, initial_network, leads
+from pigdm_jax.training.phases import Report, Run, leads
 from pigdm_jax.training.photos import load_photos
+from pigdm_jax.training.start import initial_network, saved_start
 from pigdm_jax.training.step import TrainState, init_state
 from pigdm_jax.training.stopping import stop_signals
 from pigdm_jax.weights.store import save_prior
@@ -48,11 +49,12 @@ def train(
         the run in the folder.
     """
     config.check()
-    out = Path(out)
+    config, out = config.with_sizes(), Path(out)
     check_folder(Path(source), out, config)
     _check_devices(config)
+    saved = saved_start(config)
     photos = load_photos(source, max(config.crop), config.held_out, config.classes)
-    run = Run(config, photos)
+    run = Run(config, photos, saved)
     with locked(out / LOCKS, jax.process_index(), jax.process_count()):
         if leads():
             begin(out, config)
@@ -95,7 +97,7 @@ def averaged_prior(out: Path) -> tuple[NetworkPrior, int]:
     config = TrainConfig.from_json((Path(out) / "config.json").read_text())
     if config.classes or config.condition:
         raise ValueError(f"{out} trains a network that takes a class or a condition")
-    network, params = initial_network(config, None)
+    network, params = initial_network(config, saved_start(config), None)
     shapes = jax.eval_shape(partial(init_state, config, network), params)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     with Checkpoints(Path(out) / "checkpoints") as checkpoints:
@@ -112,6 +114,7 @@ def averaged_prior(out: Path) -> tuple[NetworkPrior, int]:
         state.ema,
         config.noise_schedule(),
         predicts=config.predicts,
+        flow=config.flow,
         trained_size=max(config.crop),
         symmetries=CROP_SYMMETRIES,
     )
@@ -146,6 +149,7 @@ def _write_prior(out: Path, run: Run, state: TrainState) -> Path:
             config.schedule,
             source,
             config.predicts,
+            flow=config.flow,
             sees="pinv" if config.condition else None,
             trained_size=max(config.crop),
             symmetries=CROP_SYMMETRIES,

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,22 +11,17 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from pigdm_jax.core.compilation import compiler_options
-from pigdm_jax.networks import Network
 from pigdm_jax.training.checkpoints import Checkpoints
 from pigdm_jax.training.condition import pseudoinverses
 from pigdm_jax.training.config import Phase, TrainConfig
 from pigdm_jax.training.crops import crop_batches
 from pigdm_jax.training.evaluation import held_out_loss, write_samples
 from pigdm_jax.training.logs import Logs
+from pigdm_jax.training.noise import Batch
 from pigdm_jax.training.photos import Collection
-from pigdm_jax.training.step import (
-    Batch,
-    TrainState,
-    init_state,
-    make_optimizer,
-    make_step,
-)
-from pigdm_jax.weights.store import read_network
+from pigdm_jax.training.start import initial_network
+from pigdm_jax.training.step import TrainState, init_state, make_optimizer, make_step
+from pigdm_jax.weights.store import SavedNetwork
 
 # Called with step, loss and crops per second whenever metrics.csv gets a row.
 Report = Callable[[int, float, float], None]
@@ -38,46 +32,15 @@ def leads() -> bool:
     return jax.process_index() == 0
 
 
-def initial_network(config: TrainConfig, classes: int | None) -> tuple[Network, Any]:
-    """The network, and the weights to start from.
-
-    Args:
-      config: of the run.
-      classes: number of classes, or None.
-
-    Returns:
-      The network and the parameters, which are None for random ones.
-
-    Raises:
-      ValueError: if the prior to start from was trained with other flags.
-    """
-    if config.init is None:
-        return config.network(classes), None
-    saved = read_network(config.init)
-    if saved.flow:
-        raise ValueError(
-            f"{config.init} was trained by flow matching, which pigdm train cannot go "
-            "on with"
-        )
-    for name, given, required in (
-        ("predicts", config.predicts, saved.predicts),
-        ("schedule", config.noise_schedule(), saved.schedule),
-        ("classes", classes, saved.network.num_classes),
-        ("condition", "pinv" if config.condition else None, saved.sees),
-    ):
-        if given != required:
-            raise ValueError(f"--{name} must be as it was for the prior {config.init}")
-    return saved.network, saved.params
-
-
 class Run:
     """The constants of a run: flags, photos, network and devices."""
 
-    def __init__(self, config: TrainConfig, photos: Collection) -> None:
+    def __init__(
+        self, config: TrainConfig, photos: Collection, saved: SavedNetwork | None
+    ) -> None:
         self.config, self.photos = config, photos
         classes = None if photos.classes is None else len(photos.classes)
-        self.network, self.params = initial_network(config, classes)
-        config.check_network(self.network)
+        self.network, self.params = initial_network(config, saved, classes)
         dtype = config.dtype
         if dtype == "auto":
             on_cpu = jax.default_backend() == "cpu"

@@ -9,18 +9,17 @@ import optax
 import optax.contrib
 from jaxtyping import Array, Float, Int
 
-from pigdm_jax.core.types import PRNGKey, Scalar
+from pigdm_jax.core.types import Scalar
 from pigdm_jax.networks import Network
 from pigdm_jax.training.config import TrainConfig
+from pigdm_jax.training.noise import INTERVALS, Batch, denoising_loss, labels, noisy
 
 # Decay of the running means of loss and gradient norm in metrics.csv.
 METRIC_DECAY = 0.98
-# Intervals of noise levels whose losses are tracked, and the decay of their means.
-INTERVALS, INTERVAL_DECAY = 16, 0.99
+# Decay of the mean loss in each interval of noise levels.
+INTERVAL_DECAY = 0.99
 # Kernels with fewer channels than this are not orthogonalised.
 MUON_SMALLEST = 16
-
-Batch = dict[str, Any]
 
 
 class TrainState(NamedTuple):
@@ -113,8 +112,8 @@ def init_state(config: TrainConfig, network: Network, params: Any = None) -> Tra
 
 
 def _random_params(config: TrainConfig, network: Network) -> Any:
-    """Random weights, where residual branches and the network start at 0."""
-    side = network.multiple
+    """Random weights, but 0 in the network's `zero_layers`."""
+    side = network.image_size or network.multiple
     x = jnp.zeros((1, side, side, 3))
     key = jax.random.fold_in(jax.random.key(config.seed), 0)
     params = network.init(
@@ -124,91 +123,15 @@ def _random_params(config: TrainConfig, network: Network) -> Any:
         jnp.zeros(1, jnp.int32) if network.num_classes else None,
         x if config.condition else None,
     )["params"]
-    return jax.tree_util.tree_map_with_path(_zero_where_last, params)
-
-
-def _zero_where_last(path: tuple, leaf: Array) -> Array:
-    """0 for the last kernel of a residual branch or of the network, as in ADM."""
-    layer, kind = (entry.key for entry in path[-2:])
-    ends = layer in ("out_2", "out_layers_3", "proj_out") and kind == "kernel"
-    return jnp.zeros_like(leaf) if ends else leaf
-
-
-class Noisy(NamedTuple):
-    """A batch of noisy images with the network's targets.
-
-    Attributes:
-      x_t: sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) eps.
-      t: the network's steps.
-      target: eps, or v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0.
-      interval: index of the interval of noise levels, 0 .. INTERVALS - 1; uniform.
-    """
-
-    x_t: Float[Array, "B H W 3"]
-    t: Float[Array, " B"]
-    target: Float[Array, "B H W 3"]
-    interval: Int[Array, " B"]
-
-
-def noisy(
-    batch: Batch, config: TrainConfig, key: PRNGKey, step: Int[Array, ""], size: int
-) -> Noisy:
-    """Add noise to a batch of clean images.
-
-    The key of a crop's noise is folded with the crop's number, so the noise does not
-    depend on the crop's position in the batch or its device. The timesteps of a batch
-    are evenly spaced with a random offset, which makes the loss less noisy than
-    independent timesteps.
-
-    Args:
-      batch: "image", (B, H, W, 3) in [-1, 1], and "index", (B,).
-      config: of the run.
-      key: of the run's noise.
-      step: number of updates done.
-      size: number of crops in the whole batch, over all processes.
-    """
-    schedule, index = config.noise_schedule(), batch["index"]
-    level_key, noise_key = jax.random.split(key)
-    offset = jax.random.uniform(jax.random.fold_in(level_key, step))
-    level = jnp.mod(offset + (index % size) / size, 1.0)
-    interval = (level * INTERVALS).astype(jnp.int32)
-    if config.spacing == "quadratic":
-        level = level**2
-    t = jnp.minimum(
-        (level * schedule.num_steps).astype(jnp.int32), schedule.num_steps - 1
+    zeros = {(name, "kernel") for name in network.zero_layers}
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: leaf * (_names(path)[-2:] not in zeros), params
     )
-    eps = jax.vmap(
-        lambda i, x: jax.random.normal(jax.random.fold_in(noise_key, i), x.shape)
-    )(index, batch["image"])
-    alpha_bar = jnp.asarray(schedule.alpha_bar, jnp.float32)[t][:, None, None, None]
-    one_minus = jnp.asarray(1 - schedule.alpha_bar, jnp.float32)[t][:, None, None, None]
-    x_t = jnp.sqrt(alpha_bar) * batch["image"] + jnp.sqrt(one_minus) * eps
-    target = eps
-    if config.predicts == "v":
-        target = jnp.sqrt(alpha_bar) * eps - jnp.sqrt(one_minus) * batch["image"]
-    return Noisy(x_t, t.astype(jnp.float32), target, interval)
 
 
-def denoising_loss(
-    params: Any, net: Network, batch: Batch, noisy: Noisy
-) -> Float[Array, " B"]:
-    """The mean squared error of the prediction for each image of a batch.
-
-    Args:
-      params: the weights.
-      net: the network.
-      batch: "label" and "condition", if the network takes them.
-      noisy: the noisy images and their targets.
-
-    Reference: Ho et al. 2020, equation 14 (eps); Salimans and Ho 2022 (v).
-    """
-    label = batch["label"] if net.num_classes else None
-    out: Any = net.apply(
-        {"params": params}, noisy.x_t, noisy.t, label, batch.get("condition")
-    )
-    # A learned variance is not trained.
-    out = out[..., : noisy.target.shape[-1]].astype(jnp.float32)
-    return jnp.mean((out - noisy.target) ** 2, axis=(1, 2, 3))
+def _names(path: tuple) -> tuple[str, ...]:
+    """The names of a parameter and its modules, outermost first."""
+    return tuple(entry.key for entry in path)
 
 
 def interval_weights(interval_loss: Float[Array, " n"]) -> Float[Array, " n"]:
@@ -236,10 +159,12 @@ def make_step(
       size: number of crops in a batch, over all processes.
     """
     optimizer, _ = make_optimizer(config)
-    key = jax.random.fold_in(jax.random.key(config.seed), 1)
+    root = jax.random.key(config.seed)
+    noise_key, label_key = (jax.random.fold_in(root, i) for i in (1, 2))
 
     def step(state: TrainState, batch: Batch) -> TrainState:
-        inputs = noisy(batch, config, key, state.step, size)
+        inputs = noisy(batch, config, noise_key, state.step, size)
+        batch = batch | {"label": labels(batch, config, net, label_key)}
         weights = jnp.ones_like(inputs.t)
         if config.weighting == "balanced":
             weights = interval_weights(state.interval_loss)[inputs.interval]
@@ -252,6 +177,8 @@ def make_step(
         updates, optimizer_state = optimizer.update(
             gradient, state.optimizer, state.params
         )
+        # Weight decay would change them.
+        updates = updates | dict.fromkeys(net.constants, 0.0)
         params = optax.apply_updates(state.params, updates)
         decay: Any = config.ema
         if config.init is None:

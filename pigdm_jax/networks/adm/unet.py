@@ -172,6 +172,11 @@ class UNet(Network):
         """Whether it takes a low-resolution image (super-resolution)."""
         return self.config.in_channels != self.config.image_channels
 
+    @property
+    def zero_layers(self) -> tuple[str, ...]:
+        """The last layers of residual branches, and of the network."""
+        return RES.conv2, "proj_out", "out_2"
+
     def memory(self, image_shape: ImageShape) -> int:
         """Bytes of the largest attention map and its softmax."""
         config = self.config

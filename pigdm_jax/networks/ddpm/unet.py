@@ -18,6 +18,7 @@ from pigdm_jax.networks.blocks import (
     Downsample,
     Norm,
     ResBlock,
+    ResNames,
     Upsample,
     attend,
     conv,
@@ -157,6 +158,11 @@ class DDPMUNet(Network):
     def num_classes(self) -> int | None:
         """Size of the label embedding, or None."""
         return self.config.num_classes
+
+    @property
+    def zero_layers(self) -> tuple[str, ...]:
+        """The last layers of residual branches, and of the network."""
+        return ResNames().conv2, "proj_out", "conv_out"
 
     def memory(self, image_shape: ImageShape) -> int:
         """Bytes of the largest attention map and its softmax."""

@@ -39,7 +39,8 @@ class PixelTransformerConfig:
       num_heads: attention heads in each block; their width is a multiple of 4.
       mlp_size: hidden width of the blocks' MLP.
       bottleneck_dim: width to which a patch is projected first.
-      num_classes: number of classes; there is one label more, which means no class.
+      num_classes: number of classes; there is one label more, which means no class. 0
+        for a network that takes no label.
       in_channels: channels of an image.
       in_context_len: number of class tokens that join those of the patches.
       in_context_start: the block that they join before.
@@ -116,14 +117,19 @@ class PixelTransformer(Network):
         return self.config.patch_size
 
     @property
-    def num_classes(self) -> int:
-        """Number of classes."""
-        return self.config.num_classes
+    def num_classes(self) -> int | None:
+        """Number of classes; None if it takes no label."""
+        return self.config.num_classes or None
 
     @property
-    def null_label(self) -> int:
-        """The label that means no class."""
-        return self.config.num_classes
+    def null_label(self) -> int | None:
+        """The label that means no class; None if it takes no label."""
+        return self.num_classes
+
+    @property
+    def constants(self) -> tuple[str, ...]:
+        """The table of positions."""
+        return ("pos_embed",)
 
     def memory(self, image_shape: ImageShape) -> int:
         """Bytes of the attention map and its softmax."""
@@ -159,7 +165,7 @@ class PixelTransformer(Network):
                 "prior for larger ones"
             )
         if label is None:
-            label = jnp.full(x.shape[0], self.null_label)
+            label = jnp.full(x.shape[0], cfg.num_classes)
         # The same image as training's mixture, t x0 + (1 - t) noise_scale eps.
         total = cfg.noise_scale * (1 - tau) + tau
         x = x * (cfg.noise_scale / total)[:, None, None, None]
