@@ -1,21 +1,27 @@
 r"""One evaluation of each architecture at 256 x 256, here and in PyTorch, on CPUs.
 
     pip install torch diffusers einops gdown pyyaml && pip install --no-deps azula
-    TORCHDYNAMO_DISABLE=1 python benchmarks/networks.py jit --rounds 15
-    python benchmarks/networks.py adm --rounds 3
-    python benchmarks/networks.py ddpm --rounds 5
+    python benchmarks/networks.py jit --turns 3 --rounds 5
+    python benchmarks/networks.py adm --turns 3 --rounds 1
+    python benchmarks/networks.py ddpm --turns 3 --rounds 2
 
 Random weights, float32, one image: the output alone ("forward"), and with a
 vector-Jacobian product with respect to the image ("guided"), which is nearly all of a
-guided step. Both codes take turns in one process, after they have given the same
-figures. PyTorch's is plain, eager code: that of azula for JiT, whose blocks are not
-compiled then, `torch_adm.py` for the ADM UNet, and diffusers for the DDPM's.
+guided step. The codes take turns, each turn in a process of its own, so that only one
+holds its weights and activations; their results must agree. PyTorch's is plain, eager
+code: that of azula for JiT, whose blocks are not compiled then, `torch_adm.py` for the
+ADM UNet, and diffusers for the DDPM's.
 """
 
 import argparse
 import os
+import resource
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -26,10 +32,11 @@ from configurations import ADM_256, DDPM_256, JIT_B16
 
 import pigdm_jax as pj
 from pigdm_jax.devices.timing import step_flops
-from pigdm_jax.networks import ARCHITECTURES, Network
+from pigdm_jax.networks import ARCHITECTURES, Network, parameter_shapes
 
 SAME = 1e-4  # relative L2 distance of outputs and gradients
 SIDE = 256
+CODES = ("pigdm_jax", "PyTorch")
 
 
 def random_params(model: torch.nn.Module, network: Network, name: str) -> Any:
@@ -90,14 +97,18 @@ def ddpm() -> tuple[Network, Any, Callable]:
     return network, params, lambda x, t: model(x, t).sample
 
 
-def codes(make: Callable) -> tuple[dict[str, Callable], pj.Prior]:
-    """Functions without arguments that return NumPy arrays, and our prior."""
+def evaluations(make: Callable, code: str) -> dict[str, Callable]:
+    """Functions without arguments that return NumPy arrays; of one of the CODES."""
     network, params, model = make()
     flow = isinstance(network, pj.PixelTransformer)
-    label = jnp.array([7]) if flow else None
     t = 0.3 if flow else 300.0
     rng = np.random.default_rng(0)
     x = rng.standard_normal((1, SIDE, SIDE, 3), np.float32)
+    if code == "PyTorch":
+        return their_evaluations(model, x, t)
+    # Its weights would take as much memory as ours.
+    del model
+    label = jnp.array([7]) if flow else None
 
     def output(params: Any, x: jax.Array) -> jax.Array:
         out = network.apply({"params": params}, x, jnp.full(1, t), label)
@@ -111,30 +122,50 @@ def codes(make: Callable) -> tuple[dict[str, Callable], pj.Prior]:
     forward = jax.jit(output, compiler_options=options)
     guided = jax.jit(guided, compiler_options=options)
     params = jax.device_put(params)
+    return {
+        "forward": lambda: [np.asarray(forward(params, x))],
+        "guided": lambda: [np.asarray(a) for a in guided(params, x)],
+    }
+
+
+def their_evaluations(model: Callable, x: np.ndarray, t: float) -> dict[str, Callable]:
     their_x = torch.tensor(x.transpose(0, 3, 1, 2))
     for parameter in model_parameters(model):
         parameter.requires_grad_(False)
 
-    def their_forward() -> list[np.ndarray]:
+    def forward() -> list[np.ndarray]:
         with torch.no_grad():
             return as_ours(model(their_x, torch.tensor([t]))[:, :3])
 
-    def their_guided() -> list[np.ndarray]:
+    def guided() -> list[np.ndarray]:
         leaf = their_x.clone().requires_grad_()
         out = model(leaf, torch.tensor([t]))[:, :3]
         (gradient,) = torch.autograd.grad(out, leaf, out.detach())
         return as_ours(out, gradient)
 
-    predicts = "x0" if flow else "eps"
+    return {"forward": forward, "guided": guided}
+
+
+def flops(network: Network) -> float:
+    """FLOPs of a guided evaluation of ours."""
+    params = parameter_shapes(network)
+    flow = isinstance(network, pj.PixelTransformer)
     prior = pj.network_prior(
-        network, params, "linear", 7 if flow else None, predicts=predicts, flow=flow
+        network,
+        params,
+        "linear",
+        7 if flow else None,
+        predicts="x0" if flow else "eps",
+        flow=flow,
     )
-    return {
-        "pigdm_jax, forward": lambda: [np.asarray(forward(params, x))],
-        "PyTorch, forward": their_forward,
-        "pigdm_jax, guided": lambda: [np.asarray(a) for a in guided(params, x)],
-        "PyTorch, guided": their_guided,
-    }, prior
+    return step_flops(prior, (SIDE, SIDE, 3))
+
+
+MAKERS = {
+    "adm": (adm, pj.UNet(ADM_256)),
+    "ddpm": (ddpm, pj.DDPMUNet(DDPM_256)),
+    "jit": (jit, pj.PixelTransformer(JIT_B16)),
+}
 
 
 def model_parameters(model: Callable) -> list[torch.nn.Parameter]:
@@ -153,42 +184,80 @@ def as_ours(*tensors: torch.Tensor) -> list[np.ndarray]:
     return [tensor.detach().permute(0, 2, 3, 1).numpy() for tensor in tensors]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("network", choices=("adm", "ddpm", "jit"))
-    parser.add_argument("--rounds", type=int, default=5)
-    args = parser.parse_args()
-    os.environ["TORCHDYNAMO_DISABLE"] = "1"
+def take_turn(make: Callable, code: str, rounds: int, out: Path) -> None:
+    """Write results, seconds and peak memory of one code, after a round to warm up."""
     torch.manual_seed(0)
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    runs, prior = codes({"adm": adm, "ddpm": ddpm, "jit": jit}[args.network])
-
-    for kind in ("forward", "guided"):
-        pair = (runs[f"{code}, {kind}"]() for code in ("pigdm_jax", "PyTorch"))
-        for ours, theirs in zip(*pair, strict=True):
-            off = np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)
-            if not off < SAME:
-                raise SystemExit(f"{kind}: the codes differ by {off:.1e}")
-    seconds = {name: [] for name in runs}
-    for _ in range(args.rounds):
-        for name, run in runs.items():
+    written = {}
+    for kind, run in evaluations(make, code).items():
+        for i, result in enumerate(run()):
+            written[f"{kind} {i}"] = result
+        seconds = []
+        for _ in range(rounds):
             start = time.perf_counter()
             run()
-            seconds[name].append(time.perf_counter() - start)
+            seconds.append(time.perf_counter() - start)
+        written[kind] = np.array(seconds)
+    written["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    np.savez(out, **written)
 
-    flops = step_flops(prior, (SIDE, SIDE, 3)) / 1e9
+
+def turns(name: str, count: int, rounds: int, folder: Path) -> dict[str, list[Any]]:
+    """What the codes wrote, each in processes of their own, which take turns."""
+    environment = os.environ | {
+        "TORCHDYNAMO_DISABLE": "1",
+        "JAX_COMPILATION_CACHE_DIR": str(folder / "programs"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    written: dict[str, list[Any]] = {code: [] for code in CODES}
+    for _ in range(count):
+        for code, results in written.items():
+            out = folder / "turn.npz"
+            flags = ["--rounds", str(rounds), "--code", code, "--out", str(out)]
+            command = [sys.executable, __file__, name, *flags]
+            subprocess.run(command, env=environment, check=True)
+            with np.load(out) as file:
+                results.append(dict(file))
+    return written
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("network", choices=MAKERS)
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2, help="in each turn")
+    parser.add_argument("--code", choices=CODES, help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    make, network = MAKERS[args.network]
+    if args.code:
+        take_turn(make, args.code, args.rounds, args.out)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        written = turns(args.network, args.turns, args.rounds, Path(folder))
+
+    ours, theirs = (written[code] for code in CODES)
+    for name in ("forward 0", "guided 0", "guided 1"):
+        difference = np.linalg.norm(ours[0][name] - theirs[0][name])
+        off = difference / np.linalg.norm(theirs[0][name])
+        if not off < SAME:
+            raise SystemExit(f"{name}: the codes differ by {off:.1e}")
     cores = len(os.sched_getaffinity(0))
-    print(f"{args.network}, {args.rounds} rounds, {cores} cores; {flops:.0f} GFLOP")
+    peaks = [max(float(turn["peak"]) for turn in code) for code in (ours, theirs)]
+    print(
+        f"{args.network}, {args.turns} turns of {args.rounds} rounds, {cores} cores; "
+        f"{flops(network) / 1e9:.0f} GFLOP; peak {peaks[0]:.1f} and {peaks[1]:.1f} GiB"
+    )
     print("| network | evaluation | pigdm_jax, s | PyTorch, s | ratio | spread |")
     print("| --- | --- | --- | --- | --- | --- |")
     for kind in ("forward", "guided"):
-        ours, theirs = (
-            np.array(seconds[f"{code}, {kind}"]) for code in ("pigdm_jax", "PyTorch")
-        )
-        ratios = theirs / ours
+        seconds = [
+            np.concatenate([turn[kind] for turn in code]) for code in (ours, theirs)
+        ]
+        ratios = seconds[1] / seconds[0]
         print(
-            f"| {args.network} | {kind} | {np.median(ours):.3f} "
-            f"| {np.median(theirs):.3f} | {np.median(ratios):.2f} "
+            f"| {args.network} | {kind} | {np.median(seconds[0]):.3f} "
+            f"| {np.median(seconds[1]):.3f} | {np.median(ratios):.2f} "
             f"| {ratios.min():.2f} to {ratios.max():.2f} |"
         )
 
