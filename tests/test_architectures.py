@@ -163,6 +163,7 @@ def test_eight_devices_restore_a_batch_as_one_does(folders, together, tmp_path):
             np.testing.assert_allclose(images[name], together(name), atol=2e-4)
 
 
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
 def test_bench_times_it(name, folders, monkeypatch, capsys):
     monkeypatch.setattr("pigdm_jax.devices.timing.matrix_ceiling", lambda: 1e12)
     bench(str(folders(name)), size=SIDE, steps=1, rounds=1)
