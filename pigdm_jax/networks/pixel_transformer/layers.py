@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from pigdm_jax.networks.blocks import attend, timestep_embedding
+from pigdm_jax.networks.kernels.product import multiply
 from pigdm_jax.networks.pixel_transformer.positions import Rotation, rotate
 
 TIME_WIDTH = 256  # channels of the sines and cosines of the flow's time
@@ -31,14 +32,14 @@ class Attention(nn.Module):
     ) -> Float[Array, "b n c"]:
         """What the tokens take from each other."""
         b, n, c = x.shape
-        qkv = nn.Dense(3 * c, dtype=self.dtype, name="qkv")(x)
+        qkv = _dense(3 * c, self.dtype, "qkv")(x)
         qkv = qkv.reshape(b, n, 3, self.num_heads, c // self.num_heads)
         q, k, v = (qkv[:, :, i] for i in range(3))
         q = rotate(_rms_norm("q_norm")(q), turn).astype(self.dtype)
         k = rotate(_rms_norm("k_norm")(k), turn).astype(self.dtype)
         # Few tokens: their weights take no more memory than the MLP's activations.
         out = attend(q, k, v, self.implementation, recompute=False).reshape(x.shape)
-        return nn.Dense(c, dtype=self.dtype, name="proj")(out)
+        return _dense(c, self.dtype, "proj")(out)
 
 
 class GatedMLP(nn.Module):
@@ -53,9 +54,9 @@ class GatedMLP(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b n c"]) -> Float[Array, "b n c"]:
         """The MLP of each token."""
-        both = nn.Dense(2 * self.size, dtype=self.dtype, name="w12")(x)
+        both = _dense(2 * self.size, self.dtype, "w12")(x)
         gate, value = jnp.split(both, 2, axis=-1)
-        return nn.Dense(x.shape[-1], dtype=self.dtype, name="w3")(nn.silu(gate) * value)
+        return _dense(x.shape[-1], self.dtype, "w3")(nn.silu(gate) * value)
 
 
 class Block(nn.Module):
@@ -111,7 +112,7 @@ class PatchEmbedding(nn.Module):
         )
         x = narrow(x)
         x = x.reshape(x.shape[0], -1, self.bottleneck)
-        return nn.Dense(self.width, dtype=self.dtype, name="proj2")(x)
+        return _dense(self.width, self.dtype, "proj2")(x)
 
 
 class FinalLayer(nn.Module):
@@ -129,9 +130,8 @@ class FinalLayer(nn.Module):
         shift, scale = _modulation(condition, 2, self.dtype)
         x = _rms_norm("norm_final")(x) * (1 + scale) + shift
         size = self.patch**2 * self.channels
-        linear = nn.Dense(
-            size, dtype=self.dtype, kernel_init=nn.initializers.zeros, name="linear"
-        )
+        zeros = nn.initializers.zeros
+        linear = _dense(size, self.dtype, "linear", kernel_init=zeros)
         return linear(x.astype(self.dtype))
 
 
@@ -171,6 +171,11 @@ def _project_patches(
     x = x.reshape(b, height // patch, patch, width // patch, patch, channels)
     x = x.transpose(0, 1, 3, 2, 4, 5)
     return jnp.einsum("bhwpqc,pqco->bhwo", x, kernel)
+
+
+def _dense(features: int, dtype: Any, name: str, **options: Any) -> nn.Dense:
+    """A layer whose input is differentiated."""
+    return nn.Dense(features, dtype=dtype, dot_general=multiply, name=name, **options)
 
 
 def _rms_norm(name: str) -> nn.RMSNorm:
