@@ -37,6 +37,7 @@ from pigdm_jax.operators.blurring import _motion_kernel
 from pigdm_jax.pictures.request import Request
 from pigdm_jax.pictures.results import restore_picture
 from pigdm_jax.pictures.task import Task
+from pigdm_jax.samplers.defaults import AIMS
 
 SIDE, MARGIN = 256, 24  # of a photo; of the scene around it, which blurs reach
 
@@ -269,6 +270,7 @@ def main() -> None:
     parser.add_argument("--waifu2x", type=Path, help="the folder of models")
     parser.add_argument("--prior", default="photos-64")
     parser.add_argument("--sampler", help="for pigdm; without, its default")
+    parser.add_argument("--aim", choices=AIMS, help="for pigdm; without, its default")
     parser.add_argument("--only", nargs="+", help="parts of the names of the cases")
     parser.add_argument("--out", type=Path, help="folder for a JSON file and pictures")
     args = parser.parse_args()
@@ -276,10 +278,13 @@ def main() -> None:
         scene_of(path) for path in sorted(args.photos.glob("*.png"))[: args.limit]
     ]
     sampler = None if args.sampler is None else pj.samplers.parse(args.sampler)
-    request = Request(Task.parse("denoise"), sampler=sampler, prior=args.prior)
+    request = Request(
+        Task.parse("denoise"), sampler=sampler, prior=args.prior, aim=args.aim
+    )
     where = f"{jax.devices()[0].device_kind} ({platform.machine()})"
     size = f"{len(scenes)} photos of {SIDE} x {SIDE}"
-    print(f"{args.prior}, {sampler or 'default sampler'}, {size}, {where}\n")
+    how = sampler or f"default sampler, aim {args.aim or 'as the task has it'}"
+    print(f"{args.prior}, {how}, {size}, {where}\n")
     print("| damage | pigdm | better on | peers | s a photo |\n" + "| --- " * 5 + "|")
     results = {}
     for name, case in cases(args.ffdnet, args.waifu2x).items():

@@ -9,7 +9,7 @@ from typing import Any
 from pigdm_jax.app.running import reason
 from pigdm_jax.app.showing import alert, note
 from pigdm_jax.weights.cache import is_here
-from pigdm_jax.weights.catalogue import Entry, catalogue
+from pigdm_jax.weights.catalogue import CatalogueEntry, catalogue
 from pigdm_jax.weights.disk import readable
 
 
@@ -39,7 +39,7 @@ def catalogue_table() -> str:
     return f"<table class='pigdm-scores'><tr>{top}</tr>{rows}</table>"
 
 
-def _size(entry: Entry) -> str:
+def _size(entry: CatalogueEntry) -> str:
     if not entry.downloadable:
         return "by hand: pigdm prior get"
     return readable(entry.size) if entry.size else "size unknown"

@@ -4,7 +4,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 
 from pigdm_jax.cli.console import console
 from pigdm_jax.weights import downloads
-from pigdm_jax.weights.catalogue import Entry, find_entry
+from pigdm_jax.weights.catalogue import CatalogueEntry, find_entry
 from pigdm_jax.weights.disk import readable
 
 
@@ -49,7 +49,7 @@ class PriorBar:
         self._bar.update(self._task, completed=done, total=total)
 
 
-def _described(entry: Entry) -> str:
+def _described(entry: CatalogueEntry) -> str:
     """An entry in a line."""
     side, size = entry.trained_size, entry.size
     parts = [

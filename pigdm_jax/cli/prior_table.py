@@ -5,7 +5,7 @@ import json
 from rich.table import Table
 
 from pigdm_jax.weights.cache import disk_use, is_here, obtained
-from pigdm_jax.weights.catalogue import Entry, catalogue, find_entry
+from pigdm_jax.weights.catalogue import CatalogueEntry, catalogue, find_entry
 from pigdm_jax.weights.disk import readable
 from pigdm_jax.weights.names import METADATA, SHIPPED, shipped_priors
 
@@ -35,7 +35,7 @@ def prior_table() -> tuple[Table, int]:
     return table, used
 
 
-def _download(entry: Entry) -> str:
+def _download(entry: CatalogueEntry) -> str:
     if not entry.downloadable:
         return "by hand"
     return readable(entry.size) if entry.size else "unknown"

@@ -10,7 +10,7 @@ from tyro.conf import Positional
 from pigdm_jax.core.paths import check_readable
 
 if TYPE_CHECKING:
-    from pigdm_jax.weights.catalogue import Entry
+    from pigdm_jax.weights.catalogue import CatalogueEntry
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +99,7 @@ def prior(action: Annotated[Action, tyro.conf.arg(name="")]) -> None:
     action.run()
 
 
-def _entry(name: str) -> "Entry":
+def _entry(name: str) -> "CatalogueEntry":
     """The entry of a name.
 
     Raises:

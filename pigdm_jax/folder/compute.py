@@ -12,7 +12,7 @@ import numpy as np
 from pigdm_jax.devices.memory import Fit, check_memory, device_memory, largest_batch
 from pigdm_jax.devices.meshes import make_mesh
 from pigdm_jax.devices.programs import BatchProgram, blank_problem, compile_batch
-from pigdm_jax.folder.listing import Entry, Shape
+from pigdm_jax.folder.listing import FolderEntry, Shape
 from pigdm_jax.folder.load import (
     conditions_of,
     load_picture,
@@ -43,10 +43,10 @@ class Group(NamedTuple):
     program: BatchProgram
     degradation: Degradation
     shape: Shape
-    entries: list[Entry]
+    entries: list[FolderEntry]
 
 
-def compile_group(job: Job, shape: Shape, entries: list[Entry]) -> Group:
+def compile_group(job: Job, shape: Shape, entries: list[FolderEntry]) -> Group:
     """Compile the program that restores pictures of one shape.
 
     Raises:
@@ -121,7 +121,7 @@ def _devices(prior: Prior) -> list[list[jax.Device]]:
 def restore_group(
     job: Job,
     group: Group,
-    finished: set[Entry],
+    finished: set[FolderEntry],
     writer: Writer,
     progress: Callable[[], None],
 ) -> None:

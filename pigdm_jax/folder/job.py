@@ -9,7 +9,7 @@ import jax
 from pigdm_jax.core.locks import locked
 from pigdm_jax.folder.compute import Group, compile_group, restore_group
 from pigdm_jax.folder.journal import FOLDER, Journal
-from pigdm_jax.folder.listing import Entry, Listing, Shape, own_part
+from pigdm_jax.folder.listing import FolderEntry, Listing, Shape, own_part
 from pigdm_jax.folder.plan import Job, check_space, list_checked
 from pigdm_jax.folder.resume import find_finished
 from pigdm_jax.folder.write import Writer
@@ -74,7 +74,7 @@ class _Clock:
     def __init__(self) -> None:
         self.compilations, self.compile_seconds = 0, 0.0
 
-    def compile(self, job: Job, shape: Shape, entries: list[Entry]) -> Group:
+    def compile(self, job: Job, shape: Shape, entries: list[FolderEntry]) -> Group:
         """`compile_group`, timed.
 
         Raises:
@@ -90,7 +90,7 @@ class _Clock:
 
 
 def _restore_all(
-    job: Job, mine: Listing, finished: set[Entry], writer: Writer, clock: _Clock
+    job: Job, mine: Listing, finished: set[FolderEntry], writer: Writer, clock: _Clock
 ) -> None:
     """Restore group after group; what cannot be restored becomes an error line."""
     count = sum(map(len, mine.groups.values()))

@@ -14,7 +14,7 @@ from pigdm_jax.pictures.jpeg_files import read_jpeg_header
 READERS = 16
 
 
-class Entry(NamedTuple):
+class FolderEntry(NamedTuple):
     """One picture of a folder.
 
     Attributes:
@@ -60,8 +60,8 @@ class Listing(NamedTuple):
       left_out: what else there is, in a sentence; "" for nothing.
     """
 
-    groups: dict[Shape, list[Entry]]
-    broken: dict[Entry, str]
+    groups: dict[Shape, list[FolderEntry]]
+    broken: dict[FolderEntry, str]
     left_out: str = ""
 
 
@@ -93,12 +93,12 @@ def list_folder(
         raise ValueError(f"{folder} holds no pictures ({', '.join(SUFFIXES)}){others}")
     names = [path.relative_to(folder) for path in paths]
     entries = [
-        Entry(name.as_posix(), path, output)
+        FolderEntry(name.as_posix(), path, output)
         for name, path, output in zip(names, paths, name_outputs(names), strict=True)
     ]
 
-    groups: dict[Shape, list[Entry]] = {}
-    broken: dict[Entry, str] = {}
+    groups: dict[Shape, list[FolderEntry]] = {}
+    broken: dict[FolderEntry, str] = {}
     with ThreadPoolExecutor(READERS) as readers:
         shapes = readers.map(
             partial(_read_shape, reads_header, splits_grey, pad), entries
@@ -125,8 +125,8 @@ def _search(folder: Path, out: Path, recursive: bool) -> tuple[list[Path], str]:
 
 
 def _read_shape(
-    reads_header: bool, splits_grey: bool, pad: int, entry: Entry
-) -> tuple[Entry, Shape | str]:
+    reads_header: bool, splits_grey: bool, pad: int, entry: FolderEntry
+) -> tuple[FolderEntry, Shape | str]:
     """The entry with its size, and its shape, or the reason why there is none."""
     try:
         header = read_header(entry.path)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from pigdm_jax.core.types import PRNGKey
 from pigdm_jax.devices.batches import form
-from pigdm_jax.folder.listing import Entry, Shape
+from pigdm_jax.folder.listing import FolderEntry, Shape
 from pigdm_jax.folder.plan import Job
 from pigdm_jax.operators import Operator
 from pigdm_jax.pictures.cases import Case, Degradation
@@ -36,7 +36,7 @@ class Loaded(NamedTuple):
       error: one sentence, if there is no case.
     """
 
-    entry: Entry
+    entry: FolderEntry
     digest: str = ""
     files: dict[str, str] | None = None
     case: Case | None = None
@@ -47,7 +47,9 @@ class Loaded(NamedTuple):
     error: str | None = None
 
 
-def load_picture(job: Job, common: Degradation, shape: Shape, entry: Entry) -> Loaded:
+def load_picture(
+    job: Job, common: Degradation, shape: Shape, entry: FolderEntry
+) -> Loaded:
     """Decode a picture and make its problem; errors are kept, not raised.
 
     Args:

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from pigdm_jax.devices.programs import blank_problem
-from pigdm_jax.folder.listing import Entry, Listing, Shape, list_folder
+from pigdm_jax.folder.listing import FolderEntry, Listing, Shape, list_folder
 from pigdm_jax.pictures.outputs import suffixes, with_suffix
 from pigdm_jax.pictures.request import Request
 from pigdm_jax.priors.base import Prior
@@ -57,12 +57,12 @@ class Job:
     remark: Callable[[str], None] = print
     progress: Callable[[int, int], None] = lambda done, count: None
 
-    def outputs(self, entry: Entry) -> list[str]:
+    def outputs(self, entry: FolderEntry) -> list[str]:
         """Paths of a picture's restorations, relative to the output folder."""
         output = Path(entry.output)
         return [with_suffix(output, x).as_posix() for x in suffixes(self.samples)]
 
-    def label(self, entry: Entry) -> int | None:
+    def label(self, entry: FolderEntry) -> int | None:
         """The class of a picture; None for the prior's own label."""
         return None if self.labels is None else self.labels[entry.name]
 
@@ -115,7 +115,7 @@ def list_checked(job: Job) -> Listing:
     return listing
 
 
-def _check_group(job: Job, shape: Shape, entries: Sequence[Entry]) -> None:
+def _check_group(job: Job, shape: Shape, entries: Sequence[FolderEntry]) -> None:
     """Refuse what `restore` would refuse.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
-from pigdm_jax.folder.listing import Entry
+from pigdm_jax.folder.listing import FolderEntry
 from pigdm_jax.folder.load import Loaded
 from pigdm_jax.metrics import default_metrics
 from pigdm_jax.pictures.opening import digest
@@ -90,6 +90,6 @@ def line(row: Loaded, error: str | None = None, **fields: Any) -> dict[str, Any]
     }
 
 
-def failure(entry: Entry, reason: str, digest: str) -> dict[str, Any]:
+def failure(entry: FolderEntry, reason: str, digest: str) -> dict[str, Any]:
     """The line of a picture that cannot be restored."""
     return line(Loaded(entry, digest), reason)

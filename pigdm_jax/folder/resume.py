@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pigdm_jax.folder.journal import Journal
-from pigdm_jax.folder.listing import Entry, Listing
+from pigdm_jax.folder.listing import FolderEntry, Listing
 from pigdm_jax.folder.load import file_digests
 from pigdm_jax.folder.plan import READERS, Job
 from pigdm_jax.pictures.formats import SUFFIXES
@@ -19,7 +19,7 @@ FREE = ("prior",)
 
 def find_finished(
     job: Job, listing: Listing, mine: Listing, journal: Journal, settings: dict
-) -> set[Entry]:
+) -> set[FolderEntry]:
     """The pictures of this process that need not be restored again.
 
     A picture is finished if its restorations are as they were written, and everything
@@ -43,7 +43,7 @@ def find_finished(
     _check_outputs(job, listing, journal, written)
     shared = {} if job.request.task.names_stem else file_digests(job.request.task)
 
-    def is_finished(entry: Entry) -> bool:
+    def is_finished(entry: FolderEntry) -> bool:
         line = journal.pictures.get(entry.name)
         if line is None or line["error"] is not None:
             return False
@@ -67,7 +67,7 @@ def find_finished(
     return {entry for entry, done in zip(entries, known, strict=True) if done}
 
 
-def _entries(listing: Listing) -> Iterable[Entry]:
+def _entries(listing: Listing) -> Iterable[FolderEntry]:
     for entries in listing.groups.values():
         yield from entries
 

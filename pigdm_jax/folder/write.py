@@ -11,7 +11,7 @@ from typing import Any
 import jax
 
 from pigdm_jax.folder.journal import Journal
-from pigdm_jax.folder.listing import Entry
+from pigdm_jax.folder.listing import FolderEntry
 from pigdm_jax.folder.load import Loaded, file_digests
 from pigdm_jax.folder.plan import Job
 from pigdm_jax.folder.record import Record, failure, record
@@ -102,7 +102,7 @@ class Writer:
             batch.append(partial(record, row, pixels, place, fields))
         self._submit(batch)
 
-    def fail(self, entry: Entry, reason: str, digest: str = "") -> None:
+    def fail(self, entry: FolderEntry, reason: str, digest: str = "") -> None:
         """Note that a picture cannot be restored; its line is written with a batch."""
         self.failed += 1
         self.job.remark(f"{entry.name}: {reason}")

@@ -30,30 +30,30 @@ NEARLY_EXACT = 1e-4
 
 
 @pytree_class
-class Shown(Operator):
+class AsPicture(Operator):
     """An operator's measurement as a picture, for what comes next in a chain."""
 
-    shown: Operator
+    measured: Operator
     image_shape: ImageShape = static_field()
 
     linear = False
 
     def apply(self, x: Image) -> Image:
         """The picture of the measurement."""
-        return self.shown.to_picture(self.shown.apply(x))
+        return self.measured.to_picture(self.measured.apply(x))
 
     def pinv(self, y: Image, damping: Damping = 0.0) -> Image:
         """The pseudoinverse of the measurement that the picture contains."""
         refuse_damping(damping)
-        return self.shown.pinv(self.shown.from_picture(y))
+        return self.measured.pinv(self.measured.from_picture(y))
 
     def nearest(self, x: Image, y: Image) -> Image:
         """As of the measurement that the picture contains."""
-        return self.shown.nearest(x, self.shown.from_picture(y))
+        return self.measured.nearest(x, self.measured.from_picture(y))
 
     def relaxed(self, y: Image) -> Relaxation | None:
         """As of the measurement that the picture contains."""
-        return self.shown.relaxed(self.shown.from_picture(y))
+        return self.measured.relaxed(self.measured.from_picture(y))
 
 
 @pytree_class
@@ -271,7 +271,7 @@ def shown_shape(operator: Operator) -> Any:
     shape = operator.measurement_shape
     if operator.linear or is_image_shape(shape):
         return shape
-    return Shown(operator, operator.image_shape).measurement_shape
+    return AsPicture(operator, operator.image_shape).measurement_shape
 
 
 def _shown(operator: Operator, behind: Operator) -> Operator:
@@ -286,7 +286,7 @@ def _shown(operator: Operator, behind: Operator) -> Operator:
             f"{type(behind).__name__} takes images of shape {behind.image_shape}, but "
             f"the operator before it in the chain returns {shape}"
         )
-    return Shown(operator, operator.image_shape)
+    return AsPicture(operator, operator.image_shape)
 
 
 def _merge_separable(parts: list[Operator]) -> list[Operator]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from pigdm_jax.folder.listing import Entry
+from pigdm_jax.folder.listing import FolderEntry
 from pigdm_jax.folder.plan import Job
 from pigdm_jax.pictures.request import Request
 from pigdm_jax.priors.base import Prior
@@ -68,7 +68,7 @@ class Experiment(NamedTuple):
 
     row: TableRow
     crop: int
-    entries: list[Entry]
+    entries: list[FolderEntry]
     request: Request
     evaluations: int
     originals: Path

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from pigdm_jax.folder.listing import Entry, list_folder
+from pigdm_jax.folder.listing import FolderEntry, list_folder
 from pigdm_jax.pictures.decoding import decode
 from pigdm_jax.pictures.levels import from_levels
 from pigdm_jax.pictures.squares import center_crop
@@ -20,7 +20,7 @@ from pigdm_jax.tables.table import TableRow
 READERS = 8
 
 
-def list_images(folder: Path, out: Path) -> list[Entry]:
+def list_images(folder: Path, out: Path) -> list[FolderEntry]:
     """All images of a folder and of its sub-folders, in the order of their names.
 
     Args:
@@ -37,7 +37,9 @@ def list_images(folder: Path, out: Path) -> list[Entry]:
     return sorted(entries, key=lambda entry: entry.name)
 
 
-def choose(entries: Sequence[Entry], row: TableRow, limit: int | None) -> list[Entry]:
+def choose(
+    entries: Sequence[FolderEntry], row: TableRow, limit: int | None
+) -> list[FolderEntry]:
     """The images of a row.
 
     Args:
@@ -55,7 +57,7 @@ def choose(entries: Sequence[Entry], row: TableRow, limit: int | None) -> list[E
     return chosen
 
 
-def check_sizes(entries: Sequence[Entry], crop: int) -> None:
+def check_sizes(entries: Sequence[FolderEntry], crop: int) -> None:
     """Refuse images that are smaller than the crop.
 
     Raises:
@@ -72,7 +74,7 @@ def check_sizes(entries: Sequence[Entry], crop: int) -> None:
 
 
 def write_originals(
-    entries: Sequence[Entry],
+    entries: Sequence[FolderEntry],
     crop: int,
     folder: Path,
     scratch: Path,
@@ -105,7 +107,7 @@ def write_originals(
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _write_original(crop: int, folder: Path, scratch: Path, entry: Entry) -> None:
+def _write_original(crop: int, folder: Path, scratch: Path, entry: FolderEntry) -> None:
     path = folder / entry.output
     # A file appears with all of its content, so what is there is whole.
     if path.exists() and path.stat().st_mtime >= entry.path.stat().st_mtime:

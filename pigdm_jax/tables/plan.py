@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from pigdm_jax.devices.memory import check_memory
 from pigdm_jax.devices.programs import blank_problem
-from pigdm_jax.folder.listing import Entry
+from pigdm_jax.folder.listing import FolderEntry
 from pigdm_jax.pictures.request import Request
 from pigdm_jax.pictures.task import Task
 from pigdm_jax.priors.base import Prior
@@ -155,7 +155,7 @@ def _load(
 def _experiment(
     run: TableRun,
     row: TableRow,
-    entries: list[Entry],
+    entries: list[FolderEntry],
     labels: Mapping[str, int] | None,
     prior: Prior,
     conditioned: bool,

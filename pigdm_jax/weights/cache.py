@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import platformdirs
 
-from pigdm_jax.weights.catalogue import Entry
+from pigdm_jax.weights.catalogue import CatalogueEntry
 from pigdm_jax.weights.names import METADATA
 
 VARIABLE = "PIGDM_WEIGHTS"
@@ -54,7 +54,7 @@ def weights_folder() -> Path:
     return platformdirs.user_cache_path("pigdm_jax") / "weights"
 
 
-def places(entry: Entry) -> Places:
+def places(entry: CatalogueEntry) -> Places:
     """Where the parts of an entry are kept, whether or not they exist."""
     root, slug = weights_folder(), entry.slug
     return Places(
@@ -70,7 +70,7 @@ def temporary_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
-def is_here(entry: Entry) -> bool:
+def is_here(entry: CatalogueEntry) -> bool:
     """Whether the converted prior is in the folder."""
     return (places(entry).prior / METADATA).is_file()
 
@@ -93,7 +93,7 @@ def _name(slug: str) -> str:
     return f"hf:{'/'.join(parts)}" if scheme == "hf" and parts else slug
 
 
-def disk_use(entry: Entry) -> int:
+def disk_use(entry: CatalogueEntry) -> int:
     """Bytes of the entry's prior and downloads."""
     found = places(entry)
     return sum(
@@ -104,7 +104,7 @@ def disk_use(entry: Entry) -> int:
     )
 
 
-def read_sources(entry: Entry) -> dict[str, Source]:
+def read_sources(entry: CatalogueEntry) -> dict[str, Source]:
     """The record of the files that an entry was made from before, by file name.
 
     Raises:
@@ -123,7 +123,7 @@ def read_sources(entry: Entry) -> dict[str, Source]:
         raise ValueError(f"{path} is damaged; remove it") from None
 
 
-def write_sources(entry: Entry, sources: dict[str, Source]) -> None:
+def write_sources(entry: CatalogueEntry, sources: dict[str, Source]) -> None:
     """Write the record of the files that an entry was made from.
 
     Raises:
@@ -139,7 +139,7 @@ def write_sources(entry: Entry, sources: dict[str, Source]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def remove_leftovers(entry: Entry) -> None:
+def remove_leftovers(entry: CatalogueEntry) -> None:
     """Remove what a killed process left; the caller holds the entry's lock."""
     found = places(entry)
     # Of such a folder, and of those that `written_whole` makes beside it.
@@ -151,7 +151,7 @@ def remove_leftovers(entry: Entry) -> None:
         path.unlink(missing_ok=True)
 
 
-def remove_files(entry: Entry) -> int:
+def remove_files(entry: CatalogueEntry) -> int:
     """Remove an entry's prior and downloads; the caller holds the entry's lock.
 
     The record of its sources stays, so that a later download is held to it.

@@ -50,7 +50,7 @@ class RemoteFile:
 
 
 @dataclasses.dataclass(frozen=True)
-class Entry:
+class CatalogueEntry:
     """Weights that can be obtained by name.
 
     Attributes:
@@ -95,7 +95,7 @@ class Entry:
         return self.name.replace(":", "--").replace("/", "--")
 
 
-def catalogue() -> dict[str, Entry]:
+def catalogue() -> dict[str, CatalogueEntry]:
     """All entries of the catalogue, by name.
 
     Examples:
@@ -107,7 +107,7 @@ def catalogue() -> dict[str, Entry]:
     return _read(CATALOGUE, os.environ.get("HF_ENDPOINT", ""))
 
 
-def find_entry(name: str) -> Entry | None:
+def find_entry(name: str) -> CatalogueEntry | None:
     """The entry of a name in the catalogue, or of "hf:org/name"; None for others.
 
     "hf:org/name" is a repository at Hugging Face that holds a `UNet2DModel` of
@@ -129,7 +129,7 @@ def find_entry(name: str) -> Entry | None:
         raise ValueError(
             f"{name!r} is no repository: write hf:org/name, or hf:org/name/folder"
         )
-    return Entry(
+    return CatalogueEntry(
         name,
         f"diffusers, {repository}",
         "see its page",
@@ -138,19 +138,19 @@ def find_entry(name: str) -> Entry | None:
 
 
 @functools.cache
-def _read(path: Path, endpoint: str) -> dict[str, Entry]:
+def _read(path: Path, endpoint: str) -> dict[str, CatalogueEntry]:
     with path.open("rb") as file:
         tables = tomllib.load(file)
     return {name: _entry(name, table, endpoint) for name, table in tables.items()}
 
 
-def _entry(name: str, table: dict[str, Any], endpoint: str) -> Entry:
+def _entry(name: str, table: dict[str, Any], endpoint: str) -> CatalogueEntry:
     table = dict(table)
     if "repository" in table:
         home, files = _repository(table.pop("repository"), endpoint)
-        return Entry(name, home=home, files=files, **table)
+        return CatalogueEntry(name, home=home, files=files, **table)
     files = tuple(_file(file, endpoint) for file in table.pop("files"))
-    return Entry(name, files=files, **table)
+    return CatalogueEntry(name, files=files, **table)
 
 
 def _file(table: dict[str, Any], endpoint: str) -> RemoteFile:

@@ -50,7 +50,7 @@ def find_prior(
     return SHIPPED / name if name in shipped_priors() else Path(name).absolute()
 
 
-def check_prior(name_or_path: str | Path) -> "catalogue.Entry | None":
+def check_prior(name_or_path: str | Path) -> "catalogue.CatalogueEntry | None":
     """Refuse what is no prior, without downloading anything.
 
     Args:

@@ -19,7 +19,7 @@ from pigdm_jax.weights.cache import (
     temporary_of,
     write_sources,
 )
-from pigdm_jax.weights.catalogue import Entry, RemoteFile
+from pigdm_jax.weights.catalogue import CatalogueEntry, RemoteFile
 from pigdm_jax.weights.disk import check_space
 from pigdm_jax.weights.downloads import (
     DownloadError,
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 def obtain(
-    entry: Entry,
+    entry: CatalogueEntry,
     given: Path | None = None,
     *,
     keep: bool = False,
@@ -74,7 +74,7 @@ def obtain(
     return found.prior
 
 
-def obtain_files(entry: Entry, progress: Progress | None = None) -> list[Path]:
+def obtain_files(entry: CatalogueEntry, progress: Progress | None = None) -> list[Path]:
     """The files of an entry of a metric, which are downloaded on first use.
 
     They are kept as they are, and compared with their digests each time.
@@ -100,7 +100,7 @@ def obtain_files(entry: Entry, progress: Progress | None = None) -> list[Path]:
     return [folder / name for name in sources]
 
 
-def remove(entry: Entry) -> int:
+def remove(entry: CatalogueEntry) -> int:
     """Remove an entry's prior and downloads, and return the bytes that were freed.
 
     Raises:
@@ -114,7 +114,7 @@ def remove(entry: Entry) -> int:
         return remove_files(entry)
 
 
-def check_obtainable(entry: Entry) -> None:
+def check_obtainable(entry: CatalogueEntry) -> None:
     """Refuse an entry that can be neither found nor downloaded.
 
     Raises:
@@ -128,7 +128,7 @@ def check_obtainable(entry: Entry) -> None:
 
 
 @contextlib.contextmanager
-def _working_on(entry: Entry, report: Progress) -> Iterator[None]:
+def _working_on(entry: CatalogueEntry, report: Progress) -> Iterator[None]:
     """Hold an entry's lock; say what is wrong with the folder if it cannot be written.
 
     Raises:
@@ -146,7 +146,9 @@ def _working_on(entry: Entry, report: Progress) -> Iterator[None]:
         ) from None
 
 
-def _make(entry: Entry, given: Path | None, keep: bool, report: Progress) -> None:
+def _make(
+    entry: CatalogueEntry, given: Path | None, keep: bool, report: Progress
+) -> None:
     """Make the prior of an entry that is not there."""
     found, before = places(entry), read_sources(entry)
     root = found.prior.parent
@@ -172,7 +174,7 @@ def _make(entry: Entry, given: Path | None, keep: bool, report: Progress) -> Non
 
 
 def _download(
-    entry: Entry,
+    entry: CatalogueEntry,
     folder: Path,
     before: dict[str, Source],
     report: Progress,
@@ -218,7 +220,7 @@ def _kept(
 
 
 def _verify_given(
-    entry: Entry, given: Path, before: dict[str, Source]
+    entry: CatalogueEntry, given: Path, before: dict[str, Source]
 ) -> dict[str, Source]:
     """Compare given files with what is known of them; return their record.
 
@@ -246,7 +248,9 @@ def _verify_given(
     return sources
 
 
-def _convert(entry: Entry, source: Path, origin: str, report: Progress) -> None:
+def _convert(
+    entry: CatalogueEntry, source: Path, origin: str, report: Progress
+) -> None:
     """Convert an entry's files to its prior.
 
     Raises:

@@ -89,7 +89,7 @@ class DDPMConfig:
         return channels // (self.attention_head_dim or channels)
 
 
-class AttentionBlock(nn.Module):
+class SpatialAttention(nn.Module):
     """Self-attention over all pixels, added to its input.
 
     Attributes:
@@ -255,10 +255,10 @@ class DDPMUNet(Network):
 
     def _attention(
         self, channels: int, name: str, groups: int | None = None
-    ) -> AttentionBlock:
+    ) -> SpatialAttention:
         """Attention; `groups` of its norm if they are not those of all norms."""
         cfg = self.config
-        return (nn.remat(AttentionBlock) if self.remat else AttentionBlock)(
+        return (nn.remat(SpatialAttention) if self.remat else SpatialAttention)(
             cfg.heads(channels),
             cfg.norm_num_groups if groups is None else groups,
             cfg.norm_eps,
