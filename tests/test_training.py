@@ -39,7 +39,7 @@ TINY = TrainConfig(
     batch=8,
     crop=(8,),
     channels=32,
-    channel_mult=(1, 1),
+    channel_mult=(1,),
     attention=(),
     warmup=2,
     log_every=1,
@@ -325,7 +325,7 @@ def test_a_condition_makes_a_prior_for_its_task(photos, tmp_path, monkeypatch):
     "change, message",
     [
         ({"crop": (8, 16)}, "crop and crop_shares go together"),
-        ({"crop": (9,)}, "multiples of 2"),
+        ({"crop": (9,), "channel_mult": (1, 1)}, "multiples of 2"),
         ({"channels": 48}, "multiple of 32"),
         ({"steps": 0}, "steps must be a whole number from 1"),
         ({"crop_shares": (0.5,)}, "add up to 1"),
