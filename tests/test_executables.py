@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from pigdm_jax import pytree_class, restore, samplers, static_field
-from pigdm_jax.core import compilation
+from pigdm_jax.core import compilation, executables
 from pigdm_jax.core.program_keys import Unkeyed, describe
 from pigdm_jax.operators import inpaint, random_mask
 from pigdm_jax.restoration import consistency
@@ -60,7 +61,7 @@ PROCESS = """
 import sys
 import jax, jax.numpy as jnp, numpy as np
 import pigdm_jax as pj
-from pigdm_jax.core import compilation
+from pigdm_jax.core import compilation, executables
 
 compilation.keep_compiled(sys.argv[1])
 jax.config.update("jax_log_compiles", True)
@@ -162,6 +163,17 @@ def test_a_folder_that_cannot_be_used_is_said_in_a_line(make, tmp_path, recwarn)
     compilation.keep_compiled("none")
     assert compilation.cache_problem(tried=True) is None
     assert consistency(problem_with(0)) == first and not recwarn
+
+
+def test_threads_that_keep_the_same_program_do_not_disturb_each_other(tmp_path):
+    path, content = tmp_path / "kept" / "program", b"0" * 2**20
+
+    def write(_):
+        executables._write(path, content)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(write, range(200)))
+    assert path.read_bytes() == content and list(path.parent.iterdir()) == [path]
 
 
 def test_a_full_disk_is_said_in_a_line(folder, monkeypatch):

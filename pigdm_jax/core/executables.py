@@ -165,7 +165,9 @@ def _write(path: Path, content: bytes) -> None:
     Raises:
       OSError: if it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    # Threads, too, may write the same file at the same time.
+    writer = f"{os.getpid()}-{threading.get_ident()}"
+    temporary = path.with_name(f".{path.name}.{writer}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         temporary.write_bytes(content)
