@@ -184,7 +184,17 @@ def test_the_programs_of_a_picture_are_compiled_ahead(run, photo, small):
     arguments += ("--cache", "kept")
     jax.clear_caches()  # what earlier tests compiled would be neither compiled nor kept
     assert "ready in" in run("compile", *arguments)[1]
-    assert any(Path("kept").iterdir())
+    kept = Path("kept/executables")
+    ahead = set(kept.iterdir())
+    largest = max(path.stat().st_size for path in ahead)
+    status, text = run("restore", *arguments)
+    assert status == 0, text
+    # Scores and figures have programs of their own, but the step of the network is kept
+    # and serves other numbers of steps.
+    status, text = run("restore", *arguments, "--steps", "3", "--overwrite")
+    assert status == 0, text
+    added = set(kept.iterdir()) - ahead
+    assert max(path.stat().st_size for path in added) < largest / 4
     assert "keeps nothing" in run("compile", *arguments[:-1], "none")[1]
 
 

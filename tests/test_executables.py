@@ -71,6 +71,23 @@ print(float(pj.restore(prior, problem, jax.random.key(0)).sum()))
 """
 
 
+@pytree_class
+class Scaled(samplers.Fitted):
+    """Whose steps read their number."""
+
+    def step(self, prior, problem, state, step, key):
+        state, info = super().step(prior, problem, state, step, key)
+        return state * (1 - 0.1 * self.steps), info
+
+
+@pytest.mark.parametrize("sampler", [samplers.Fitted(3), samplers.DDIM(3), Scaled(3)])
+def test_separate_steps_are_those_of_one_program(smooth_prior, sampler):
+    problem, key = problem_with(0), jax.random.key(1)
+    alone = restore(smooth_prior, problem, key, sampler, on_step=lambda i, info: None)
+    together = restore(smooth_prior, problem, key, sampler)
+    np.testing.assert_allclose(alone, together, atol=1e-5)
+
+
 def test_another_process_does_not_trace(tmp_path):
     def run():
         command = [sys.executable, "-c", PROCESS, str(tmp_path)]

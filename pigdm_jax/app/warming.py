@@ -122,5 +122,5 @@ class Warmer:
         work, pace = work_of(prepared), self._device.pace
         if isinstance(sampler, Spaced) and pace.guess(work, 1) is None:
             began = time.monotonic()
-            prepared.precompile(sampler)
-            pace.note(work, time.monotonic() - began)
+            evaluations = prepared.precompile(sampler)
+            pace.note(work, (time.monotonic() - began) / evaluations)

@@ -1,6 +1,5 @@
 """A picture with its prior, ready to be restored."""
 
-import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -11,8 +10,10 @@ from pigdm_jax.core.types import AnyArray, PRNGKey
 from pigdm_jax.pictures.cases import Case
 from pigdm_jax.pictures.results import Restored, restore_picture
 from pigdm_jax.priors.base import Prior
-from pigdm_jax.samplers import Denoiser, Sampler, Spaced
-from pigdm_jax.samplers.records import OnStep
+from pigdm_jax.samplers import Denoiser, Sampler
+from pigdm_jax.samplers.records import Info, OnStep
+
+MOST_RUN = 50  # evaluations of a run whose programs are compiled ahead
 
 
 class Prepared(NamedTuple):
@@ -52,19 +53,35 @@ class Prepared(NamedTuple):
             for key in self.sample_keys(count)
         ]
 
-    def precompile(self, sampler: Sampler) -> None:
-        """Compile the programs that `draw` would run with an `on_step`.
+    def precompile(self, sampler: Sampler) -> int:
+        """Compile, by running them, the programs that `draw` would with an `on_step`.
+
+        Of a run of more than `MOST_RUN` evaluations only the first step is run, whose
+        program takes nearly all of the time.
 
         Args:
           sampler: as `Request.sampler_for` gives it.
 
+        Returns:
+          The number of evaluations that were run.
+
         Raises:
           ValueError: as `restore_picture`.
         """
-        if isinstance(sampler, Spaced):
-            # A program is one step, so it serves any number of steps.
-            sampler = dataclasses.replace(sampler, steps=1)  # type: ignore[type-var]
-        self.draw(sampler, 1, lambda step, info: None)
+
+        def on_step(step: int, info: Info) -> None:
+            if sampler.evaluations > MOST_RUN:
+                raise _EnoughError
+
+        try:
+            self.draw(sampler, 1, on_step)
+        except _EnoughError:
+            return 1
+        return sampler.evaluations
+
+
+class _EnoughError(Exception):
+    """Ends a run whose programs have been compiled."""
 
 
 def check_samples(sampler: Sampler, count: int) -> None:

@@ -1,6 +1,7 @@
 """The base classes of samplers."""
 
 import abc
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -146,6 +147,14 @@ class Stepwise(Sampler):
     def image(self, state: State) -> Image:
         """The restored image, (H, W, C), from the last state."""
 
+    def step_alone(self) -> "Stepwise":
+        """The sampler whose `step` is called where each step is a program of its own.
+
+        Fields that `step` does not read may have any values there. If they have always
+        the same ones, one program serves all numbers of steps.
+        """
+        return self
+
     def estimate(self, state: State) -> PyTree | None:
         """What a blind sampler estimated of the measurement; None for others."""
         del state
@@ -187,6 +196,9 @@ class Spaced(Stepwise):
         with that level's noise added (CCDF, appendix B of the paper). None starts at
         the last level from pure noise.
       spacing: of the noise levels, "uniform" or "quadratic" (denser at low noise).
+      same_steps: True in a class whose `step` reads none of these fields, so that runs
+        with `on_step` need not compile it again for other values. A subclass has to
+        say so itself.
 
     Examples:
       >>> import pigdm_jax as pj
@@ -198,6 +210,7 @@ class Spaced(Stepwise):
     steps: int
     start: Any
     spacing: str
+    same_steps = False
 
     def __post_init__(self) -> None:
         """Check the ranges of the fields."""
@@ -225,6 +238,14 @@ class Spaced(Stepwise):
         if self.start is not None:
             start = max(round(self.start * schedule.num_steps), self.steps)
         return schedule.levels(self.steps, start, self.spacing)
+
+    def step_alone(self) -> "Spaced":
+        """This sampler, if `same_steps` with one value for `steps` and the others."""
+        # A subclass may have another `step`.
+        if not vars(type(self)).get("same_steps", False):
+            return self
+        changes = {"steps": 1, "start": None, "spacing": "uniform"}
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
 
     def begin(
         self, prior: Prior, problem: Problem, x: Image, step: Step, key: PRNGKey

@@ -48,6 +48,8 @@ class DDIM(Spaced):
       (4, 4, 1)
     """
 
+    same_steps = True
+
     steps: int = static_field(default=100)
     start: float | None = static_field(default=None)
     spacing: str = static_field(default="uniform")

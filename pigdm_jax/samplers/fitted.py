@@ -65,6 +65,8 @@ class Fitted(Spaced):
       0.0
     """
 
+    same_steps = True
+
     steps: int = static_field(default=10)
     start: float | None = static_field(default=None)
     spacing: str = static_field(default="quadratic")

@@ -137,9 +137,9 @@ def run_by_steps(
     check_untraced((prior, problem, key, start))
     steps = [jax.tree.map(itemgetter(i), table) for i in range(len(table.index))]
     state = _begin_alone(sampler, prior, problem, key, start, steps[0])
-    rows = []
+    rows, alone = [], sampler.step_alone()
     for i, step in enumerate(steps):
-        state, info, row = _one_step(sampler, prior, problem, state, key, step)
+        state, info, row = _one_step(alone, prior, problem, state, key, step)
         rows.append(row)
         jax.block_until_ready(state)
         on_step(i + 1, info)
