@@ -15,15 +15,13 @@ Reference: Lavin and Gray 2016, Fast Algorithms for Convolutional Neural Network
 import functools
 import operator
 from collections.abc import Iterable
-from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
+
+from pigdm_jax.networks.kernels.bilinear import bilinear
 
 # With fewer windows or channels the transforms take longer than they save.
 LEAST_WINDOWS, LEAST_CHANNELS = 256, 32
@@ -37,8 +35,6 @@ OUTPUT = np.array([[1, 1, 1, 0], [0, 1, -1, -1]])
 # The transforms of a flipped kernel are those of the kernel in this order.
 FLIPPED = [3, 1, 2, 0]
 
-_convolve = Primitive("convolve")
-
 
 def convolve(
     x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"]
@@ -49,33 +45,33 @@ def convolve(
       x: images.
       kernel: k x k taps, k odd.
     """
-    return _convolve.bind(x, kernel, flipped=False)
+    return _convolve(x, kernel, False)
 
 
-def _plain(x: Array, kernel: Array, flipped: bool) -> Array:
-    if flipped:
+def _plain(x: Array, kernel: Array, adjoint: bool) -> Array:
+    if adjoint:
         kernel = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
     return jax.lax.conv_general_dilated(
         x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
 
 
-def _on_cpu(x: Array, kernel: Array, flipped: bool) -> Array:
+def _on_cpu(x: Array, kernel: Array, adjoint: bool) -> Array:
     batch, height, width, inner = x.shape
-    outer = kernel.shape[2 if flipped else 3]
+    outer = kernel.shape[2 if adjoint else 3]
     windows = batch * -(-height // 2) * -(-width // 2)
     if x.dtype != jnp.float32:
-        return _plain(x, kernel, flipped)
+        return _plain(x, kernel, adjoint)
     if (
         kernel.shape[:2] == (3, 3)
         and windows >= LEAST_WINDOWS
         and min(inner, outer) >= LEAST_CHANNELS
     ):
-        return winograd(x, kernel, flipped)
+        return winograd(x, kernel, adjoint)
     # XLA would flip the kernel again in every step of a loop.
-    if outer <= FEW_CHANNELS or (flipped and inner > FEW_CHANNELS):
-        return by_taps(x, kernel, flipped)
-    return _plain(x, kernel, flipped)
+    if outer <= FEW_CHANNELS or (adjoint and inner > FEW_CHANNELS):
+        return by_taps(x, kernel, adjoint)
+    return _plain(x, kernel, adjoint)
 
 
 def by_taps(
@@ -173,39 +169,4 @@ def _sum(factors: np.ndarray, arrays: tuple[Array, ...] | list[Array]) -> Array:
     )
 
 
-def _by_x(cotangent: Array, x: Any, kernel: Array, flipped: bool) -> Array:
-    """The gradient with respect to the image: a convolution with the flipped kernel."""
-    del x
-    return _convolve.bind(cotangent, kernel, flipped=not flipped)
-
-
-def _by_kernel(cotangent: Array, x: Array, kernel: Any, flipped: bool) -> Array:
-    plain = partial(_plain, x, flipped=flipped)
-    (gradient,) = jax.linear_transpose(plain, kernel.aval)(cotangent)
-    return gradient
-
-
-def _batched(
-    arguments: tuple[Array, Array], axes: tuple, flipped: bool
-) -> tuple[Array, int]:
-    """A larger batch if there is one kernel; else a convolution for each kernel."""
-    x, kernel = arguments
-    if axes[1] is not None:
-        return jax.vmap(partial(_plain, flipped=flipped), axes)(x, kernel), 0
-    x = jnp.moveaxis(x, axes[0], 0)
-    out = _convolve.bind(x.reshape(-1, *x.shape[2:]), kernel, flipped=flipped)
-    return out.reshape(*x.shape[:-1], -1), 0
-
-
-_convolve.def_impl(jax.jit(_convolve.bind, static_argnames="flipped"))
-_convolve.def_abstract_eval(
-    lambda x, kernel, flipped: x.update(
-        shape=(*x.shape[:3], kernel.shape[2 if flipped else 3])
-    )
-)
-ad.defbilinear(_convolve, _by_x, _by_kernel)
-batching.primitive_batchers[_convolve] = _batched
-mlir.register_lowering(_convolve, mlir.lower_fun(_plain, multiple_results=False))
-mlir.register_lowering(
-    _convolve, mlir.lower_fun(_on_cpu, multiple_results=False), platform="cpu"
-)
+_convolve = bilinear("convolve", _plain, _on_cpu)

@@ -8,19 +8,16 @@ to 6.8 times as fast for 16 rows, and 1.3 to 2.4 times for the 288 of JiT
 (`benchmarks/product.py`).
 """
 
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
+
+from pigdm_jax.networks.kernels.bilinear import bilinear
 
 # With more rows, XLA's copy of the weights takes little of the time.
 MOST_ROWS = 384
-
-_multiply = Primitive("multiply_by_weights")
 
 
 def multiply(
@@ -38,54 +35,20 @@ def multiply(
       precision: None.
     """
     del dimension_numbers, precision
-    out = _multiply.bind(x.reshape(-1, x.shape[-1]), kernel, transposed=False)
+    out = _multiply(x.reshape(-1, x.shape[-1]), kernel, False)
     return out.reshape(*x.shape[:-1], -1)
 
 
-def _plain(x: Array, kernel: Array, transposed: bool) -> Array:
-    return x @ (kernel.T if transposed else kernel)
+def _plain(x: Array, kernel: Array, adjoint: bool) -> Array:
+    return x @ (kernel.T if adjoint else kernel)
 
 
-def _on_cpu(x: Array, kernel: Array, transposed: bool) -> Array:
-    if not transposed or x.dtype != jnp.float32 or x.shape[0] > MOST_ROWS:
-        return _plain(x, kernel, transposed)
+def _on_cpu(x: Array, kernel: Array, adjoint: bool) -> Array:
+    if not adjoint or x.dtype != jnp.float32 or x.shape[0] > MOST_ROWS:
+        return _plain(x, kernel, adjoint)
     # Without barriers XLA would move the transpositions to the weights.
     columns = jax.lax.optimization_barrier(x.T)
     return jax.lax.optimization_barrier(kernel @ columns).T
 
 
-def _by_x(cotangent: Array, x: Any, kernel: Array, transposed: bool) -> Array:
-    del x
-    return _multiply.bind(cotangent, kernel, transposed=not transposed)
-
-
-def _by_kernel(cotangent: Array, x: Array, kernel: Any, transposed: bool) -> Array:
-    plain = partial(_plain, x, transposed=transposed)
-    (gradient,) = jax.linear_transpose(plain, kernel.aval)(cotangent)
-    return gradient
-
-
-def _batched(
-    arguments: tuple[Array, Array], axes: tuple, transposed: bool
-) -> tuple[Array, int]:
-    """More rows if the weights are the same; else a product for each."""
-    x, kernel = arguments
-    if axes[1] is not None:
-        return jax.vmap(partial(_plain, transposed=transposed), axes)(x, kernel), 0
-    x = jnp.moveaxis(x, axes[0], 0)
-    out = _multiply.bind(x.reshape(-1, x.shape[-1]), kernel, transposed=transposed)
-    return out.reshape(*x.shape[:-1], -1), 0
-
-
-_multiply.def_impl(jax.jit(_multiply.bind, static_argnames="transposed"))
-_multiply.def_abstract_eval(
-    lambda x, kernel, transposed: x.update(
-        shape=(x.shape[0], kernel.shape[0 if transposed else 1])
-    )
-)
-ad.defbilinear(_multiply, _by_x, _by_kernel)
-batching.primitive_batchers[_multiply] = _batched
-mlir.register_lowering(_multiply, mlir.lower_fun(_plain, multiple_results=False))
-mlir.register_lowering(
-    _multiply, mlir.lower_fun(_on_cpu, multiple_results=False), platform="cpu"
-)
+_multiply = bilinear("multiply_by_weights", _plain, _on_cpu)
