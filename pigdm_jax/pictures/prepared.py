@@ -10,7 +10,7 @@ from pigdm_jax.core.types import AnyArray, PRNGKey
 from pigdm_jax.pictures.cases import Case
 from pigdm_jax.pictures.results import Restored, restore_picture
 from pigdm_jax.priors.base import Prior
-from pigdm_jax.samplers import Denoiser, Sampler
+from pigdm_jax.samplers import Denoiser, Sampler, Spaced
 from pigdm_jax.samplers.records import Info, OnStep
 
 MOST_RUN = 50  # evaluations of a run whose programs are compiled ahead
@@ -56,8 +56,8 @@ class Prepared(NamedTuple):
     def precompile(self, sampler: Sampler) -> int:
         """Compile, by running them, the programs that `draw` would with an `on_step`.
 
-        Of a run of more than `MOST_RUN` evaluations only the first step is run, whose
-        program takes nearly all of the time.
+        Of a sampler with one program for all of its steps, and more than `MOST_RUN` of
+        them, only the first step is run: that program takes nearly all of the time.
 
         Args:
           sampler: as `Request.sampler_for` gives it.
@@ -68,9 +68,10 @@ class Prepared(NamedTuple):
         Raises:
           ValueError: as `restore_picture`.
         """
+        enough = isinstance(sampler, Spaced) and sampler.evaluations > MOST_RUN
 
         def on_step(step: int, info: Info) -> None:
-            if sampler.evaluations > MOST_RUN:
+            if enough:
                 raise _EnoughError
 
         try:
