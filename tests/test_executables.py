@@ -61,7 +61,7 @@ PROCESS = """
 import sys
 import jax, jax.numpy as jnp, numpy as np
 import pigdm_jax as pj
-from pigdm_jax.core import compilation, executables
+from pigdm_jax.core import compilation
 
 compilation.keep_compiled(sys.argv[1])
 jax.config.update("jax_log_compiles", True)

@@ -176,7 +176,7 @@ def test_the_reference_distributions_are_reproduced(shared, name):
     reference = json.loads((shared / "reference/gaussian.json").read_text())[name]
     prior, problem = reference_problem(reference, name)
     n = prior.image_shape[1]
-    count = 1000
+    count = 4000
     for row in reference["sampler_output"]:
         if row["steps"] > 100 and row["eta"] > 0:
             continue

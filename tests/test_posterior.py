@@ -108,7 +108,7 @@ def test_restoring_comes_to_the_posterior_and_so_does_its_own_prior():
     operator = ops.separable(SHAPE, columns=values((2, 3), 4))
     problem = Problem(operator, values((2, 2, 1), 5), 0.3)
     truth = exact_posterior(prior, problem)
-    count = 1000
+    count = 4000
     keys = jax.random.split(jax.random.key(1), count)
     sampler = DDIM(200, guidance=Moment())
     guided = jax.vmap(lambda key: restore(prior, problem, key, sampler))(keys)

@@ -158,7 +158,7 @@ class TrainConfig:
 
         whole = self.with_sizes()
         new = NewNetwork(
-            Sizes(*(getattr(whole, name) for name in SIZES)),
+            Sizes(**{name: getattr(whole, name) for name in SIZES}),
             self.crop,
             num_classes,
             takes_image=self.condition is not None,
