@@ -486,6 +486,13 @@ def test_every_sampler_runs_in_a_batch_and_reports_its_steps(name):
     np.testing.assert_allclose(traces.residual[1], trace.residual, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", SPACED)
+def test_one_step_serves_all_numbers_of_steps(name):
+    few, many = SPACED[name](4), SPACED[name](7, start=0.5, spacing="quadratic")
+    structures = [jax.tree.structure(s.step_alone()) for s in (few, many)]
+    assert structures[0] == structures[1] != jax.tree.structure(many)
+
+
 def test_no_two_samplers_or_guidances_have_the_same_tree():
     values = [kind(4, start=None, spacing="uniform") for kind in SPACED.values()]
     values.append(Relaxed())

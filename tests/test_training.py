@@ -373,6 +373,14 @@ def test_folders_that_do_not_fit_are_refused(photos, whole_run, tmp_path):
         load_photos(empty, 8, 0.1, True)
 
 
+def test_a_batch_that_does_not_fit_is_refused(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr("pigdm_jax.training.phases.device_memory", lambda _: 10**6)
+    message = r"8 crops of 8 pixels needs 0.0 GB .* choose a smaller --batch .*--remat"
+    with pytest.raises(ValueError, match=message):
+        train(photos, tmp_path / "run", TINY)
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
 def test_photos_that_cannot_be_used_are_skipped_and_named(photos, tmp_path, caplog):
     for photo in photos.rglob("*.png"):
         shutil.copy(photo, tmp_path / photo.name)

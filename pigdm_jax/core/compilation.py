@@ -109,6 +109,18 @@ def compiler_options() -> dict[str, str | int]:
     return options
 
 
+def program_bytes(compiled: jax.stages.Compiled) -> int:
+    """Memory that a program needs on each device, by XLA's own analysis, in bytes."""
+    sizes = compiled.memory_analysis()
+    assert sizes is not None  # every platform's compiler gives it
+    return (
+        sizes.argument_size_in_bytes
+        + sizes.output_size_in_bytes
+        + sizes.temp_size_in_bytes
+        - sizes.alias_size_in_bytes
+    )
+
+
 def typed_jit(
     fun: Callable[..., Any], *, tuned: bool = False, **options: Any
 ) -> Callable[..., Any]:

@@ -10,7 +10,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 from pigdm_jax.core.checks import as_float32
-from pigdm_jax.core.compilation import compiled_for
+from pigdm_jax.core.compilation import compiled_for, program_bytes
 from pigdm_jax.core.executables import Executable
 from pigdm_jax.core.types import AnyArray, Image, Number
 from pigdm_jax.devices.meshes import auto_mesh, copied, placed, put
@@ -132,14 +132,7 @@ def compile_batch(
         (prior, shared, mapped, as_float32(sampler)),
         (finish.__module__, finish.__qualname__, mesh.shape_tuple, axis),
     )
-    sizes = compiled.compiled.memory_analysis()
-    assert sizes is not None  # every platform's compiler gives it
-    device_bytes = (
-        sizes.argument_size_in_bytes
-        + sizes.output_size_in_bytes
-        + sizes.temp_size_in_bytes
-        - sizes.alias_size_in_bytes
-    )
+    device_bytes = program_bytes(compiled.compiled)
     return BatchProgram(count, device_bytes, compiled, prior, shared, sampler, sharding)
 
 

@@ -130,6 +130,21 @@ class NewNetwork(NamedTuple):
     takes_image: bool
     flow: bool
 
+    def check_takes_no_image(self, title: str) -> None:
+        """Refuse an image besides the noisy one, for an architecture without it.
+
+        Args:
+          title: of the architecture.
+
+        Raises:
+          ValueError: if the network is to take one.
+        """
+        if self.takes_image:
+            raise ValueError(
+                f"{title} takes no image besides the noisy one; --condition needs "
+                "--architecture adm"
+            )
+
 
 class Architecture(NamedTuple):
     """An architecture: how its networks are built, converted and trained.

@@ -48,6 +48,8 @@ class CCDF(Spaced):
       0.0
     """
 
+    same_steps = True
+
     steps: int = static_field(default=100)
     start: float | None = static_field(default=0.2)
     spacing: str = static_field(default="uniform")

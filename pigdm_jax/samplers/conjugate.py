@@ -187,6 +187,8 @@ class Conjugate(Spaced):
       0.0
     """
 
+    same_steps = True
+
     steps: int = static_field(default=10)
     start: float | None = static_field(default=0.2)
     spacing: str = static_field(default="uniform")

@@ -49,6 +49,8 @@ class DPS(Spaced):
       0.0
     """
 
+    same_steps = True
+
     steps: int = static_field(default=100)
     start: float | None = static_field(default=None)
     spacing: str = static_field(default="uniform")

@@ -67,6 +67,8 @@ class Multistep(Spaced):
       (4, 4, 1)
     """
 
+    same_steps = True
+
     steps: int = static_field(default=20)
     start: float | None = static_field(default=None)
     spacing: str = static_field(default="uniform")

@@ -52,6 +52,8 @@ class PnP(Spaced):
       0.0
     """
 
+    same_steps = True
+
     steps: int = static_field(default=100)
     start: float | None = static_field(default=0.15)
     spacing: str = static_field(default="uniform")

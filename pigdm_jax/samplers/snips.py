@@ -60,6 +60,8 @@ class SNIPS(Spaced):
       0.0
     """
 
+    same_steps = True
+
     steps: int = static_field(default=200)
     start: float | None = static_field(default=None)
     spacing: str = static_field(default="uniform")

@@ -9,11 +9,11 @@ import numpy as np
 from pigdm_jax.core.locks import locked
 from pigdm_jax.priors.network import NetworkPrior, network_prior
 from pigdm_jax.training.checkpoints import Checkpoints
-from pigdm_jax.training.config import TrainConfig
+from pigdm_jax.training.config import Phase, TrainConfig
 from pigdm_jax.training.crops import CROP_SYMMETRIES
 from pigdm_jax.training.folder import LOCKS, begin, check_folder
 from pigdm_jax.training.logs import Logs
-from pigdm_jax.training.phases import Report, Run, leads
+from pigdm_jax.training.phases import Report, Run, Update, leads
 from pigdm_jax.training.photos import load_photos
 from pigdm_jax.training.start import initial_network, saved_start
 from pigdm_jax.training.step import TrainState, init_state
@@ -46,7 +46,7 @@ def train(
 
     Raises:
       ValueError: if a flag is out of range, or does not fit the photos, the devices or
-        the run in the folder.
+        the run in the folder, or a batch does not fit in memory.
     """
     config.check()
     config, out = config.with_sizes(), Path(out)
@@ -56,14 +56,16 @@ def train(
     photos = load_photos(source, max(config.crop), config.held_out, config.classes)
     run = Run(config, photos, saved)
     with locked(out / LOCKS, jax.process_index(), jax.process_count()):
+        updates = run.updates()
         if leads():
             begin(out, config)
-        return _continued(out, run, report)
+        return _continued(out, run, updates, report)
 
 
-def _continued(out: Path, run: Run, report: Report) -> Path | None:
+def _continued(
+    out: Path, run: Run, updates: dict[Phase, Update], report: Report
+) -> Path | None:
     """Train from the latest checkpoint on; returns as `train`."""
-    config = run.config
     with (
         Checkpoints(out / "checkpoints", cleans=True) as checkpoints,
         stop_signals() as stopped,
@@ -71,10 +73,10 @@ def _continued(out: Path, run: Run, report: Report) -> Path | None:
         state = checkpoints.restore(run.initial_state())
         done = int(state.step)
         with Logs(out, done, writes=leads()) as logs:
-            for phase in config.phases():
+            for phase, update in updates.items():
                 if done < phase.last:
                     state = run.phase(
-                        phase, state, checkpoints, logs, out, report, stopped
+                        phase, update, state, checkpoints, logs, out, report, stopped
                     )
                     done = int(state.step)
                 if stopped() or done < phase.last:

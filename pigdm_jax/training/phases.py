@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from pigdm_jax.core.compilation import compiler_options
+from pigdm_jax.core.compilation import compiler_options, program_bytes
+from pigdm_jax.devices.memory import device_memory
 from pigdm_jax.training.checkpoints import Checkpoints
 from pigdm_jax.training.condition import pseudoinverses
 from pigdm_jax.training.config import Phase, TrainConfig
@@ -25,6 +26,7 @@ from pigdm_jax.weights.store import SavedNetwork
 
 # Called with step, loss and crops per second whenever metrics.csv gets a row.
 Report = Callable[[int, float, float], None]
+Update = Callable[[TrainState, Batch], TrainState]
 
 
 def leads() -> bool:
@@ -56,9 +58,23 @@ class Run:
         make = partial(init_state, self.config, self.network)
         return jax.jit(make, out_shardings=self.replicated)(self.params)
 
+    def updates(self) -> dict[Phase, Update]:
+        """The update of each phase, compiled.
+
+        Raises:
+          ValueError: if one needs more memory than a device has.
+        """
+        make = partial(init_state, self.config, self.network)
+        state = jax.tree.map(
+            lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=self.replicated),
+            jax.eval_shape(make, self.params),
+        )
+        return {phase: self._update(phase, state) for phase in self.config.phases()}
+
     def phase(
         self,
         phase: Phase,
+        update: Update,
         state: TrainState,
         checkpoints: Checkpoints,
         logs: Logs,
@@ -70,6 +86,7 @@ class Run:
 
         Args:
           phase: the phase.
+          update: that of the phase.
           state: the state before the first step to do.
           checkpoints: where states are saved.
           logs: where figures are written.
@@ -80,13 +97,13 @@ class Run:
         Returns:
           The state after the last step done; it is saved if the phase was stopped.
         """
-        config, update = self.config, self._update(phase)
+        config = self.config
         rate = make_optimizer(config)[1]
         began, first = time.perf_counter(), int(state.step)
         for batch in self._batches(phase, first):
             state = update(state, batch)
             step = int(state.step)
-            # The first step includes the compilation, so it is not timed.
+            # The first step waits for the first batch, so it is not timed.
             if step == first + 1:
                 began = time.perf_counter()
             seconds = time.perf_counter() - began
@@ -107,15 +124,32 @@ class Run:
                 break
         return state
 
-    def _update(self, phase: Phase) -> Callable[[TrainState, Batch], TrainState]:
-        """The jitted update for the batches of a phase."""
-        return jax.jit(
+    def _update(self, phase: Phase, state: TrainState) -> Update:
+        """The update for batches of a phase, compiled for a state like this one."""
+        shape = phase.batch, phase.crop, phase.crop, 3
+        image = jax.ShapeDtypeStruct(shape, jnp.float32, sharding=self.sharded)
+        number = jax.ShapeDtypeStruct(shape[:1], jnp.int32, sharding=self.sharded)
+        batch = {"image": image, "label": number, "index": number}
+        if self.config.condition:
+            batch["condition"] = image
+        update = jax.jit(
             make_step(self.config, self.net, phase.batch),
             compiler_options=compiler_options(),
             in_shardings=(self.replicated, self.sharded),
             out_shardings=self.replicated,
             donate_argnums=0,
         )
+        compiled = update.lower(state, batch).compile()
+        needed = program_bytes(compiled)
+        memory = device_memory(jax.local_device_count())
+        if needed > memory:
+            remat = "" if self.config.remat else ", or add --remat"
+            raise ValueError(
+                f"a batch of {phase.batch} crops of {phase.crop} pixels needs "
+                f"{needed / 1e9:.1f} GB on each device, which has {memory / 1e9:.1f} "
+                f"GB; choose a smaller --batch or --crop{remat}"
+            )
+        return compiled
 
     def _evaluate(self, state: TrainState, crop: int, out: Path) -> float:
         """The held-out loss; also writes samples of priors without a condition."""

@@ -12,11 +12,7 @@ def untrained(new: NewNetwork) -> DDPMUNet:
     Raises:
       ValueError: if it is to take an image besides the noisy one.
     """
-    if new.takes_image:
-        raise ValueError(
-            "a DDPM UNet takes no image besides the noisy one; --condition needs "
-            "--architecture adm"
-        )
+    new.check_takes_no_image("a DDPM UNet")
     sizes = new.sizes
     levels = range(len(sizes.channel_mult))
     attention = tuple(level for level in levels if 2**level in sizes.attention)

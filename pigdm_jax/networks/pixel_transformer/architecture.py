@@ -24,11 +24,7 @@ def untrained(new: NewNetwork) -> PixelTransformer:
             "a JiT is trained by flow matching; add --flow --predicts x0, or choose "
             "another --architecture"
         )
-    if new.takes_image:
-        raise ValueError(
-            "a JiT takes no image besides the noisy one; --condition needs "
-            "--architecture adm"
-        )
+    new.check_takes_no_image("a JiT")
     if len(new.crops) > 1:
         raise ValueError(
             f"a JiT takes images of one size, got crops of {len(new.crops)} sizes"
