@@ -18,6 +18,7 @@ from pigdm_jax import (
     tiled,
 )
 from pigdm_jax import operators as ops
+from pigdm_jax.priors.mirrored import MirroredPrior
 from pigdm_jax.samplers import DDIM, DDNM, Denoiser, Fitted, Mean, Relaxed, default
 
 SHAPE = (4, 5, 1)
@@ -156,6 +157,25 @@ def test_a_mean_is_that_of_samples_with_their_own_keys():
     np.testing.assert_allclose(batch[1], alone, atol=2e-5)
     with pytest.raises(ValueError, match="samples must be"):
         Mean(DDIM(3), samples=0)
+
+
+def test_each_sample_of_a_mean_has_another_mirror_image():
+    prior, x_t = Lopsided(), jax.random.normal(KEY, (6, 4, 1))
+    problem = measure(ops.super_resolution(x_t.shape, 2), jnp.tanh(x_t))
+    inner, t = DDIM(3), jnp.float32(300)
+    mean = restore(prior, problem, KEY, Mean(inner, samples=2, views=2))
+    samples = [
+        restore(seen, problem, jax.random.fold_in(KEY, k), inner)
+        for k, seen in enumerate((prior, MirroredPrior(prior, 1, 2)))
+    ]
+    np.testing.assert_allclose(mean, np.mean(samples, 0), atol=1e-5)
+    mirrored = prior(x_t[:, ::-1], t)[:, ::-1]
+    np.testing.assert_allclose(MirroredPrior(prior, 1, 2)(x_t, t), mirrored)
+    assert float(jnp.abs(mirrored - prior(x_t, t)).max()) > 1e-3
+    with pytest.raises(ValueError, match="views must be"):
+        Mean(inner, views=3)
+    with pytest.raises(ValueError, match="need a square image"):
+        restore(prior, problem, KEY, Mean(inner, views=8))
 
 
 def test_the_aim_chooses_the_sampler():

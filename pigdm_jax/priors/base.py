@@ -58,7 +58,7 @@ class Prior(abc.ABC):
       learned: whether it is a trained network, whose gradient has errors.
       symmetries: the number of mirror images of an image, itself included, that are as
         likely as the image: 1, 2 (left-right), 4 (and upside down) or 8 (and
-        transposed). `samplers.default` lets them decide how denoising averages.
+        transposed). `samplers.default` lets them decide over how many to average.
       sees: the image that it takes besides x_t: "pinv" or "upsample" of the
         measurement, as in `restore`'s `init`; None if it takes none.
       seen: that image, (H, W, C), if `condition` has set it; otherwise `restore` does.

@@ -1,6 +1,5 @@
 """Classifier-free guidance: a prior that follows its class label more closely."""
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -11,13 +10,14 @@ from pigdm_jax.core.checks import check_number, given
 from pigdm_jax.core.pytree import pytree_class
 from pigdm_jax.core.types import AnyArray, Image, ImageShape, Number
 from pigdm_jax.priors.base import Prior, Timestep, check_prior
-from pigdm_jax.priors.schedule import Schedule, alpha_bar_at
+from pigdm_jax.priors.schedule import alpha_bar_at
+from pigdm_jax.priors.wrapper import PriorWrapper
 
 LARGEST_SCALE = 1e6  # far above any that is useful
 
 
 @pytree_class
-class ClassifierFreePrior(Prior):
+class ClassifierFreePrior(PriorWrapper):
     """A prior under classifier-free guidance; made by `classifier_free`.
 
     Attributes:
@@ -32,67 +32,13 @@ class ClassifierFreePrior(Prior):
     label: Any = None
     interval: Any = (0.0, 1.0)
 
-    @property
-    def schedule(self) -> Schedule:  # type: ignore[override]
-        """The schedule of the inner prior."""
-        return self.prior.schedule
-
-    @property
-    def image_shape(self) -> ImageShape | None:  # type: ignore[override]
-        """(height, width, channels) of its images; None for any size."""
-        return self.prior.image_shape
-
-    @property
-    def multiple(self) -> int:  # type: ignore[override]
-        """Height and width must be multiples of this."""
-        return self.prior.multiple
-
-    @property
-    def smallest(self) -> int:  # type: ignore[override]
-        """Smallest height and width."""
-        return self.prior.smallest
-
-    @property
-    def trained_size(self) -> int | None:  # type: ignore[override]
-        """The trained size of the inner prior."""
-        return self.prior.trained_size
-
-    @property
-    def learned(self) -> bool:  # type: ignore[override]
-        """Whether the inner prior is a trained network."""
-        return self.prior.learned
-
-    @property
-    def symmetries(self) -> int:  # type: ignore[override]
-        """The symmetries of the inner prior."""
-        return self.prior.symmetries
-
-    @property
-    def sees(self) -> str | None:  # type: ignore[override]
-        """The image that the inner prior takes besides x_t."""
-        return self.prior.sees
-
-    @property
-    def seen(self) -> Image | None:  # type: ignore[override]
-        """That image, if it is set."""
-        return self.prior.seen
-
-    @property
-    def null_label(self) -> int | None:  # type: ignore[override]
-        """The label that means no class."""
-        return self.prior.null_label
-
     def memory(self, image_shape: ImageShape) -> int:
         """Least number of bytes that one evaluation, with both labels, takes."""
         return 2 * self.prior.memory(image_shape)
 
-    def rematerialised(self) -> "ClassifierFreePrior":
-        """This prior, but recomputing activations in the backward pass if it can."""
-        return dataclasses.replace(self, prior=self.prior.rematerialised())
-
     def condition(
         self, *, label: Int[AnyArray, ""] | int | None = None, image: Any = None
-    ) -> "ClassifierFreePrior":
+    ) -> PriorWrapper:
         """This prior with another class label, or an image besides x_t.
 
         Raises:
@@ -100,7 +46,7 @@ class ClassifierFreePrior(Prior):
         """
         inside = self.prior.condition(label=label, image=image)
         label = self.label if label is None else jnp.asarray(label, jnp.int32)
-        return dataclasses.replace(self, prior=inside, label=label)
+        return self._around(inside, label=label)
 
     def __call__(self, x_t: Image, t: Timestep) -> Image:
         """The noise eps in x_t; one evaluation of a batch of two."""

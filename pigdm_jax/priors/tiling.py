@@ -1,6 +1,5 @@
 """A prior for large images from a prior for small ones."""
 
-import dataclasses
 from functools import partial
 from typing import Any
 
@@ -13,7 +12,7 @@ from pigdm_jax.core.checks import check_count
 from pigdm_jax.core.pytree import pytree_class, static_field
 from pigdm_jax.core.types import AnyArray, Image, ImageShape
 from pigdm_jax.priors.base import Prior, Timestep, check_prior
-from pigdm_jax.priors.schedule import Schedule
+from pigdm_jax.priors.wrapper import PriorWrapper
 
 # The overlap of windows that `fit_prior` chooses is the tile divided by this.
 OVERLAP = 4
@@ -25,7 +24,7 @@ WHOLE, LARGEST = 5, 4
 
 
 @pytree_class
-class TiledPrior(Prior):
+class TiledPrior(PriorWrapper):
     """A prior evaluated on overlapping windows; made by `tiled`.
 
     Attributes:
@@ -42,45 +41,7 @@ class TiledPrior(Prior):
     chunk: int = static_field()
     seen: Any = None
 
-    @property
-    def schedule(self) -> Schedule:  # type: ignore[override]
-        """The schedule of the windows' prior."""
-        return self.prior.schedule
-
-    @property
-    def multiple(self) -> int:  # type: ignore[override]
-        """Height and width must be multiples of this."""
-        return self.prior.multiple
-
-    @property
-    def learned(self) -> bool:  # type: ignore[override]
-        """Whether the windows' prior is a trained network."""
-        return self.prior.learned
-
-    @property
-    def trained_size(self) -> int | None:  # type: ignore[override]
-        """The trained size of the windows' prior."""
-        return self.prior.trained_size
-
-    @property
-    def symmetries(self) -> int:  # type: ignore[override]
-        """The symmetries of the windows' prior."""
-        return self.prior.symmetries
-
-    @property
-    def sees(self) -> str | None:  # type: ignore[override]
-        """The image that the windows' prior takes besides x_t."""
-        return self.prior.sees
-
-    @property
-    def label(self) -> Any:
-        """The class label of the windows' prior."""
-        return self.prior.label
-
-    @property
-    def null_label(self) -> int | None:  # type: ignore[override]
-        """The null label of the windows' prior."""
-        return self.prior.null_label
+    image_shape = None
 
     @property
     def smallest(self) -> int:  # type: ignore[override]
@@ -94,7 +55,7 @@ class TiledPrior(Prior):
 
     def condition(
         self, *, label: Int[AnyArray, ""] | int | None = None, image: Any = None
-    ) -> "TiledPrior":
+    ) -> PriorWrapper:
         """This prior with a class label, or an image besides x_t, cut into windows.
 
         Raises:
@@ -102,7 +63,11 @@ class TiledPrior(Prior):
         """
         inside = self.prior.condition(label=label, image=image)
         seen = self.seen if image is None else jnp.asarray(image, jnp.float32)
-        return dataclasses.replace(self, prior=inside, seen=seen)
+        return self._around(inside, seen=seen)
+
+    def rematerialised(self) -> PriorWrapper:
+        """This prior itself, which recomputes every chunk as it is."""
+        return self
 
     def _window(self, shape: ImageShape) -> tuple[int, int]:
         """Height and width of the windows: those of the tile, or of a smaller image."""

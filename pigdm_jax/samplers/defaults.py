@@ -34,8 +34,8 @@ def default(
     `Fitted` from pure noise, or `CoarseToFine` if the image is larger than those that
     the prior was trained on; for a noise level and an operator without a null space, in
     which guidance could act, `Denoiser` with as many views as the prior has symmetries,
-    or `DDNM` if the aim is detail. For everything
-    but denoising, the aim of fidelity is the `Mean` of four samples.
+    or `DDNM` if the aim is detail. For everything but denoising, the aim of fidelity is
+    the `Mean` of four samples, with those views.
 
     Args:
       prior: the diffusion model.
@@ -81,11 +81,13 @@ def default(
         sampler = CoarseToFine(inner) if _is_large(prior, problem) else inner
     else:
         sampler = Fitted(steps=count, start=START)
-    return Mean(sampler) if aim == "fidelity" else sampler
+    if aim != "fidelity":
+        return sampler
+    return Mean(sampler, views=_views(prior, problem))
 
 
 def _views(prior: Prior, problem: Problem) -> int:
-    """The views of an image that are averaged; see `Denoiser`."""
+    """The views of an image that are averaged; see `MirroredPrior`."""
     height, width, _ = problem.operator.image_shape
     views = 1 if prior.sees is not None else prior.symmetries
     return views if height == width else min(views, 4)

@@ -8,7 +8,8 @@ from jaxtyping import Int
 from pigdm_jax.core.compilation import tuned_jit
 from pigdm_jax.core.pytree import pytree_class, static_field
 from pigdm_jax.core.types import AnyArray, Image, PRNGKey
-from pigdm_jax.priors.base import SYMMETRIES, Prior, check_symmetries
+from pigdm_jax.priors.base import Prior, check_symmetries
+from pigdm_jax.priors.mirrored import MirroredPrior, check_views
 from pigdm_jax.problem import Needs, Problem, measurement_residual, root_mean_square
 from pigdm_jax.samplers.base import Sampler
 from pigdm_jax.samplers.records import Info, OnStep, Trace
@@ -23,15 +24,13 @@ class Denoiser(Sampler):
     y gives it. By squared error no other image is better, so it is nearer to the truth
     than a sample; it is smoother, too. The key has no effect.
 
-    A network is not exactly equivariant: mirrored images are not predicted as mirror
-    images. Where all of them are equally likely, the mean over several mirror images of
-    y, each mirrored back, has a smaller error.
+    The mean over several mirror images of y, each mirrored back, has a smaller error
+    where all of them are equally likely (`MirroredPrior`).
 
     Takes a noise level, and an operator that does not change the image.
 
     References: Tweedie's formula; Ho, Jain, Abbeel 2020, Denoising diffusion
-    probabilistic models, equation 15. Timofte, Rothe, Van Gool 2016, Seven ways to
-    improve example-based single image super resolution, section 3.6 (views).
+    probabilistic models, equation 15.
 
     Attributes:
       views: number of mirror images that are averaged: 1, 2 (left-right), 4 (and
@@ -78,13 +77,7 @@ class Denoiser(Sampler):
             takes an image besides x_t and has to take it mirrored.
         """
         del key
-        height, width, _ = problem.operator.image_shape
-        if self.views == max(SYMMETRIES) and height != width:
-            raise ValueError(
-                f"eight views need a square image, got {height} x {width}; take four"
-            )
-        if self.views > 1 and prior.sees is not None:
-            raise ValueError("a prior that takes an image besides x_t has one view")
+        check_views(self.views, prior, problem.operator.image_shape)
         if on_step is None:
             return _denoise(self, prior, problem, init)
         check_untraced((prior, problem, init))
@@ -136,8 +129,8 @@ def _take_view(
     levels = jnp.asarray(prior.schedule.sigma, jnp.float32)
     steps = jnp.arange(len(levels), dtype=jnp.float32)
     t = jnp.interp(jnp.log(jnp.maximum(sigma, 1e-6)), jnp.log(levels), steps)
-    x_t = _mirrored(noisy / jnp.sqrt(1 + sigma**2), view, sampler.views)
-    eps = _mirrored(prior(x_t, t), view, sampler.views, back=True)
+    mirrored = MirroredPrior(prior, view, sampler.views)
+    eps = mirrored(noisy / jnp.sqrt(1 + sigma**2), t)
     mean = mean + (noisy - sigma * eps - mean) / (view + 1)
     info = Info(mean, measurement_residual(problem, mean), mean - noisy)
     rms = [root_mean_square(image) for image in (info.x0, info.correction)]
@@ -145,14 +138,3 @@ def _take_view(
 
 
 _next_view = tuned_jit(_take_view)
-
-
-def _mirrored(
-    x: Image, view: Int[AnyArray, ""], views: int, *, back: bool = False
-) -> Image:
-    """One of the views of an image, or (`back`) the image of which x is that view."""
-    mirrors = [lambda x: x[:, ::-1], lambda x: x[::-1], lambda x: x.swapaxes(0, 1)]
-    order = list(enumerate(mirrors[: views.bit_length() - 1]))
-    for bit, mirror in reversed(order) if back else order:
-        x = jnp.where((view >> bit) & 1, mirror(x), x)
-    return x
