@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
@@ -119,12 +118,13 @@ def _mean(x: Float[Array, "b n c"]) -> Float[Array, "b c"]:
 
 def _per_group(values: Float[Array, "b c"], groups: int) -> Float[Array, "b c"]:
     """The mean over the channels of each group, repeated for each channel."""
-    size = values.shape[-1] // groups
+    batch, channels = values.shape
+    size = channels // groups
     if size == 1:
         return values
-    member = np.repeat(np.eye(groups, dtype=np.float32), size, axis=0)
-    product = partial(jnp.matmul, precision="highest")
-    return product(product(values, member / size), member.T)
+    # As products with a matrix of memberships, compiling a UNet takes an eighth longer.
+    mean = values.reshape(batch, groups, size).sum(-1, keepdims=True) * (1 / size)
+    return jnp.broadcast_to(mean, (batch, groups, size)).reshape(batch, channels)
 
 
 _pixel_sum, _pixel_broadcast = Primitive("pixel_sum"), Primitive("pixel_broadcast")
