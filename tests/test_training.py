@@ -26,6 +26,7 @@ from pigdm_jax.training.config import TrainConfig
 from pigdm_jax.training.crops import crop_batches
 from pigdm_jax.training.loop import averaged_prior, train
 from pigdm_jax.training.noise import noisy
+from pigdm_jax.training.phases import Run
 from pigdm_jax.training.photos import load_photos
 from pigdm_jax.training.step import (
     init_state,
@@ -379,6 +380,15 @@ def test_a_batch_that_does_not_fit_is_refused(photos, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=message):
         train(photos, tmp_path / "run", TINY)
     assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_only_the_phases_that_remain_are_compiled(photos, monkeypatch):
+    config = dataclasses.replace(TINY, crop=(8, 16), crop_shares=(0.5, 0.5))
+    run = Run(config, load_photos(photos, 16, 0.3, False), None)
+    monkeypatch.setattr(Run, "_update", lambda self, phase, state: max)
+    assert [phase.crop for phase in run.updates(2)] == [8, 16]
+    assert [phase.crop for phase in run.updates(3)] == [16]
+    assert not run.updates(6)
 
 
 def test_photos_that_cannot_be_used_are_skipped_and_named(photos, tmp_path, caplog):

@@ -12,6 +12,11 @@ from pigdm_jax.weights.disk import check_space, orbax_writes
 KEPT = 2
 
 
+def latest_step(folder: Path) -> int:
+    """The step of the latest checkpoint in a folder; 0 if there is none."""
+    return max(ocp.utils.checkpoint_steps(folder), default=0)
+
+
 class Checkpoints:
     """The latest states of a run in a folder; a context manager that closes it."""
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pigdm_jax.training.config import TrainConfig
 
-CONFIG, LOCKS = "config.json", ".locks"
-WRITTEN = (CONFIG, "metrics.csv", "checkpoints", "samples", "tensorboard", "prior")
+CONFIG, CHECKPOINTS, LOCKS = "config.json", "checkpoints", ".locks"
+WRITTEN = (CONFIG, "metrics.csv", CHECKPOINTS, "samples", "tensorboard", "prior")
 
 
 def check_folder(source: Path, out: Path, config: TrainConfig) -> None:

@@ -8,10 +8,10 @@ import numpy as np
 
 from pigdm_jax.core.locks import locked
 from pigdm_jax.priors.network import NetworkPrior, network_prior
-from pigdm_jax.training.checkpoints import Checkpoints
+from pigdm_jax.training.checkpoints import Checkpoints, latest_step
 from pigdm_jax.training.config import Phase, TrainConfig
 from pigdm_jax.training.crops import CROP_SYMMETRIES
-from pigdm_jax.training.folder import LOCKS, begin, check_folder
+from pigdm_jax.training.folder import CHECKPOINTS, LOCKS, begin, check_folder
 from pigdm_jax.training.logs import Logs
 from pigdm_jax.training.phases import Report, Run, Update, leads
 from pigdm_jax.training.photos import load_photos
@@ -56,7 +56,7 @@ def train(
     photos = load_photos(source, max(config.crop), config.held_out, config.classes)
     run = Run(config, photos, saved)
     with locked(out / LOCKS, jax.process_index(), jax.process_count()):
-        updates = run.updates()
+        updates = run.updates(done=latest_step(out / CHECKPOINTS))
         if leads():
             begin(out, config)
         return _continued(out, run, updates, report)
@@ -67,18 +67,17 @@ def _continued(
 ) -> Path | None:
     """Train from the latest checkpoint on; returns as `train`."""
     with (
-        Checkpoints(out / "checkpoints", cleans=True) as checkpoints,
+        Checkpoints(out / CHECKPOINTS, cleans=True) as checkpoints,
         stop_signals() as stopped,
     ):
         state = checkpoints.restore(run.initial_state())
         done = int(state.step)
         with Logs(out, done, writes=leads()) as logs:
             for phase, update in updates.items():
-                if done < phase.last:
-                    state = run.phase(
-                        phase, update, state, checkpoints, logs, out, report, stopped
-                    )
-                    done = int(state.step)
+                state = run.phase(
+                    phase, update, state, checkpoints, logs, out, report, stopped
+                )
+                done = int(state.step)
                 if stopped() or done < phase.last:
                     return None
     return _write_prior(out, run, state)
@@ -102,7 +101,7 @@ def averaged_prior(out: Path) -> tuple[NetworkPrior, int]:
     network, params = initial_network(config, saved_start(config), None)
     shapes = jax.eval_shape(partial(init_state, config, network), params)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    with Checkpoints(Path(out) / "checkpoints") as checkpoints:
+    with Checkpoints(Path(out) / CHECKPOINTS) as checkpoints:
         state = checkpoints.restore(
             jax.tree.map(
                 lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=device),

@@ -52,24 +52,29 @@ class Run:
         mesh = jax.sharding.Mesh(devices, "batch", axis_types=(AxisType.Auto,))
         self.replicated = NamedSharding(mesh, PartitionSpec())
         self.sharded = NamedSharding(mesh, PartitionSpec("batch"))
+        make = partial(init_state, config, self.network)
+        self._init = jax.jit(make, out_shardings=self.replicated)
 
     def initial_state(self) -> TrainState:
         """The state before the first step."""
-        make = partial(init_state, self.config, self.network)
-        return jax.jit(make, out_shardings=self.replicated)(self.params)
+        state: TrainState = self._init(self.params)
+        return state
 
-    def updates(self) -> dict[Phase, Update]:
-        """The update of each phase, compiled.
+    def updates(self, done: int) -> dict[Phase, Update]:
+        """The update of each phase that remains, compiled.
+
+        Args:
+          done: number of steps done.
 
         Raises:
           ValueError: if one needs more memory than a device has.
         """
-        make = partial(init_state, self.config, self.network)
-        state = jax.tree.map(
-            lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=self.replicated),
-            jax.eval_shape(make, self.params),
-        )
-        return {phase: self._update(phase, state) for phase in self.config.phases()}
+        state = self._init.eval_shape(self.params)
+        return {
+            phase: self._update(phase, state)
+            for phase in self.config.phases()
+            if done < phase.last
+        }
 
     def phase(
         self,
@@ -125,7 +130,11 @@ class Run:
         return state
 
     def _update(self, phase: Phase, state: TrainState) -> Update:
-        """The update for batches of a phase, compiled for a state like this one."""
+        """The update for batches of a phase, compiled for a state like this one.
+
+        Raises:
+          ValueError: if it needs more memory than a device has.
+        """
         shape = phase.batch, phase.crop, phase.crop, 3
         image = jax.ShapeDtypeStruct(shape, jnp.float32, sharding=self.sharded)
         number = jax.ShapeDtypeStruct(shape[:1], jnp.int32, sharding=self.sharded)
