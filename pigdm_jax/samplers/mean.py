@@ -90,27 +90,32 @@ class Mean(Sampler):
         results = []
         for k in range(self.samples):
             report = numbered(on_step, k * self.inner.evaluations)
-            seen, own = (
-                self._view(prior, np.asarray(k, np.int32)),
-                jax.random.fold_in(key, k),
-            )
-            results.append(self.inner.sample(seen, problem, own, init, report))
+            number = np.asarray(k, np.int32)
+            results.append(self._draw(number, prior, problem, key, init, report))
         return jax.tree.map(lambda *leaves: sum(leaves) / len(leaves), *results)
 
-    def _view(self, prior: Prior, k: Int[AnyArray, ""]) -> Prior:
-        """The prior as the k-th sample sees it."""
-        if self.views == 1:
-            return prior
-        return MirroredPrior(prior, k % self.views, self.views)
+    def _draw(
+        self,
+        k: Int[AnyArray, ""],
+        prior: Prior,
+        problem: Problem,
+        key: PRNGKey,
+        init: Image | None,
+        on_step: OnStep | None = None,
+    ) -> Any:
+        """The k-th sample and its trace."""
+        if self.views > 1:
+            prior = MirroredPrior(prior, k % self.views, self.views)
+        own = jax.random.fold_in(key, k)
+        return self.inner.sample(prior, problem, own, init, on_step)
 
 
 @tuned_jit
 def _mean(
     sampler: Mean, prior: Prior, problem: Problem, key: PRNGKey, init: Image | None
 ) -> tuple[Image, Trace]:
-    def one(k: AnyArray) -> tuple[Image, Trace]:
-        seen, own = sampler._view(prior, k), jax.random.fold_in(key, k)
-        return sampler.inner.sample(seen, problem, own, init)
-
-    results = jax.lax.map(one, jnp.arange(sampler.samples))
+    results = jax.lax.map(
+        lambda k: sampler._draw(k, prior, problem, key, init),
+        jnp.arange(sampler.samples),
+    )
     return jax.tree.map(lambda leaf: leaf.mean(0), results)

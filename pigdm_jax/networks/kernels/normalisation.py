@@ -123,7 +123,7 @@ def _per_group(values: Float[Array, "b c"], groups: int) -> Float[Array, "b c"]:
     if size == 1:
         return values
     # As products with a matrix of memberships, compiling a UNet takes an eighth longer.
-    mean = values.reshape(batch, groups, size).sum(-1, keepdims=True) * (1 / size)
+    mean = values.reshape(batch, groups, size).mean(-1, keepdims=True)
     return jnp.broadcast_to(mean, (batch, groups, size)).reshape(batch, channels)
 
 
