@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("name", help="of the shipped prior")
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--limit", type=int, default=16, help="only the first photos")
-    parser.add_argument("--crop", type=int, default=128, help="the middle of this side")
+    parser.add_argument("--crop", type=int, default=256, help="the middle of this side")
     args = parser.parse_args()
 
     paths = sorted(args.photos.glob("*.*"))[: args.limit]

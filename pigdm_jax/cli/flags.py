@@ -48,7 +48,7 @@ class RestoreFlags:
         several times the cost), with parameters as in "moment:products=5".
       tile: restore in overlapping windows of this many pixels, which bounds memory; 0
         for the whole picture at once. By default pictures much larger than what the
-        prior was trained on are restored so; for photos-64 those beyond 320 pixels.
+        prior was trained on are restored so; for photos-64 those beyond 384 pixels.
       seed: a different seed gives a different sample. The key of each picture depends
         on the seed and on the content of its file.
     """

@@ -16,11 +16,10 @@ from pigdm_jax.priors.wrapper import PriorWrapper
 
 # The overlap of windows that `fit_prior` chooses is the tile divided by this.
 OVERLAP = 4
-# Sides of up to WHOLE times the trained size are restored whole. Far beyond, attention
-# over more pixels than in training gives spots of saturated colour. Windows have sides
-# of up to LARGEST times it: a picture a little larger than one needs no four, and a
-# blurred one is restored with a border that is not in the file.
-WHOLE, LARGEST = 5, 4
+# Sides of up to WHOLE times the trained size are restored whole. Beyond, group norms and
+# attention see more pixels than in training: denoising gets worse, and far beyond there
+# are spots of saturated colour. Windows have sides of up to LARGEST times it.
+WHOLE, LARGEST = 2, 4 / 3
 
 
 @pytree_class
@@ -180,7 +179,7 @@ def fit_prior(prior: Prior, image_shape: ImageShape, tile: int | None) -> Prior:
         tile = own[0]
     trained = prior.trained_size
     if tile is None and own is None and trained and side > WHOLE * trained:
-        tile = _covering(image_shape, LARGEST * trained, prior.multiple)
+        tile = _covering(image_shape, int(LARGEST * trained), prior.multiple)
     return tiled(prior, tile, tile // OVERLAP) if tile else prior
 
 
