@@ -16,9 +16,9 @@ from pigdm_jax.priors.wrapper import PriorWrapper
 
 # The overlap of windows that `fit_prior` chooses is the tile divided by this.
 OVERLAP = 4
-# Sides of up to WHOLE times the trained size are restored whole. Beyond, group norms and
-# attention see more pixels than in training: denoising gets worse, and far beyond there
-# are spots of saturated colour. Windows have sides of up to LARGEST times it.
+# Sides of up to WHOLE times the trained size are restored whole. Beyond, group norms
+# and attention see more pixels than in training: denoising gets worse, and far beyond
+# there are spots of saturated colour. Windows have sides of up to LARGEST times it.
 WHOLE, LARGEST = 2, 4 / 3
 
 
