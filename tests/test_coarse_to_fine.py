@@ -93,12 +93,12 @@ def test_refusals_and_text():
 
 
 class Trained(type(PRIOR)):
-    """A prior that was trained on images of 4 x 4 pixels."""
+    """A prior that was trained on images of 8 x 8 pixels."""
 
-    trained_size = 4
+    trained_size = 8
 
 
-def test_the_default_for_inpainting_beyond_the_trained_size():
+def test_the_default_for_inpainting_beyond_half_of_the_trained_size():
     prior = Trained(**vars(PRIOR))
     for side, kind in ((4, Fitted), (5, CoarseToFine)):
         problem = measure(hole((side, side, 1)), image(side, side, 1))

@@ -31,11 +31,11 @@ def default(
 
     It is `Fitted`, started late from the pseudoinverse; for a quantised measurement
     `Relaxed`; for inpainting, where the pseudoinverse says nothing of the holes,
-    `Fitted` from pure noise, or `CoarseToFine` if the image is larger than those that
-    the prior was trained on; for a noise level and an operator without a null space, in
-    which guidance could act, `Denoiser` with as many views as the prior has symmetries,
-    or `DDNM` if the aim is detail. For everything but denoising, the aim of fidelity is
-    the `Mean` of four samples, with those views.
+    `Fitted` from pure noise, or `CoarseToFine` if the image is larger than half of
+    those that the prior was trained on; for a noise level and an operator without a
+    null space, in which guidance could act, `Denoiser` with as many views as the prior
+    has symmetries, or `DDNM` if the aim is detail. For everything but denoising, the
+    aim of fidelity is the `Mean` of four samples, with those views.
 
     Args:
       prior: the diffusion model.
@@ -96,8 +96,10 @@ def _views(prior: Prior, problem: Problem) -> int:
 def _is_large(prior: Prior, problem: Problem) -> bool:
     """Whether holes may be too large for what the prior has seen.
 
+    A small version first helps beyond half of the trained size.
+
     Masks are not looked at: all images of a batch have one sampler.
     """
     if prior.trained_size is None or not takes_small_images(prior):
         return False
-    return max(problem.operator.image_shape[:2]) > prior.trained_size
+    return 2 * max(problem.operator.image_shape[:2]) > prior.trained_size
