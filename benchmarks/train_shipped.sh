@@ -44,11 +44,12 @@ devices=1
 while ((2 * devices <= $(nproc) && devices < 16)); do devices=$((2 * devices)); done
 export XLA_FLAGS="${XLA_FLAGS:-} --xla_force_host_platform_device_count=$devices"
 
-# Crops are as large as photos are restored: on larger pictures than in training the
-# network denoises worse. The learning rate stays and the average does what its fall would, so that the run can
-# end at any time.
+# Crops are about as large as the pictures that are restored: on larger ones than in
+# training the network denoises worse. A batch has a crop for each device. The learning
+# rate stays and the average does what its fall would, so that the run can end at any
+# time.
 nice -n 19 pigdm train packed/photos.zip --out "$run" --init photos-64 \
-  --steps 1000000 --batch 2 --crop 192 --lr 2e-4 --warmup 100 --decay 0 --ema 0.999 \
+  --steps 1000000 --batch $((devices > 2 ? devices : 2)) --crop 192 --lr 2e-4 --warmup 100 --decay 0 --ema 0.999 \
   --spacing quadratic --weighting balanced --optimizer muon --save-every "$save" \
   --sample-every 1000000 "${extra[@]}" &
 trainer=$!
