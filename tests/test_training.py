@@ -16,7 +16,7 @@ import pytest
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from PIL import Image
 
-from pigdm_jax import Problem, load_prior, restore
+from pigdm_jax import Problem, load_prior, restore, save_prior
 from pigdm_jax import operators as ops
 from pigdm_jax.cli import main as cli
 from pigdm_jax.core.compilation import keep_compiled
@@ -146,13 +146,19 @@ def held_out_losses(run):
 
 
 def test_a_run_goes_on_from_a_prior_without_a_dip(photos, whole_run, tmp_path):
-    begin = str(whole_run / "prior")
+    old = load_prior(whole_run / "prior")
+    begin, run = tmp_path / "begin", tmp_path / "run"
+    save_prior(begin, old.network, old.params, old.schedule, {}, trained_size=24)
     # The prior's own network is taken, whatever the flags of the network.
-    config = dataclasses.replace(TINY, init=begin, channels=64, sample_every=1, steps=2)
-    train(photos, tmp_path, config)
-    before, after = held_out_losses(whole_run)[-1], held_out_losses(tmp_path)
+    config = dataclasses.replace(
+        TINY, init=str(begin), channels=64, sample_every=1, steps=2
+    )
+    train(photos, run, config)
+    before, after = held_out_losses(whole_run)[-1], held_out_losses(run)
     np.testing.assert_allclose(after, before, rtol=5e-3)
-    old, new = load_prior(begin), load_prior(tmp_path / "prior")
+    new = load_prior(run / "prior")
+    # The crops of this run are smaller.
+    assert new.trained_size == averaged_prior(run)[0].trained_size == 24
     assert new.network.config == old.network.config
     assert jax.tree.map(jnp.shape, new.params) == jax.tree.map(jnp.shape, old.params)
 

@@ -15,7 +15,7 @@ from pigdm_jax.training.folder import CHECKPOINTS, LOCKS, begin, check_folder
 from pigdm_jax.training.logs import Logs
 from pigdm_jax.training.phases import Report, Run, Update, leads
 from pigdm_jax.training.photos import load_photos
-from pigdm_jax.training.start import initial_network, saved_start
+from pigdm_jax.training.start import initial_network, saved_start, trained_size
 from pigdm_jax.training.step import TrainState, init_state
 from pigdm_jax.training.stopping import stop_signals
 from pigdm_jax.weights.store import save_prior
@@ -98,7 +98,8 @@ def averaged_prior(out: Path) -> tuple[NetworkPrior, int]:
     config = TrainConfig.from_json((Path(out) / "config.json").read_text())
     if config.classes or config.condition:
         raise ValueError(f"{out} trains a network that takes a class or a condition")
-    network, params = initial_network(config, saved_start(config), None)
+    saved = saved_start(config)
+    network, params = initial_network(config, saved, None)
     shapes = jax.eval_shape(partial(init_state, config, network), params)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     with Checkpoints(Path(out) / CHECKPOINTS) as checkpoints:
@@ -116,7 +117,7 @@ def averaged_prior(out: Path) -> tuple[NetworkPrior, int]:
         config.noise_schedule(),
         predicts=config.predicts,
         flow=config.flow,
-        trained_size=max(config.crop),
+        trained_size=trained_size(config, saved),
         symmetries=CROP_SYMMETRIES,
     )
     return prior, int(state.step)
@@ -152,7 +153,7 @@ def _write_prior(out: Path, run: Run, state: TrainState) -> Path:
             config.predicts,
             flow=config.flow,
             sees="pinv" if config.condition else None,
-            trained_size=max(config.crop),
+            trained_size=trained_size(config, run.saved),
             symmetries=CROP_SYMMETRIES,
         )
     return out / "prior"

@@ -40,7 +40,7 @@ class Run:
     def __init__(
         self, config: TrainConfig, photos: Collection, saved: SavedNetwork | None
     ) -> None:
-        self.config, self.photos = config, photos
+        self.config, self.photos, self.saved = config, photos, saved
         classes = None if photos.classes is None else len(photos.classes)
         self.network, self.params = initial_network(config, saved, classes)
         dtype = config.dtype

@@ -70,6 +70,17 @@ def initial_network(
     return saved.network, saved.params
 
 
+def trained_size(config: TrainConfig, saved: SavedNetwork | None) -> int:
+    """Side of the largest crops that the weights have seen, in this run or before it.
+
+    Args:
+      config: of the run.
+      saved: from `saved_start`.
+    """
+    before = None if saved is None else saved.trained_size
+    return max(*config.crop, before or 0)
+
+
 def check_network(config: TrainConfig, network: Network) -> None:
     """Check that a network takes colour crops of the run's sizes.
 

@@ -156,7 +156,7 @@ def load_prior(
       >>> import pigdm_jax as pj
       >>> prior = pj.load_prior("photos-64")
       >>> prior.trained_size, prior.multiple
-      (64, 8)
+      (192, 8)
     """
     saved = read_network(name_or_path, progress)
     network = saved.network.clone(dtype=dtype, remat=remat)
