@@ -49,7 +49,6 @@ import golden
 import torch_adm
 
 from pigdm_jax.networks.adm.keys import to_params
-from pigdm_jax.networks.keys import torch_key
 
 FACTOR = 4
 # How far a pixel may be off after 20 steps, over the image's largest; rounding grows
@@ -59,18 +58,6 @@ SAME = {"float32": 2e-3, "bfloat16": 0.2}
 PLAIN = ("eager", "compiled")
 OURS = "pigdm_jax"
 THEIRS = ("PyTorch, eager", "PyTorch, compiled", "PyTorch, as shipped", "azula")
-
-
-def weights_of(params: dict) -> dict[str, torch.Tensor]:
-    """A UNet's parameters by PyTorch's names, in its layouts."""
-    state = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        names = tuple(k.key for k in path)
-        array = np.asarray(leaf)
-        if names[-1] == "kernel":
-            array = array.T if array.ndim == 2 else array.transpose(3, 2, 0, 1)
-        state[torch_key(names)] = torch.tensor(array)
-    return state
 
 
 def prior_from(args: argparse.Namespace) -> pj.Prior:
@@ -111,11 +98,8 @@ class Torch:
         config = prior.network.config
         with torch.device("meta"):
             model = torch_adm.ADM(config)
-        state = {k: v.to(device) for k, v in weights_of(prior.params).items()}
-        for key, value in model.state_dict().items():
-            # The 1 x 1 convolutions over tokens have one axis more.
-            state[key] = state[key].reshape(value.shape)
-        model.load_state_dict(state, assign=True)
+        state = torch_adm.state_of(prior.params, model)
+        model.load_state_dict({k: v.to(device) for k, v in state.items()}, assign=True)
         self.dtype = getattr(torch, dtype if variant in PLAIN else "float32")
         model = model.to(self.dtype)
         model.requires_grad_(variant == "as shipped")
@@ -174,10 +158,7 @@ class Azula:
             **{name: getattr(config, name) for name in names},
         ).to(device)
         backbone = self.denoiser.backbone
-        state = weights_of(prior.params)
-        for key, value in backbone.state_dict().items():
-            state[key] = state[key].reshape(value.shape)
-        backbone.load_state_dict(state)
+        backbone.load_state_dict(torch_adm.state_of(prior.params, backbone))
         self.denoiser.backbone = AsEps(backbone, prior, device)
         # It looks the network's step up by sigma; rounding must not make it the next.
         sigmas = torch.tensor(np.sqrt(1 - schedule.alpha_bar), device=device)
@@ -271,7 +252,11 @@ def compare(bench: Bench) -> list[dict]:
     args = bench.args
     codes, compiling = {}, {}
     expected = None
-    for name in (OURS, *(args.codes or THEIRS)):
+    theirs = args.codes or THEIRS
+    if not bench.prior.network.config.group_norm:
+        print("azula has no network without group norms, so it is left out")
+        theirs = [name for name in theirs if name != "azula"]
+    for name in (OURS, *theirs):
         start = time.perf_counter()
         codes[name] = bench.make(name)
         if name == OURS:

@@ -2,10 +2,10 @@
 
     python benchmarks/ship_prior.py RUN photos-64 --photos packed/evaluation
 
-RUN is the folder of `pigdm train`, finished or not: its latest checkpoint counts. Both
-priors denoise the photos in one step at several noise levels, and the one with the
-higher mean PSNR at those of photos stays. Weights are stored in half precision. The
-card beside them, README.md, is for a person to write.
+RUN is the folder of `pigdm train`, finished or not: its latest checkpoint counts; or
+that of train_torch.py. Both priors denoise the photos in one step at several noise
+levels, and the one with the higher mean PSNR at those of photos stays. Weights are
+stored in half precision. The card beside them, README.md, is for a person to write.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from denoising import denoise, photo
 
 import pigdm_jax as pj
 from pigdm_jax.priors.network import NetworkPrior
+from pigdm_jax.training.folder import CHECKPOINTS
 from pigdm_jax.training.loop import averaged_prior
 from pigdm_jax.weights.metadata import read_metadata
 from pigdm_jax.weights.names import METADATA, SHIPPED
@@ -43,6 +44,14 @@ def in_half(prior: NetworkPrior) -> NetworkPrior:
         return np.asarray(a, np.float16).astype(np.float32)
 
     return dataclasses.replace(prior, params=jax.tree.map(rounded, prior.params))
+
+
+def averaged(run: Path) -> tuple[NetworkPrior, int]:
+    """The averaged weights of a run, and the number of its steps."""
+    if (run / CHECKPOINTS).exists():
+        return averaged_prior(run)
+    source = read_metadata(run / "prior")["source"]
+    return pj.load_prior(run / "prior"), int(source["step"])
 
 
 def scores(prior: NetworkPrior, photos: list[np.ndarray]) -> list[float]:
@@ -110,7 +119,7 @@ def main() -> None:
 
     paths = sorted(args.photos.glob("*.*"))[: args.limit]
     photos = [photo(path, args.crop) for path in paths]
-    candidate, step = averaged_prior(args.run)
+    candidate, step = averaged(args.run)
     there = (SHIPPED / args.name / METADATA).exists()
     new = scores(in_half(candidate), photos)
     old = scores(pj.load_prior(args.name), photos) if there else [-np.inf] * len(new)

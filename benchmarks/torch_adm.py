@@ -11,16 +11,33 @@ the host.
 import math
 from collections.abc import Callable, Sequence
 
+import jax
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from pigdm_jax.networks import UNetConfig
+from pigdm_jax.networks.keys import torch_key
 
 
-def norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(32, channels)
+class ScaleAndShift(nn.Module):
+    """The norm of a network without statistics."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        shape = (1, -1) + (1,) * (x.ndim - 2)
+        weight, bias = (a.view(shape).to(x.dtype) for a in (self.weight, self.bias))
+        return torch.addcmul(bias, x, weight)
+
+
+def norm(channels: int, config: UNetConfig) -> nn.Module:
+    return nn.GroupNorm(32, channels) if config.group_norm else ScaleAndShift(channels)
 
 
 def conv(inner: int, outer: int, size: int = 3, stride: int = 1) -> nn.Conv2d:
@@ -40,13 +57,15 @@ class ResBlock(nn.Module):
         super().__init__()
         self.film = config.use_scale_shift_norm
         self.change = {"down": halve, "up": double}.get(way, lambda x: x)
-        self.in_layers = nn.Sequential(norm(inner), nn.SiLU(), conv(inner, outer))
+        self.in_layers = nn.Sequential(
+            norm(inner, config), nn.SiLU(), conv(inner, outer)
+        )
         width = outer * (2 if self.film else 1)
         self.emb_layers = nn.Sequential(
             nn.SiLU(), nn.Linear(4 * config.model_channels, width)
         )
         self.out_layers = nn.Sequential(
-            norm(outer), nn.SiLU(), nn.Identity(), conv(outer, outer)
+            norm(outer, config), nn.SiLU(), nn.Identity(), conv(outer, outer)
         )
         same = inner == outer
         self.skip_connection = nn.Identity() if same else conv(inner, outer, 1)
@@ -64,10 +83,10 @@ class ResBlock(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    def __init__(self, channels: int, heads: int, new_order: bool):
+    def __init__(self, channels: int, heads: int, config: UNetConfig):
         super().__init__()
-        self.heads, self.new_order = heads, new_order
-        self.norm = norm(channels)
+        self.heads, self.new_order = heads, config.use_new_attention_order
+        self.norm = norm(channels, config)
         self.qkv = nn.Conv1d(channels, 3 * channels, 1)
         self.proj_out = nn.Conv1d(channels, channels, 1)
 
@@ -102,7 +121,12 @@ class Upsample(nn.Module):
 
 class First(nn.Conv2d):
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        return super().forward(x)
+        if not torch.is_autocast_enabled(x.device.type):
+            return super().forward(x)
+        # Rounded to bfloat16, the input would hide noise of low levels.
+        dtype = torch.get_autocast_dtype(x.device.type)
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x).to(dtype)
 
 
 class ADM(nn.Module):
@@ -121,7 +145,7 @@ class ADM(nn.Module):
         def attention(channels: int, heads: int) -> AttentionBlock:
             if c.num_head_channels != -1:
                 heads = channels // c.num_head_channels
-            return AttentionBlock(channels, heads, c.use_new_attention_order)
+            return AttentionBlock(channels, heads, c)
 
         def resample(way: str, channels: int) -> nn.Module:
             if c.resblock_updown:
@@ -163,7 +187,7 @@ class ADM(nn.Module):
                     parts.append(resample("up", channels))
                 self.output_blocks.append(nn.ModuleList(parts))
         self.out = nn.Sequential(
-            norm(channels), nn.SiLU(), conv(channels, c.out_channels)
+            norm(channels, c), nn.SiLU(), conv(channels, c.out_channels)
         )
 
     def forward(self, x: Tensor, t: Tensor, save: Callable | None = None) -> Tensor:
@@ -188,6 +212,20 @@ def embedding(t: Tensor, width: int) -> Tensor:
     steps = torch.arange(half, dtype=torch.float32, device=t.device)
     angles = t[:, None] * torch.exp(-math.log(10000) * steps / half)
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+def state_of(params: dict, network: nn.Module) -> dict[str, Tensor]:
+    """A Flax UNet's parameters as the state of an ADM UNet, ours or a public code's."""
+    state = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        names = tuple(k.key for k in path)
+        array = np.asarray(leaf)
+        if names[-1] == "kernel":
+            array = array.T if array.ndim == 2 else array.transpose(3, 2, 0, 1)
+        state[torch_key(names)] = torch.tensor(array)
+    # The 1 x 1 convolutions over tokens have one axis more.
+    shapes = {key: value.shape for key, value in network.state_dict().items()}
+    return {key: value.reshape(shapes[key]) for key, value in state.items()}
 
 
 def frugal(block: nn.Module, x: Tensor, emb: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from pigdm_jax import UNet, UNetConfig, compiler_options
 from pigdm_jax.networks.adm import unet
 from pigdm_jax.networks.adm.unet import AttentionBlock
 from pigdm_jax.networks.kernels.convolution import convolve
-from pigdm_jax.networks.kernels.normalisation import normalise
+from pigdm_jax.networks.kernels.normalisation import normalise, scale_and_shift
 
 SMALL = UNetConfig(
     model_channels=32,
@@ -106,9 +106,45 @@ def test_gradients_take_little_memory(monkeypatch):
 def test_a_norm_keeps_its_input_alone(dtype):
     x = jnp.ones((2, 256, 32), dtype)
     scale, shift = jnp.ones((2, 32)), jnp.ones((2, 32))
-    _, back = jax.vjp(lambda x: normalise(x, scale, shift, True), x)
-    kept = [leaf.nbytes for leaf in jax.tree.leaves(back)]
-    assert x.nbytes <= sum(kept) < 1.5 * x.nbytes
+    for function in (normalise, scale_and_shift):
+        _, back = jax.vjp(lambda x, f=function: f(x, scale, shift, True), x)
+        kept = [leaf.nbytes for leaf in jax.tree.leaves(back)]
+        assert x.nbytes <= sum(kept) < 1.5 * x.nbytes
+
+
+@pytest.mark.parametrize("silu", [False, True])
+def test_scale_and_shift_without_statistics(silu):
+    keys = jax.random.split(jax.random.key(3), 4)
+    x, cotangent = (jax.random.normal(key, (2, 50, 8)) for key in keys[:2])
+    scale, shift = (jax.random.normal(key, (2, 8)) for key in keys[2:])
+
+    def plain(x, scale, shift):
+        out = x * scale[:, None] + shift[:, None]
+        return jax.nn.silu(out) if silu else out
+
+    def ours(x, scale, shift):
+        return scale_and_shift(x, scale, shift, silu)
+
+    expected, expected_back = jax.vjp(plain, x, scale, shift)
+    out, back = jax.vjp(ours, x, scale, shift)
+    np.testing.assert_allclose(out, expected, atol=1e-6)
+    for a, b in zip(back(cotangent), expected_back(cotangent), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize("group_norm", [False, True])
+def test_only_group_norms_carry_a_change_across_the_image(group_norm):
+    config = dataclasses.replace(SMALL, attention_resolutions=(), group_norm=group_norm)
+    net, params, _, t = initialised(config)
+    # The middle block has attention, which carries it, too.
+    params = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: leaf * ("proj_out" not in str(path)), params
+    )
+    x = jax.random.normal(jax.random.key(4), (1, 8, 96, 3))
+    apply = jax.jit(net.apply)
+    changed = apply(params, x.at[:, :, -8:].set(1), t[:1]) - apply(params, x, t[:1])
+    assert (jnp.abs(changed[:, :, :8]).max() > 1e-3) == group_norm
+    assert jnp.abs(changed[:, :, -8:]).max() > 0.1
 
 
 def test_attention_keeps_no_pixel_by_pixel_weights():

@@ -14,22 +14,22 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from pigdm_jax.networks.kernels.convolution import convolve
-from pigdm_jax.networks.kernels.normalisation import normalise
+from pigdm_jax.networks.kernels.normalisation import normalise, scale_and_shift
 
 FLASH_WIDTH = 128  # of the widest heads that cuDNN's attention takes on every GPU
 
 
 class Norm(nn.Module):
-    """Group norm, computed in float32.
+    """Group norm, or a scale and a shift of each channel alone, in float32.
 
     Attributes:
       silu: whether SiLU is applied to the result.
-      groups: number of groups.
+      groups: number of groups; None to scale and shift without normalising.
       epsilon: summand of each group's variance.
     """
 
     silu: bool = False
-    groups: int = 32
+    groups: int | None = 32
     epsilon: float = 1e-5
 
     @nn.compact
@@ -50,7 +50,10 @@ class Norm(nn.Module):
             by, to = film
             scale, shift = scale * (1 + by), shift * (1 + by) + to
         flat = x.reshape(batch, -1, channels)
-        out = normalise(flat, scale, shift, self.silu, self.groups, self.epsilon)
+        if self.groups is None:
+            out = scale_and_shift(flat, scale, shift, self.silu)
+        else:
+            out = normalise(flat, scale, shift, self.silu, self.groups, self.epsilon)
         return out.reshape(x.shape)
 
 
@@ -240,7 +243,7 @@ class ResBlock(nn.Module):
       dtype: of convolutions and matrix products.
       film: the embedding scales and shifts the second norm (else it is added).
       resample: "down" halves the image, "up" doubles it, None keeps its size.
-      groups, epsilon: of the norms.
+      groups, epsilon: of the norms; see `Norm`.
       names: of its layers.
     """
 
@@ -248,7 +251,7 @@ class ResBlock(nn.Module):
     dtype: Any
     film: bool
     resample: str | None = None
-    groups: int = 32
+    groups: int | None = 32
     epsilon: float = 1e-5
     names: ResNames = ResNames()
 

@@ -50,6 +50,8 @@ class UNetConfig:
       resblock_updown: residual blocks change the resolution (else plain layers do).
       conv_resample: plain resampling layers have a convolution.
       use_new_attention_order: split q, k, v before heads (else heads before q, k, v).
+      group_norm: activations are normalised (else each channel is scaled and shifted
+        alone, so that a pixel's prediction does not depend on the image's size).
 
     Examples:
       >>> import pigdm_jax as pj
@@ -78,6 +80,7 @@ class UNetConfig:
     resblock_updown: bool = True
     conv_resample: bool = True
     use_new_attention_order: bool = False
+    group_norm: bool = True
 
     def __post_init__(self) -> None:
         for name in ("channel_mult", "attention_resolutions"):
@@ -87,6 +90,11 @@ class UNetConfig:
     def multiple(self) -> int:
         """Height and width of the input must be multiples of this."""
         return 2 ** (len(self.channel_mult) - 1)
+
+    @property
+    def groups(self) -> int | None:
+        """Number of groups of the norms; None if they do not normalise."""
+        return 32 if self.group_norm else None
 
     @property
     def image_channels(self) -> int:
@@ -100,13 +108,14 @@ class AttentionBlock(nn.Module):
     num_heads: int
     new_order: bool
     dtype: Any
+    groups: int | None = 32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """The input with attention added."""
         b, height, width, c = x.shape
         tokens = x.reshape(b, height * width, c)
-        normed = Norm(name="norm")(tokens).astype(self.dtype)
+        normed = Norm(groups=self.groups, name="norm")(tokens).astype(self.dtype)
         qkv = nn.Dense(3 * c, dtype=self.dtype, name="qkv")(normed)
         heads = self.num_heads
         if self.new_order:
@@ -251,7 +260,7 @@ class UNet(Network):
                     h = self._resample("up", channels, f"{block}_{position}")(h, emb)
                 index += 1
 
-        h = Norm(silu=True, name="out_0")(h)
+        h = Norm(True, cfg.groups, name="out_0")(h)
         out = conv(cfg.out_channels, 3, self.dtype, "out_2")
         return out(h.astype(self.dtype)).astype(jnp.float32)
 
@@ -274,14 +283,16 @@ class UNet(Network):
     def _res(self, channels: int, name: str, resample: str | None = None) -> ResBlock:
         block = nn.remat(ResBlock) if self.remat else ResBlock
         film = self.config.use_scale_shift_norm
-        return block(channels, self.dtype, film, resample, names=RES, name=name)
+        groups = self.config.groups
+        return block(channels, self.dtype, film, resample, groups, names=RES, name=name)
 
     def _attention(self, channels: int, num_heads: int, name: str) -> AttentionBlock:
         cfg = self.config
         if cfg.num_head_channels != -1:
             num_heads = channels // cfg.num_head_channels
         block = nn.remat(AttentionBlock) if self.remat else AttentionBlock
-        return block(num_heads, cfg.use_new_attention_order, self.dtype, name=name)
+        order = cfg.use_new_attention_order
+        return block(num_heads, order, self.dtype, cfg.groups, name=name)
 
     def _attend(
         self, h: Float[Array, "b h w c"], factor: int, name: str, up: bool = False

@@ -57,6 +57,33 @@ def normalise(
     return jax.checkpoint(in_float32, policy=policy)(x, scale, shift)
 
 
+def scale_and_shift(
+    x: Float[Array, "b n c"],
+    scale: Float[Array, "b c"],
+    shift: Float[Array, "b c"],
+    silu: bool,
+) -> Float[Array, "b n c"]:
+    """x -> silu(scale x + shift): `normalise` without statistics.
+
+    Args:
+      x: images of n pixels.
+      scale: a factor for each image and channel.
+      shift: a summand for each image and channel.
+      silu: whether SiLU is applied.
+
+    Returns:
+      The images in float32; everything is computed in float32.
+    """
+
+    @jax.checkpoint
+    def in_float32(x: Array, scale: Array, shift: Array) -> Array:
+        factor, summand = (pixel_broadcast(a, x.shape[1]) for a in (scale, shift))
+        out = x.astype(jnp.float32) * factor + summand
+        return jax.nn.silu(out) if silu else out
+
+    return in_float32(x, scale, shift)
+
+
 class _Form(NamedTuple):
     """The static options of `normalise`."""
 
