@@ -265,30 +265,39 @@ def _lay_out_more(
             label="Restore in windows",
             info="Windows bound the memory that a large photo takes.",
         )
-        found["prior"] = gr.Dropdown(
-            priors, value=priors[0], label="Prior: what images look like"
+        _lay_out_priors(found, priors, catalogue, downloads)
+
+
+def _lay_out_priors(
+    found: dict[str, Any],
+    priors: list[str],
+    catalogue: str,
+    downloads: list[tuple[str, str]],
+) -> None:
+    found["prior"] = gr.Dropdown(
+        priors, value=priors[0], label="Prior: what images look like"
+    )
+    found["label"] = gr.Textbox(
+        "",
+        label="Class",
+        info="A number, for a prior with classes.",
+        max_length=9,
+        visible=False,
+    )
+    found["cfg"] = gr.Number(
+        0,
+        label="Classifier-free guidance",
+        info="Follows the class more closely, at twice the time. 0 is none.",
+        minimum=0,
+        visible=False,
+    )
+    with gr.Accordion("Download another prior", open=False):
+        gr.HTML(f"<div class='pigdm-priors'>{catalogue}</div>")
+        found["download_name"] = gr.Dropdown(
+            downloads, value=None, label="Prior to download"
         )
-        found["label"] = gr.Textbox(
-            "",
-            label="Class",
-            info="A number, for a prior with classes.",
-            max_length=9,
-            visible=False,
-        )
-        found["cfg"] = gr.Number(
-            0,
-            label="Classifier-free guidance",
-            info="Follows the class more closely, at twice the time. 0 is none.",
-            minimum=0,
-            visible=False,
-        )
-        with gr.Accordion("Download another prior", open=False):
-            gr.HTML(f"<div class='pigdm-priors'>{catalogue}</div>")
-            found["download_name"] = gr.Dropdown(
-                downloads, value=None, label="Prior to download"
-            )
-            found["download"] = gr.Button("Download", size="sm")
-            found["download_note"] = gr.HTML()
+        found["download"] = gr.Button("Download", size="sm")
+        found["download_note"] = gr.HTML()
 
 
 def _result_image(name: str, label: str) -> gr.Image:
