@@ -1,4 +1,4 @@
-"""Group norm, scale and shift, and SiLU as one function with its own derivative.
+"""Norms with scale, shift and SiLU as one function with its own derivative.
 
 Besides convolutions these take most of a UNet's time. Written in plain JAX they are
 slow on CPUs for two reasons, which two linear primitives, each the other's transpose,
@@ -63,7 +63,7 @@ def scale_and_shift(
     shift: Float[Array, "b c"],
     silu: bool,
 ) -> Float[Array, "b n c"]:
-    """x -> silu(scale x + shift): `normalise` without statistics.
+    """`normalise` without statistics: x -> silu(scale x + shift).
 
     Args:
       x: images of n pixels.
