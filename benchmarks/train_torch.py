@@ -16,6 +16,7 @@ averaged weights as a prior, and does so every --save steps.
 import argparse
 import copy
 import math
+import shutil
 import time
 from pathlib import Path
 
@@ -102,11 +103,13 @@ def save(
     out: Path, network: nn.Module, prior: NetworkPrior, config: TrainConfig, step: int
 ) -> None:
     """Write the averaged weights as a prior, and the flags beside it."""
+    complete = out / "prior.new"
+    shutil.rmtree(complete, ignore_errors=True)
     tensors = ((k, v.detach().numpy()) for k, v in network.state_dict().items())
     out.mkdir(parents=True, exist_ok=True)
     (out / "config.json").write_text(config.to_json())
     pj.save_prior(
-        out / "prior",
+        complete,
         prior.network,
         to_params(tensors, prior.network),
         prior.schedule,
@@ -115,6 +118,8 @@ def save(
         trained_size=max(*config.crop, prior.trained_size or 0),
         symmetries=prior.symmetries,
     )
+    shutil.rmtree(out / "prior", ignore_errors=True)
+    complete.rename(out / "prior")
 
 
 def train(
