@@ -29,16 +29,17 @@ from torch_adm import state_of
 
 import pigdm_jax as pj
 from pigdm_jax.networks.adm.keys import to_params
-from pigdm_jax.priors.network import NetworkPrior
 from pigdm_jax.training.config import Phase, TrainConfig
 from pigdm_jax.training.crops import crop_batches
 from pigdm_jax.training.noise import INTERVALS, Noisy, noisy
 from pigdm_jax.training.photos import load_photos
+from pigdm_jax.training.start import saved_start, trained_size
 from pigdm_jax.training.step import (
     INTERVAL_DECAY,
     MUON_SMALLEST,
     interval_weights,
 )
+from pigdm_jax.weights.store import SavedNetwork
 
 
 def as_matrix(tensor: torch.Tensor) -> torch.Tensor:
@@ -100,7 +101,7 @@ def losses(network: nn.Module, batch: Noisy) -> torch.Tensor:
 
 
 def save(
-    out: Path, network: nn.Module, prior: NetworkPrior, config: TrainConfig, step: int
+    out: Path, network: nn.Module, saved: SavedNetwork, config: TrainConfig, step: int
 ) -> None:
     """Write the averaged weights as a prior, and the flags beside it."""
     complete = out / "prior.new"
@@ -110,13 +111,13 @@ def save(
     (out / "config.json").write_text(config.to_json())
     pj.save_prior(
         complete,
-        prior.network,
-        to_params(tensors, prior.network),
-        prior.schedule,
+        saved.network,
+        to_params(tensors, saved.network),
+        saved.schedule,
         {"description": "trained by benchmarks/train_torch.py", "step": str(step)},
-        prior.predicts,
-        trained_size=max(*config.crop, prior.trained_size or 0),
-        symmetries=prior.symmetries,
+        saved.predicts,
+        trained_size=trained_size(config, saved),
+        symmetries=saved.symmetries,
     )
     shutil.rmtree(out / "prior", ignore_errors=True)
     complete.rename(out / "prior")
@@ -126,9 +127,9 @@ def train(
     photos: Path, out: Path, config: TrainConfig, minutes: float, every: int
 ) -> None:
     """Train for so many minutes from the prior `config.init` on."""
-    prior = pj.load_prior(config.init)
-    network = torch_adm.ADM(prior.network.config)
-    network.load_state_dict(state_of(prior.params, network))
+    saved = saved_start(config)
+    network = torch_adm.ADM(saved.network.config)
+    network.load_state_dict(state_of(saved.params, network))
     network = network.to(memory_format=torch.channels_last)
     average, optimizer = copy.deepcopy(network), Optimizer(network, config)
     [crop] = config.crop
@@ -160,7 +161,7 @@ def train(
             # The mean over levels, which does not depend on those of this batch.
             print(f"{step:6d}  {interval_loss.mean():.5f}  {spent:.1%}", flush=True)
         if done or (step + 1) % every == 0:
-            save(out, average, prior, config, step + 1)
+            save(out, average, saved, config, step + 1)
         if done:
             return
 
