@@ -36,12 +36,12 @@ def loop(convolve, x, kernel, least_windows=0):
 
         return jax.lax.scan(step, x, None, length=STEPS)[0]
 
-    before = convolution.LEAST_WINDOWS
-    convolution.LEAST_WINDOWS = least_windows
+    before = convolution.LEAST_WINDOWS, convolution.LEAST_WORK
+    convolution.LEAST_WINDOWS, convolution.LEAST_WORK = least_windows, 0
     try:
         run(x, kernel).block_until_ready()
     finally:
-        convolution.LEAST_WINDOWS = before
+        convolution.LEAST_WINDOWS, convolution.LEAST_WORK = before
     return run
 
 

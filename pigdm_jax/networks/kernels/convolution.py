@@ -3,11 +3,11 @@
 `convolve` is one bilinear primitive, whose gradient is the same primitive. On CPUs,
 large 3 x 3 convolutions use Winograd's F(2 x 2, 3 x 3): 16 matrix products for each 2 x
 2 pixels instead of 36, which is 1.3 to 1.5 times as fast from 64 channels on
-(`benchmarks/convolution.py`), with the same rounding error. The gradient uses the same
-transforms of the kernel in another order; XLA computes those of the weights once,
-outside of the sampler's loop. Gradients of smaller convolutions, and convolutions to
-few channels, are one matrix product for all taps. Other platforms use XLA's
-convolution.
+(`benchmarks/convolution.py`), with the same rounding error. It takes half a second to
+compile, so small convolutions do without it. The gradient uses the same transforms of
+the kernel in another order; XLA computes those of the weights once, outside of the
+sampler's loop. Gradients of smaller convolutions, and convolutions to few channels, are
+one matrix product for all taps. Other platforms use XLA's convolution.
 
 Reference: Lavin and Gray 2016, Fast Algorithms for Convolutional Neural Networks.
 """
@@ -25,6 +25,9 @@ from pigdm_jax.networks.kernels.bilinear import bilinear
 
 # With fewer windows or channels the transforms take longer than they save.
 LEAST_WINDOWS, LEAST_CHANNELS = 256, 32
+# With fewer multiplications in each of the 16 products, compiling takes longer than a
+# restoration saves: with the shipped prior, for photos of 128 x 128.
+LEAST_WORK = 2**24
 # At most this many: the channels of an image and of a learned variance.
 FEW_CHANNELS = 8
 
@@ -66,6 +69,7 @@ def _on_cpu(x: Array, kernel: Array, adjoint: bool) -> Array:
         kernel.shape[:2] == (3, 3)
         and windows >= LEAST_WINDOWS
         and min(inner, outer) >= LEAST_CHANNELS
+        and windows * inner * outer >= LEAST_WORK
     ):
         return winograd(x, kernel, adjoint)
     # XLA would flip the kernel again in every step of a loop.
@@ -137,9 +141,14 @@ def winograd(
         [x[:, i : i + 2 * rows - 1 : 2, j : j + 2 * columns - 1 : 2] for j in range(4)]
         for i in range(4)
     ]
-    kernels = _transformed(KERNEL, [list(line) for line in kernel])
-    if flipped:
-        kernels = [[kernels[p][q].T for q in FLIPPED] for p in FLIPPED]
+    # As one product the 16 transforms compile as fast as one.
+    matrix = jnp.asarray(np.kron(KERNEL, KERNEL), kernel.dtype)
+    transforms = (matrix @ kernel.reshape(9, -1)).reshape(4, 4, *kernel.shape[2:])
+    order = FLIPPED if flipped else range(4)
+    kernels = [
+        [transforms[p, q].T if flipped else transforms[p, q] for q in order]
+        for p in order
+    ]
     products = [
         [
             (window.reshape(-1, inner) @ taps).reshape(batch, rows, columns, -1)
