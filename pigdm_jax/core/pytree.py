@@ -6,6 +6,8 @@ from typing import Any, TypeVar, dataclass_transform
 
 import jax
 
+from pigdm_jax.core.brief import brief_repr
+
 T = TypeVar("T")
 
 
@@ -29,7 +31,7 @@ def pytree_class(cls: type[T]) -> type[T]:
     Its fields are leaves or subtrees, except for each `static_field`, which must be
     hashable. JAX also builds objects whose fields are tracers or placeholders, so a
     class declares `Any` for its leaves; the functions that construct its objects check
-    shapes and values.
+    shapes and values. `repr` gives shapes instead of an array's values.
 
     `jax.tree_util.register_dataclass` is not used: with it the tree structures of two
     classes with equal static fields compare equal (JAX 0.10.2), so that a jitted
@@ -44,7 +46,9 @@ def pytree_class(cls: type[T]) -> type[T]:
       >>> jax.tree.map(lambda leaf: 2 * leaf, Scale(1.5, power=2))
       Scale(factor=3.0, power=2)
     """
-    cls = dataclasses.dataclass(frozen=True, eq=False)(cls)
+    cls = dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
+    if cls.__repr__ is object.__repr__:
+        cls.__repr__ = brief_repr  # type: ignore[method-assign]
     names: dict[bool, list[str]] = {True: [], False: []}
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         names[bool(field.metadata.get("static"))].append(field.name)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pigdm_jax.core.brief import fields_of
 from pigdm_jax.core.types import ImageShape
 
 # Of a configuration's numbers, and of its lists.
@@ -29,6 +30,9 @@ class Network(nn.Module):
     type of convolutions and matrix products) and `remat` (whether blocks are recomputed
     in the backward pass), and a method `__call__(x, t, label=None, image=None)`.
     """
+
+    def __repr__(self) -> str:
+        return fields_of(self, ("config", "dtype", "remat"))
 
     @property
     def image_channels(self) -> int:

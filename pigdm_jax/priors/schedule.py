@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from pigdm_jax.core.arrays import as_numbers
+from pigdm_jax.core.brief import brief_repr
 from pigdm_jax.core.checks import check_choice, check_count, given
 from pigdm_jax.core.types import AnyArray, Number
 
@@ -19,7 +20,7 @@ SPACINGS = ("uniform", "quadratic")
 MOST_STEPS = 10**6
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Schedule:
     """A variance-preserving schedule, x_t = sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) z.
 
@@ -41,6 +42,8 @@ class Schedule:
     """
 
     betas: tuple[float, ...]
+
+    __repr__ = brief_repr
 
     @classmethod
     def from_betas(cls, betas: Sequence[float] | Float[AnyArray, " T"]) -> "Schedule":
