@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -18,7 +19,7 @@ from pigdm_jax.training.photos import load_photos
 from pigdm_jax.training.start import initial_network, saved_start, trained_size
 from pigdm_jax.training.step import TrainState, init_state
 from pigdm_jax.training.stopping import stop_signals
-from pigdm_jax.weights.store import save_prior
+from pigdm_jax.weights.store import SavedNetwork, save_prior
 
 
 def train(
@@ -111,16 +112,20 @@ def averaged_prior(out: Path) -> tuple[NetworkPrior, int]:
         )
     if isinstance(state.step, jax.ShapeDtypeStruct):
         raise ValueError(f"{out} has no checkpoint yet")
-    prior = network_prior(
-        network,
-        state.ema,
-        config.noise_schedule(),
-        predicts=config.predicts,
-        flow=config.flow,
-        trained_size=trained_size(config, saved),
-        symmetries=CROP_SYMMETRIES,
-    )
+    schedule = config.noise_schedule()
+    prior = network_prior(network, state.ema, schedule, **_fields(config, saved))
     return prior, int(state.step)
+
+
+def _fields(config: TrainConfig, saved: SavedNetwork | None) -> dict[str, Any]:
+    """What `network_prior` and `save_prior` are told of a run's network."""
+    return {
+        "predicts": config.predicts,
+        "flow": config.flow,
+        "sees": "pinv" if config.condition else None,
+        "trained_size": trained_size(config, saved),
+        "symmetries": CROP_SYMMETRIES,
+    }
 
 
 def _check_devices(config: TrainConfig) -> None:
@@ -150,10 +155,6 @@ def _write_prior(out: Path, run: Run, state: TrainState) -> Path:
             params,
             config.schedule,
             source,
-            config.predicts,
-            flow=config.flow,
-            sees="pinv" if config.condition else None,
-            trained_size=trained_size(config, run.saved),
-            symmetries=CROP_SYMMETRIES,
+            **_fields(config, run.saved),
         )
     return out / "prior"
