@@ -222,50 +222,58 @@ def _lay_out_more(
     downloads: list[tuple[str, str]],
 ) -> None:
     with gr.Accordion("More", open=False):
-        found["samples"] = gr.Slider(
-            1,
-            MOST_SAMPLES,
-            value=1,
-            step=1,
-            label="Number of restorations",
-            info="Each invents plausible detail; several show where.",
-        )
-        found["seed"] = gr.Number(
-            0, label="Seed", info="Another seed, another restoration.", precision=0
-        )
-        found["steps"] = gr.Number(
-            0,
-            label="Evaluations of the network",
-            info="More take longer. 0 is the sampler's own number.",
-            precision=0,
-            minimum=0,
-            maximum=MOST_STEPS,
-        )
-        found["aim"] = gr.Dropdown(
-            [
-                ("Automatic", AUTOMATIC),
-                ("Detail: sharp, partly invented", "detail"),
-                ("Fidelity: smoother, nearer to the truth", "fidelity"),
-            ],
-            value=AUTOMATIC,
-            label="Aim",
-        )
-        found["sampler"] = gr.Dropdown(
-            [("Automatic", AUTOMATIC), *((name, name) for name in SAMPLERS)],
-            value=AUTOMATIC,
-            label="Sampler",
-        )
-        found["tile"] = gr.Dropdown(
-            [
-                ("Where needed", AUTOMATIC),
-                ("Never", 0),
-                *((f"{side} pixels", side) for side in (64, 128, 256, 512)),
-            ],
-            value=AUTOMATIC,
-            label="Restore in windows",
-            info="Windows bound the memory that a large photo takes.",
-        )
+        _lay_out_numbers(found)
+        _lay_out_method(found)
         _lay_out_priors(found, priors, catalogue, downloads)
+
+
+def _lay_out_numbers(found: dict[str, Any]) -> None:
+    found["samples"] = gr.Slider(
+        1,
+        MOST_SAMPLES,
+        value=1,
+        step=1,
+        label="Number of restorations",
+        info="Each invents plausible detail; several show where.",
+    )
+    found["seed"] = gr.Number(
+        0, label="Seed", info="Another seed, another restoration.", precision=0
+    )
+    found["steps"] = gr.Number(
+        0,
+        label="Evaluations of the network",
+        info="More take longer. 0 is the sampler's own number.",
+        precision=0,
+        minimum=0,
+        maximum=MOST_STEPS,
+    )
+
+
+def _lay_out_method(found: dict[str, Any]) -> None:
+    found["aim"] = gr.Dropdown(
+        [
+            ("Automatic", AUTOMATIC),
+            ("Detail: sharp, partly invented", "detail"),
+            ("Fidelity: smoother, nearer to the truth", "fidelity"),
+        ],
+        value=AUTOMATIC,
+        label="Aim",
+    )
+    found["sampler"] = gr.Dropdown(
+        [("Automatic", AUTOMATIC), *((name, name) for name in SAMPLERS)],
+        value=AUTOMATIC,
+        label="Sampler",
+    )
+    found["tile"] = gr.Dropdown(
+        [
+            ("Where needed", AUTOMATIC),
+            ("Never", 0),
+            *((f"{side} pixels", side) for side in (64, 128, 256, 512)),
+        ],
+        value=AUTOMATIC,
+        label="Restore in windows",
+        info="Windows bound the memory that a large photo takes.",
+    )
 
 
 def _lay_out_priors(

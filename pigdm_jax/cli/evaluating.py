@@ -65,7 +65,7 @@ def evaluate(
     from pigdm_jax.cli.console import EvaluatedBar, console
     from pigdm_jax.cli.prior_bar import PriorBar
     from pigdm_jax.metrics.evaluation import plan_evaluation
-    from pigdm_jax.metrics.results import read_labels, write_csv, write_json
+    from pigdm_jax.metrics.results import read_labels
 
     plan = plan_evaluation(
         restored,
@@ -82,16 +82,26 @@ def evaluate(
         found = plan.run(progress, obtaining)
     console.print(f"{found.count} picture{'s' * (found.count != 1)} of {restored}")
     console.print(summary_table(found))
-    if report is not None:
-        from pigdm_jax.metrics.report import write_report
-
-        write_report(report, found, f"Evaluation of {restored}")
-    if json is not None:
-        write_json(json, found)
-    if csv is not None:
-        write_csv(csv, found)
+    _write(found, outputs, f"Evaluation of {restored}")
     for path in filter(None, outputs.values()):
         console.print(f"wrote {path}")
+
+
+def _write(
+    found: "pigdm_jax.metrics.plan.Evaluation",
+    outputs: Mapping[str, Path | None],
+    title: str,
+) -> None:
+    """Write the files of an evaluation, by their suffixes, but the statistics."""
+    from pigdm_jax.metrics.report import write_report
+    from pigdm_jax.metrics.results import write_csv, write_json
+
+    if page := outputs[".html"]:
+        write_report(page, found, title)
+    if json := outputs[".json"]:
+        write_json(json, found)
+    if csv := outputs[".csv"]:
+        write_csv(csv, found)
 
 
 def summary_table(found: "pigdm_jax.metrics.plan.Evaluation") -> Table:

@@ -7,6 +7,8 @@ from typing import Any
 
 import jax
 
+from pigdm_jax.core.text import one_line
+
 # A container with more leaves is only counted.
 MOST_LEAVES = 8
 
@@ -26,7 +28,7 @@ def brief(value: Any) -> str:
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return _array(value)
     if not isinstance(value, dict | list | tuple):
-        return " ".join(repr(value).split())
+        return one_line(repr(value))
     leaves = jax.tree.leaves(value)
     if len(leaves) > MOST_LEAVES:
         numbers = sum(math.prod(getattr(leaf, "shape", ())) for leaf in leaves)

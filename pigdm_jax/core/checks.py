@@ -5,13 +5,15 @@ from typing import Any
 
 import numpy as np
 
+from pigdm_jax.core.text import one_line
+
 
 def given(value: Any) -> str:
     """What an argument is, for an error, in a few words."""
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     if shape is not None and dtype is not None and shape != ():
         return f"an array of shape {shape} and type {dtype}"
-    text = " ".join(repr(value).split())
+    text = one_line(repr(value))
     text = text if len(text) <= 60 else f"{text[:57]}..."
     if isinstance(value, bool | int | float | str):
         return text

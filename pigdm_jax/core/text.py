@@ -1,4 +1,4 @@
-"""Text for a terminal."""
+"""Text for a terminal and for errors."""
 
 
 def printable(text: str) -> str:
@@ -11,6 +11,16 @@ def printable(text: str) -> str:
       a\nb\x1b[2J.png
     """
     return "".join(c if c.isprintable() else _escape(c) for c in text)
+
+
+def one_line(text: str) -> str:
+    r"""Text with each run of spaces and line breaks as one space.
+
+    Examples:
+      >>> one_line("[[1, 2],\n [3, 4]]")
+      '[[1, 2], [3, 4]]'
+    """
+    return " ".join(text.split())
 
 
 def _escape(character: str) -> str:

@@ -79,14 +79,8 @@ def restore_batch(
     mesh, axis = auto_mesh(mesh, axis)
     if not isinstance(problems, Problem):
         problems = _stacked(problems)
-    if not isinstance(conditions, Mapping | None):
-        raise TypeError(
-            "conditions must be a dictionary of arrays by name, got "
-            f"{given(conditions)}"
-        )
-    conditions = dict(conditions or {})
-    ys = jax.tree.leaves(problems.y) if np.ndim(keys) == 0 else [keys]
-    count = np.shape(ys[0])[0] if ys and np.ndim(ys[0]) else 1
+    conditions = _as_conditions(conditions)
+    count = _count(problems, keys)
     check_key("keys", keys, (count,))
     _check_counts(count, problems, shared_operator, conditions, init)
     shared, mapped = apart(problems, shared_operator)
@@ -118,6 +112,28 @@ def restore_batch(
 
 
 _run_batch = tuned_jit(batch_of, static_argnames=("init", "finish", "out"))
+
+
+def _as_conditions(
+    conditions: Mapping[str, AnyArray] | None,
+) -> dict[str, AnyArray]:
+    """The conditions as a dictionary.
+
+    Raises:
+      TypeError: if they are not by name.
+    """
+    if not isinstance(conditions, Mapping | None):
+        raise TypeError(
+            "conditions must be a dictionary of arrays by name, got "
+            f"{given(conditions)}"
+        )
+    return dict(conditions or {})
+
+
+def _count(problems: Problem, keys: AnyArray) -> int:
+    """The number of keys; of measurements, if there is one key alone."""
+    ys = jax.tree.leaves(problems.y) if np.ndim(keys) == 0 else [keys]
+    return np.shape(ys[0])[0] if ys and np.ndim(ys[0]) else 1
 
 
 def _check_counts(

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Inexact, PyTree
 
 from pigdm_jax.core.arrays import is_real
 from pigdm_jax.core.checks import given
+from pigdm_jax.core.text import one_line
 from pigdm_jax.core.types import Image, ImageShape, Measurement, PRNGKey
 from pigdm_jax.core.types import Number as Damping
 
@@ -326,10 +327,9 @@ def check_image_shape(image_shape: Any) -> tuple[int, int, int]:
     try:
         shape = tuple(python_operator.index(n) for n in image_shape)
     except (TypeError, ValueError):
-        given = " ".join(repr(image_shape).split())
         raise ValueError(
             "the first argument must be the image shape (height, width, channels), got "
-            f"{given:.80}"
+            f"{one_line(repr(image_shape)):.80}"
         ) from None
     if len(shape) != 3 or min(shape) < 1:
         raise ValueError(

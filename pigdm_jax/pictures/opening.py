@@ -13,6 +13,7 @@ from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
 
 from pigdm_jax.core.paths import check_readable
+from pigdm_jax.core.text import one_line
 from pigdm_jax.pictures.formats import READ
 
 File = io.BufferedReader | io.BytesIO
@@ -87,7 +88,7 @@ def explained(path: str | Path) -> Iterator[None]:
     # Decoders of files that are broken on purpose raise anything.
     except Exception as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        reason = " ".join(str(reason).split())
+        reason = one_line(str(reason))
         raise ValueError(f"{path} cannot be decoded: {reason}") from None
 
 

@@ -1,5 +1,7 @@
 """The exact posterior of Gaussian-mixture priors and linear measurements."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -61,26 +63,15 @@ def exact_posterior(prior: MixturePrior, problem: Problem) -> MixturePrior:
     matrix, values = _independent_rows(operator, y)
     log_weights, means, covariances = [], [], []
     for log_weight, mean, covariance in zip(*_components(prior), strict=True):
-        evidence = matrix @ covariance @ matrix.T + noise_std**2 * np.eye(len(matrix))
-        eigenvalues, vectors = np.linalg.eigh(evidence)
-        kept = eigenvalues > 1e-12 * eigenvalues.max(initial=0)
-        if len(prior.log_weights) > 1 and not kept.all():
+        measured = _measured(mean, covariance, matrix, values, noise_std)
+        if len(prior.log_weights) > 1 and measured.singular:
             raise ValueError(
                 "a component has no variance along a measured direction, so its weight "
                 "is undefined; give a noise_std above 0"
             )
-        eigenvalues, vectors = eigenvalues[kept], vectors[:, kept]
-        difference = vectors.T @ (values - matrix @ mean)
-        gain = covariance @ matrix.T @ vectors / eigenvalues
-        # Joseph's form, which stays positive semi-definite in floating point.
-        complement = np.eye(len(mean)) - gain @ vectors.T @ matrix
-        log_weights.append(
-            log_weight - 0.5 * np.sum(difference**2 / eigenvalues + np.log(eigenvalues))
-        )
-        means.append(mean + gain @ difference)
-        covariances.append(
-            complement @ covariance @ complement.T + noise_std**2 * gain @ gain.T
-        )
+        log_weights.append(log_weight + measured.log_evidence)
+        means.append(measured.mean)
+        covariances.append(measured.covariance)
     # Weights that underflow to 0 become the smallest positive float32.
     weights = np.exp(np.array(log_weights) - max(log_weights))
     return mixture_prior(
@@ -88,6 +79,45 @@ def exact_posterior(prior: MixturePrior, problem: Problem) -> MixturePrior:
         np.reshape(means, (-1, *prior.image_shape)),
         np.array(covariances),
         prior.schedule,
+    )
+
+
+class Measured(NamedTuple):
+    """The posterior of a Gaussian.
+
+    Attributes:
+      mean, covariance: of the posterior.
+      log_evidence: log of the density of the measurement, up to a constant.
+      singular: whether the Gaussian has no variance along a measured direction.
+    """
+
+    mean: Float[np.ndarray, " n"]
+    covariance: Float[np.ndarray, "n n"]
+    log_evidence: float
+    singular: bool
+
+
+def _measured(
+    mean: Float[np.ndarray, " n"],
+    covariance: Float[np.ndarray, "n n"],
+    matrix: Float[np.ndarray, "m n"],
+    values: Float[np.ndarray, " m"],
+    noise_std: float,
+) -> Measured:
+    """The posterior of a Gaussian x given values = matrix x + noise."""
+    evidence = matrix @ covariance @ matrix.T + noise_std**2 * np.eye(len(matrix))
+    eigenvalues, vectors = np.linalg.eigh(evidence)
+    kept = eigenvalues > 1e-12 * eigenvalues.max(initial=0)
+    eigenvalues, vectors = eigenvalues[kept], vectors[:, kept]
+    difference = vectors.T @ (values - matrix @ mean)
+    gain = covariance @ matrix.T @ vectors / eigenvalues
+    # Joseph's form, which stays positive semi-definite in floating point.
+    complement = np.eye(len(mean)) - gain @ vectors.T @ matrix
+    return Measured(
+        mean + gain @ difference,
+        complement @ covariance @ complement.T + noise_std**2 * gain @ gain.T,
+        -0.5 * float(np.sum(difference**2 / eigenvalues + np.log(eigenvalues))),
+        not kept.all(),
     )
 
 

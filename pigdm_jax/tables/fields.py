@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
+from pigdm_jax.core.text import one_line
+
 
 class Fields:
     """The keys of a TOML table, each taken once and checked.
@@ -41,7 +43,7 @@ class Fields:
 
     def text(self, name: str, *default: str) -> str:
         """Take a text, whose spaces and line breaks become single spaces."""
-        return " ".join(self.take(name, str, *default).split())
+        return one_line(self.take(name, str, *default))
 
     def texts(self, name: str) -> tuple[str, ...]:
         """Take a list of texts; none if it is missing."""
@@ -98,4 +100,4 @@ class Fields:
             wrong = not isinstance(value, kind) or isinstance(value, bool)
             if wrong or (isinstance(value, int) and value < 1):
                 raise ValueError(f"{self.where}: {name} cannot hold {value!r:.60}")
-            yield " ".join(value.split()) if isinstance(value, str) else value
+            yield one_line(value) if isinstance(value, str) else value

@@ -180,22 +180,40 @@ def make_step(
         # Weight decay would change them.
         updates = updates | dict.fromkeys(net.constants, 0.0)
         params = optax.apply_updates(state.params, updates)
-        decay: Any = config.ema
-        if config.init is None:
-            # A faster decay at first, so that the average forgets the random weights.
-            decay = jnp.minimum(decay, (1 + state.step) / (10 + state.step))
+        decay = _average_decay(config, state.step)
         mean = jnp.minimum(METRIC_DECAY, state.step / (1 + state.step))
-        member = jax.nn.one_hot(inputs.interval, INTERVALS)
-        keep = INTERVAL_DECAY ** member.sum(0)
-        newest = losses @ member / jnp.maximum(member.sum(0), 1)
         return TrainState(
             step=state.step + 1,
             params=params,
             ema=optax.incremental_update(params, state.ema, 1 - decay),
             optimizer=optimizer_state,
-            interval_loss=keep * state.interval_loss + (1 - keep) * newest,
+            interval_loss=_interval_means(state.interval_loss, inputs.interval, losses),
             loss=mean * state.loss + (1 - mean) * jnp.mean(losses),
             grad_norm=mean * state.grad_norm + (1 - mean) * optax.tree.norm(gradient),
         )
 
     return step
+
+
+def _average_decay(config: TrainConfig, step: Int[Array, ""]) -> float | Scalar:
+    """The decay of the average of the weights at a step."""
+    if config.init is not None:
+        return config.ema
+    # A faster decay at first, so that the average forgets the random weights.
+    return jnp.minimum(config.ema, (1 + step) / (10 + step))
+
+
+def _interval_means(
+    means: Float[Array, " n"], interval: Int[Array, " B"], losses: Float[Array, " B"]
+) -> Float[Array, " n"]:
+    """The running mean of the loss in each interval, after a batch.
+
+    Args:
+      means: before the batch.
+      interval: of each crop's noise level.
+      losses: of each crop.
+    """
+    member = jax.nn.one_hot(interval, len(means))
+    keep = INTERVAL_DECAY ** member.sum(0)
+    newest = losses @ member / jnp.maximum(member.sum(0), 1)
+    return keep * means + (1 - keep) * newest

@@ -5,7 +5,7 @@ import hashlib
 import itertools
 import math
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -52,47 +52,54 @@ def convert(
     if out.exists() or out.is_symlink():
         raise CheckpointError(f"{out} exists; choose another place or remove it first")
     checkpoint = read_checkpoint(file)
-    shapes = {name: tensor.shape for name, tensor in checkpoint.tensors.items()}
     try:
-        architecture = _closest(shapes)
-        found = architecture.recognise(
-            shapes, flags or CheckpointFlags(), checkpoint.documents
-        )
-        network = found.network
-        architecture.check_names(shapes, network)
-        params = architecture.to_params(
-            (
-                (name, _read(name, tensor, dtype))
-                for name, tensor in checkpoint.tensors.items()
-            ),
-            network,
-        )
+        found, params = _recognised(checkpoint, flags or CheckpointFlags(), dtype)
     except (CheckpointError, Refused) as error:
         raise CheckpointError(f"{file} is not converted: {error}") from None
-    schedule: Schedule | str
-    if isinstance(found.schedule, str):
-        schedule = found.schedule
-    else:
-        schedule = Schedule.from_betas(found.schedule)
     source = _source(checkpoint, found, description)
     try:
-        save_prior(
-            out,
-            network,
-            params,
-            schedule,
-            source,
-            found.predicts,
-            flow=found.flow,
-            sees="upsample" if network.takes_image else None,
-            trained_size=network.image_size,
-        )
+        _save(out, found, params, source)
     except OSError as error:
         raise CheckpointError(f"{out} cannot be written: {error.strerror}") from None
-    count = sum(math.prod(shape) for shape in shapes.values()) / 1e6
+    shapes = [tensor.shape for tensor in checkpoint.tensors.values()]
+    count = sum(map(math.prod, shapes)) / 1e6
     first = f"{file}: {checkpoint.format} format, {len(shapes)} tensors, {count:.2f} M "
     first += f"parameters, sha256 {source['sha256']}"
     return [first, *checkpoint.notes, *_report(found), f"wrote {out}"]
+
+
+def _recognised(
+    checkpoint: Checkpoint, flags: CheckpointFlags, dtype: str
+) -> tuple[Recognised, Any]:
+    """What a checkpoint holds, and its parameters as this network takes them.
+
+    Raises:
+      CheckpointError: if it is of no known architecture, or does not fit its own.
+      Refused: if a setting is left open.
+    """
+    tensors = checkpoint.tensors
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    architecture = _closest(shapes)
+    found = architecture.recognise(shapes, flags, checkpoint.documents)
+    architecture.check_names(shapes, found.network)
+    arrays = ((name, _read(name, tensor, dtype)) for name, tensor in tensors.items())
+    return found, architecture.to_params(arrays, found.network)
+
+
+def _save(out: Path, found: Recognised, params: Any, source: dict[str, str]) -> None:
+    """Save what a checkpoint holds as a prior."""
+    network, betas = found.network, found.schedule
+    save_prior(
+        out,
+        network,
+        params,
+        betas if isinstance(betas, str) else Schedule.from_betas(betas),
+        source,
+        found.predicts,
+        flow=found.flow,
+        sees="upsample" if network.takes_image else None,
+        trained_size=network.image_size,
+    )
 
 
 def _source(
