@@ -30,7 +30,8 @@ FIGURES = {
     "--simulate",
     "grey-default": 'restore chelsea.png --task "grayscale" --simulate',
     "several": 'restore coffee.png --task "super_resolution:2 | jpeg:30" --simulate',
-    "samples": 'restore chelsea.png --task "super_resolution:4" --simulate --samples 4',
+    "samples": 'restore chelsea.png --task "super_resolution:4" --simulate '
+    "--samples 4 --aim detail",
     "large-hole": 'restore chelsea.png --task "inpaint:center,56" --simulate',
     "eight-times": 'restore chelsea.png --task "super_resolution:8" --simulate',
     "jpeg-3": 'restore coffee.png --task "jpeg:3" --simulate',

@@ -22,7 +22,7 @@ from pigdm_jax import (
 )
 from pigdm_jax import operators as ops
 from pigdm_jax.guidance import Moment, Pseudoinverse, Reconstruction
-from pigdm_jax.samplers import DDIM, Fitted, Multistep
+from pigdm_jax.samplers import DDIM, Fitted, Multistep, default
 
 SHAPE = (8, 8, 3)
 KEY = jax.random.key(0)
@@ -264,9 +264,22 @@ def test_a_prior_without_a_call_is_refused():
 
 def test_the_default_sampler_is_fitted_from_a_late_start(smooth_prior):
     problem = measure(ops.super_resolution(SHAPE, 2), image())
-    fitted = Fitted(start=0.4)
+    fitted = Fitted(start=0.4, temperature=0.2)
     one, two = (restore(smooth_prior, problem, KEY, s) for s in (None, fitted))
     np.testing.assert_array_equal(one, two)
+
+
+def test_samples_and_noisy_measurements_keep_all_of_the_noise(smooth_prior):
+    operator = ops.super_resolution(SHAPE, 2)
+    exact, noisy = (measure(operator, image(), KEY, noise_std=s) for s in (None, 0.1))
+    for problem, aim in ((exact, "detail"), (noisy, None)):
+        sampler = default(smooth_prior, problem, aim=aim)
+        assert str(sampler) == "fitted:steps=10,start=0.4"
+    mean = default(smooth_prior, exact, aim="fidelity")
+    assert str(mean.inner) == "fitted:steps=10,start=0.4,temperature=0.2"
+    rounded = measure(ops.quantize(SHAPE, 8), image())
+    inner = default(smooth_prior, rounded).inner
+    assert str(inner) == "fitted:steps=10,start=0.4,temperature=0.75"
 
 
 def bad(message, problem=None, sampler=lambda: DDIM(3), **options):

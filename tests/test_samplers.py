@@ -570,3 +570,33 @@ def test_operators_that_a_sampler_cannot_use_are_refused(
     y = operator.apply(jnp.zeros(SHAPE))
     with pytest.raises(ValueError, match=message):
         restore(white_prior(), Problem(operator, y, noise_std), KEY, sampler)
+
+
+def test_a_temperature_takes_noise_from_the_last_steps():
+    prior, problem, x_t = rough_prior(), bicubic_problem(), jnp.asarray(values(SHAPE))
+    z = jax.random.normal(KEY, SHAPE)
+    for t, s in ((900, 700), (100, 60)):
+        step = step_at(SCHEDULE, t, s)
+        warm, cold = (
+            Fitted(eta=0.8, temperature=tau).step(prior, problem, x_t, step, KEY)[0]
+            for tau in (1.0, 0.25)
+        )
+        left_out = 0.75 * step.a_s**6 * 0.8 * jnp.sqrt(step.b_s) * z
+        np.testing.assert_allclose(warm - cold, left_out, atol=1e-5)
+
+
+def test_at_a_low_temperature_samples_are_nearer_to_the_truth():
+    """Hidden pixels of a prior whose neighbours agree, over many truths."""
+    prior, operator = rough_prior(), ops.inpaint(SHAPE, MASK)
+    keys = jax.random.split(KEY, 400)
+    truths = jax.vmap(prior.sample)(keys)
+
+    def errors(sampler):
+        def one(key, x):
+            problem = Problem(operator, operator.apply(x))
+            return restore(prior, problem, jax.random.fold_in(key, 1), sampler) - x
+
+        return jnp.mean(jax.vmap(one)(keys, truths) ** 2)
+
+    cold, warm = (errors(Fitted(temperature=tau)) for tau in (0.2, 1.0))
+    assert cold < 0.95 * warm

@@ -41,7 +41,8 @@ class RestoreFlags:
         sampler; it is 10 for fitted.
       aim: detail, one of the images that agree with the picture, or fidelity, nearer to
         the truth in squared error but smoother, at four times the evaluations. The
-        default is fidelity for denoising (where it costs less) and detail otherwise.
+        default is fidelity for denoising (where it costs less), detail for other
+        pictures with noise and for jpeg, and between the two where there is no noise.
       guidance: guidance of a sampler that uses one (fitted, if no sampler is given):
         pseudoinverse (the paper's), reconstruction (by the transpose), calibrated (step
         length from the network's own covariance) or moment (the whole covariance, at

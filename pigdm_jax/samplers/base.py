@@ -219,7 +219,8 @@ class Spaced(Stepwise):
         if self.start is not None:
             check_one_number(START, self.start, 0, 1, above=True)
         # Not every sampler has these fields.
-        check_number("eta", vars(self).get("eta"), 0, 1)
+        for name in ("eta", "temperature"):
+            check_number(name, vars(self).get(name), 0, 1)
         check_number("scale", vars(self).get("scale"), 0)
 
     @property

@@ -18,7 +18,7 @@ from pigdm_jax.guidance.base import Guidance
 from pigdm_jax.samplers.base import Sampler
 
 # Fields that are numbers wherever they occur; see `Spaced` and `GradientGuidance`.
-NUMBERS = ("eta", "scale", "lam", "data_variance")
+NUMBERS = ("eta", "temperature", "scale", "lam", "data_variance")
 PARTS = {"guidance": Guidance, "inner": Sampler}
 
 

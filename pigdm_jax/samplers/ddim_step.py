@@ -48,17 +48,33 @@ def ddim_update(x0: Image, eps: Image, step: Step, eta: Number, key: PRNGKey) ->
     return jnp.sqrt(step.a_s) * x0 + c1 * z + c2 * eps
 
 
-def renoise(x_t: Image, x0: Image, step: Step, eta: Number, key: PRNGKey) -> Image:
+def renoise(
+    x_t: Image,
+    x0: Image,
+    step: Step,
+    eta: Number,
+    key: PRNGKey,
+    fresh: Number = 1.0,
+) -> Image:
     """The next sample from a changed prediction x0.
 
-    x_s = sqrt(a_s) x0 + sqrt(1 - a_s) (eta z + sqrt(1 - eta^2) eps) with fresh noise z
-    and the eps for which x_t = sqrt(a_t) x0 + sqrt(1 - a_t) eps.
+        x_s = sqrt(a_s) x0 + sqrt(1 - a_s) (fresh eta z + sqrt(1 - eta^2) eps)
+
+    with fresh noise z and the eps for which x_t = sqrt(a_t) x0 + sqrt(1 - a_t) eps.
+
+    Args:
+      x_t: the sample.
+      x0: the changed prediction.
+      step: the coefficients of the step from t to s.
+      eta: fresh noise, from 0 (none) to 1 (all of the noise).
+      key: of the fresh noise.
+      fresh: factor of the fresh noise.
 
     Reference: Zhu et al. 2023 (DiffPIR), equation 15.
     """
     eps = (x_t - jnp.sqrt(step.a_t) * x0) / jnp.sqrt(step.b_t)
     z = jax.random.normal(key, x_t.shape, jnp.float32)
-    noise = eta * z + root(1 - eta**2) * eps
+    noise = fresh * eta * z + root(1 - eta**2) * eps
     return jnp.sqrt(step.a_s) * x0 + root(step.b_s) * noise
 
 

@@ -17,6 +17,12 @@ from pigdm_jax.samplers.relaxed import Relaxed
 # and 1. On four Kodak photos enlarged twice and four times it is better than 1 by 0.1
 # to 0.2 dB; grey photos are not tinted.
 START = 0.4
+# Of the last steps, where a measurement has no noise. For linear ones it was chosen on
+# six to eight Kodak photos of 128 pixels: PSNR and SSIM are higher than at 1 for
+# super-resolution, blurs, strokes, and 30 to 92 % of pixels missing, by 0.3 to 0.9 dB;
+# colours of grey photos are 0.2 dB worse. For others it is that of JPEG 20 and 50, by
+# 0.15 and 0.25 dB; SSIM falls at 0.5. With noise it does not help.
+TEMPERATURE, ROUNDED_TEMPERATURE = 0.2, 0.75
 
 AIMS = ("detail", "fidelity")
 
@@ -34,8 +40,9 @@ def default(
     `Fitted` from pure noise, or `CoarseToFine` if the image is larger than half of
     those that the prior was trained on; for a noise level and an operator without a
     null space, in which guidance could act, `Denoiser` with as many views as the prior
-    has symmetries, or `DDNM` if the aim is detail. For everything but denoising, the
-    aim of fidelity is the `Mean` of four samples, with those views.
+    has symmetries, or `DDNM` if the aim is detail. Without noise `Fitted` has a
+    temperature below 1, unless the aim is detail. For everything but denoising, the aim
+    of fidelity is the `Mean` of four samples, with those views.
 
     Args:
       prior: the diffusion model.
@@ -45,7 +52,8 @@ def default(
         for detail.
       aim: "detail", a sample of the images that agree with the measurement, or
         "fidelity", which is nearer to the truth in squared error and smoother. None is
-        what looked best: "fidelity" for denoising, "detail" for everything else.
+        what looked best: "fidelity" for denoising, "detail" for other measurements with
+        noise, and between the two without.
 
     Raises:
       ValueError: if the aim is unknown, or the steps have no effect.
@@ -56,7 +64,7 @@ def default(
       >>> operator = pj.operators.super_resolution((4, 4, 1), 2)
       >>> problem = pj.measure(operator, np.ones((4, 4, 1)))
       >>> str(pj.samplers.default(prior, problem, steps=20))
-      'fitted:steps=20,start=0.4'
+      'fitted:steps=20,start=0.4,temperature=0.2'
     """
     check_prior(prior)
     if not isinstance(problem, Problem):
@@ -74,13 +82,17 @@ def default(
                 "number, or choose detail"
             )
         return Denoiser(views=_views(prior, problem))
+    temperature = 1.0
+    if problem.noise_std is None and aim != "detail":
+        linear = problem.operator.linear
+        temperature = TEMPERATURE if linear else ROUNDED_TEMPERATURE
     if can_relax(problem):
-        sampler: Sampler = Relaxed(Fitted(steps=count, start=START))
+        sampler: Sampler = Relaxed(Fitted(count, START, temperature=temperature))
     elif isinstance(problem.operator, Inpaint):
-        inner = Fitted(steps=count)
+        inner = Fitted(steps=count, temperature=temperature)
         sampler = CoarseToFine(inner) if _is_large(prior, problem) else inner
     else:
-        sampler = Fitted(steps=count, start=START)
+        sampler = Fitted(count, START, temperature=temperature)
     if aim != "fidelity":
         return sampler
     return Mean(sampler, views=_views(prior, problem))
